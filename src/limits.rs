@@ -1,0 +1,215 @@
+//! Every bound of the server, with its reason, and the assertions that tie it to its neighbours.
+//!
+//! Sizes are in bytes (`_bytes_max`), counts in things (`_max`), times in seconds (`_s`) or milliseconds
+//! (`_ms`). Bounds that an operator may change are the defaults of `[limits]` in the configuration.
+
+use std::time::Duration;
+
+/// A receive buffer: one read takes a pipelined burst of commands or a small message whole.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+
+/// A message of this size or less is kept in memory until it is in the log; a larger one goes to a file of its own.
+pub const BODY_IN_MEMORY_BYTES_MAX: usize = 256 << 10;
+
+/// A command line is thrown away through its end when it is too long; after this many bytes the connection closes.
+pub const LINE_DISCARDED_BYTES_MAX: usize = 1 << 20;
+
+/// Default largest message (SIZE, APPENDLIMIT).
+pub const MESSAGE_BYTES_MAX: u64 = 100 << 20;
+
+/// The most that `message_bytes` may be set to: IMAP4rev1 counts octets in 32 bits, and what is added in front
+/// counts too.
+pub const MESSAGE_BYTES_MOST: u64 = 2 << 30;
+
+/// Deliveries that a shard may wait for before it refuses MAIL for the moment (452 4.3.1).
+pub const DELIVERIES_UNANSWERED_MAX: usize = 100_000;
+
+/// A TLS handshake takes a few round trips.
+pub const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// A peer that takes no byte of a reply for so long is gone (RFC 5321 4.5.3.2 gives data blocks 3 minutes).
+pub const SEND_STALL: Duration = Duration::from_secs(180);
+
+/// Bounds of the whole server that an operator may move, and how far.
+pub mod server {
+    /// Several times the 10,000 idle clients of a normal day.
+    pub const SESSIONS_MAX: u64 = 50_000;
+    pub const SESSIONS_MOST: u64 = 1_000_000;
+    /// An office behind one address has tens of clients with a few connections each. Loopback is not counted.
+    pub const SESSIONS_PER_ADDRESS_MAX: u64 = 200;
+    /// The longest command, its literals, a message under way and a burst of replies, with room to spare.
+    pub const SESSION_MEMORY_BYTES_MAX: u64 = 1 << 20;
+    pub const SESSION_MEMORY_BYTES_LEAST: u64 = 640 << 10;
+    pub const SESSION_MEMORY_BYTES_MOST: u64 = 1 << 30;
+    /// The most that `recipients` may be set to.
+    pub const RECIPIENTS_MOST: usize = 100_000;
+}
+
+pub mod smtp {
+    /// Command line with CRLF. RFC 5321 4.5.3.1.4 asks for 512; the parameters of RFC 3461, 4954 and 6531 add to it.
+    pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
+    /// RFC 4954 4: the line of an AUTH exchange.
+    pub const AUTH_LINE_BYTES_MAX: usize = 12288;
+    /// RFC 5321 4.5.3.1.8 asks for 100; the rest get 452 4.5.3 and the client sends them again.
+    pub const RECIPIENTS_MAX: usize = 1000;
+    pub const RECIPIENTS_LEAST: usize = 100;
+    /// RFC 5321 4.5.3.1.7.
+    pub const MESSAGE_BYTES_LEAST: u64 = 64 << 10;
+    /// Protocol errors before 421.
+    pub const ERRORS_MAX: u32 = 20;
+    /// Refused passwords before 421.
+    pub const AUTH_FAILURES_MAX: u32 = 5;
+    /// RFC 5321 4.5.3.2.7: the server waits at least 5 minutes.
+    pub const IDLE_S: u64 = 300;
+    /// A body must come at this rate after the first minutes; less is an attack or a dead line.
+    pub const BODY_BYTES_PER_S_MIN: u64 = 500;
+    /// RFC 5321 6.3: more Received fields than this are a loop.
+    pub const RECEIVED_FIELDS_MAX: usize = 100;
+}
+
+pub mod auth {
+    /// Addresses that one alias names.
+    pub const ALIAS_TARGETS_MAX: usize = 10_000;
+    /// Logins whose password was right of late; beyond it the least used is hashed again.
+    pub const CACHED_LOGINS_MAX: usize = 10_000;
+    /// A change of the password ends an entry at once, so this only clears away what nobody uses.
+    pub const CACHED_LOGIN_S: u64 = 3600;
+    /// Addresses, logins and pairs of them whose failures and successes are remembered, each.
+    pub const THROTTLED_MAX: usize = 50_000;
+}
+
+pub mod pop3 {
+    /// RFC 2449 4: 255 octets with CRLF.
+    pub const COMMAND_LINE_BYTES_MAX: usize = 255;
+    /// The base64 line of an AUTH exchange.
+    pub const AUTH_LINE_BYTES_MAX: usize = 12288;
+    /// RFC 1939 3: at least 10 minutes.
+    pub const IDLE_S: u64 = 600;
+    /// Before login a client has nothing to think about.
+    pub const LOGIN_S: u64 = 60;
+    /// Refused passwords before the connection closes.
+    pub const AUTH_FAILURES_MAX: u32 = 5;
+    /// Commands in a row that were not understood before the connection closes.
+    pub const ERRORS_MAX: u32 = 20;
+    /// Reply bytes gathered before they are written and other sessions get their turn.
+    pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+}
+
+pub mod imap {
+    /// Command line without literals. RFC 7162 4 asks for 8192; UID sets of large mailboxes need more.
+    pub const COMMAND_LINE_BYTES_MAX: usize = 64 << 10;
+    /// Before login; the base64 line of an AUTHENTICATE exchange may have 12288 octets.
+    pub const COMMAND_LINE_BEFORE_LOGIN_BYTES_MAX: usize = 16 << 10;
+    /// All literals of one command except the message of an APPEND.
+    pub const LITERALS_BYTES_MAX: usize = 128 << 10;
+    /// Before login.
+    pub const LITERALS_BEFORE_LOGIN_BYTES_MAX: usize = 8 << 10;
+    /// Depth of parentheses, NOT and OR.
+    pub const NESTING_MAX: usize = 50;
+    /// RFC 9051 5.4: at least 30 minutes after login.
+    pub const IDLE_S: u64 = 31 * 60;
+    pub const LOGIN_S: u64 = 60;
+    /// Between two signs of life while a client is in IDLE; keeps NAT entries open.
+    pub const IDLE_HEARTBEAT_S: u64 = 120;
+    /// Commands in a row that were not understood before the connection closes.
+    pub const ERRORS_MAX: u32 = 20;
+    /// Refused passwords before the connection closes.
+    pub const AUTH_FAILURES_MAX: u32 = 5;
+    /// Reply bytes gathered before they are written and other sessions get their turn.
+    pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+}
+
+pub mod mime {
+    /// Depth of parts within parts; below it a part is opaque.
+    pub const NESTING_MAX: usize = 100;
+    /// Parts of one message; what follows belongs to the last.
+    pub const PARTS_MAX: usize = 10_000;
+    /// Bytes of a header block that is looked at; RFC 5322 sets none.
+    pub const HEADER_BYTES_MAX: usize = 1 << 20;
+    /// Parameters of one Content-Type or Content-Disposition; the rest is not looked at.
+    pub const PARAMETERS_MAX: usize = 1_000;
+    /// Bytes of a BODYSTRUCTURE after which parts are told of without their descriptions.
+    pub const STRUCTURE_BYTES_MAX: usize = 4 << 20;
+    /// Addresses rendered of one field in an ENVELOPE.
+    pub const ENVELOPE_ADDRESSES_MAX: usize = 10_000;
+}
+
+pub mod mailbox {
+    /// Distinct keywords in one mailbox: they are bits of a 64-bit word.
+    pub const KEYWORDS_MAX: usize = 64;
+    pub const KEYWORD_BYTES_MAX: usize = 100;
+    pub const NAME_BYTES_MAX: usize = 1000;
+    pub const NAME_DEPTH_MAX: usize = 32;
+    /// Mailboxes of one account.
+    pub const MAILBOXES_MAX: usize = 10_000;
+    /// UID ranges that one session holds as \\Recent; of more, the oldest are not recent any more.
+    pub const RECENT_RANGES_MAX: usize = 256;
+    /// Messages in one chunk of the index.
+    pub const CHUNK_ROWS_MAX: usize = 4096;
+    /// Messages whose rows a checkpoint writes with the flags; a longer tail becomes a chunk.
+    pub const CHECKPOINT_TAIL_MAX: usize = 64;
+    /// Names on one subscription list; names outlive their mailboxes there.
+    pub const SUBSCRIPTIONS_MAX: usize = 2 * MAILBOXES_MAX;
+    /// Flag changes of a mailbox that are kept for the views on it; who is further behind scans the mod-sequences.
+    pub const FLAG_NOTES_MAX: usize = 128;
+    /// UID ranges in those.
+    pub const FLAG_NOTES_RANGES_MAX: usize = 1024;
+    /// UID ranges of expunges that a mailbox remembers (RFC 7162 3.2.5.2); further back every absent UID is named.
+    pub const EXPUNGE_HISTORY_RANGES_MAX: usize = 4096;
+}
+
+const _: () =
+    assert!(smtp::COMMAND_LINE_BYTES_MAX >= 1036 + 512, "RFC 3461 needs 1036 octets for RCPT alone");
+const _: () = assert!(LINE_DISCARDED_BYTES_MAX > imap::COMMAND_LINE_BYTES_MAX);
+
+pub mod store {
+    /// The first segment of a new log; each next one is twice as large, up to `SEGMENT_BYTES_MAX`.
+    pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+    /// What one recycling frees, one mapping holds, and one search for a torn tail reads.
+    pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+    /// A batch closes at this size, so that one sync stays short; one group of records may be larger.
+    pub const BATCH_BYTES: usize = 8 << 20;
+    /// Segments and large files that a shard keeps mapped.
+    pub const MAPPINGS_MAX: usize = 64;
+    /// Threads that write large files.
+    pub const LARGE_FILE_THREADS: usize = 2;
+    /// Messages in one sealed chunk of the index.
+    pub const CHUNK_ROWS_MAX: usize = 4096;
+    /// The heap of a chunk; a chunk closes before it is passed.
+    pub const CHUNK_HEAP_BYTES_MAX: usize = 32 << 20;
+    /// Bytes appended to a log between two checkpoints: small messages are read back in well under a second,
+    /// and a checkpoint of many accounts costs less than it spares.
+    pub const CHECKPOINT_BYTES: u64 = 64 << 20;
+    /// A batch or two: for tests and very small disks.
+    pub const CHECKPOINT_BYTES_LEAST: u64 = 64 << 10;
+    pub const CHECKPOINT_BYTES_MOST: u64 = 64 << 30;
+    /// A start that read back so many records writes a checkpoint at once, so that crash after crash costs no more.
+    pub const REPLAYED_RECORDS_MAX: u64 = 4096;
+    /// Messages whose missing digests are made in one go.
+    pub const DIGESTS_AT_ONCE: usize = 64;
+}
+
+const _: () = assert!(store::BATCH_BYTES as u64 * 2 <= store::SEGMENT_BYTES_MAX);
+const _: () = assert!(BODY_IN_MEMORY_BYTES_MAX * 4 <= store::SEGMENT_BYTES_MIN as usize);
+const _: () = assert!(store::SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment have 32 bits");
+const _: () =
+    assert!(smtp::COMMAND_LINE_BYTES_MAX >= 1036 + 512, "RFC 3461 needs 1036 octets for RCPT alone");
+const _: () = assert!(LINE_DISCARDED_BYTES_MAX > imap::COMMAND_LINE_BYTES_MAX);
+const _: () = assert!(smtp::COMMAND_LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES);
+const _: () = assert!(BODY_IN_MEMORY_BYTES_MAX < MESSAGE_BYTES_MAX as usize);
+const _: () = assert!(imap::COMMAND_LINE_BEFORE_LOGIN_BYTES_MAX <= imap::COMMAND_LINE_BYTES_MAX);
+const _: () = assert!(imap::LITERALS_BEFORE_LOGIN_BYTES_MAX <= imap::LITERALS_BYTES_MAX);
+const _: () = assert!(
+    server::SESSION_MEMORY_BYTES_LEAST as usize
+        > RECEIVE_BUFFER_BYTES
+            + BODY_IN_MEMORY_BYTES_MAX
+            + imap::COMMAND_LINE_BYTES_MAX
+            + imap::LITERALS_BYTES_MAX
+            + imap::OUTPUT_BURST_BYTES
+);
+const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
+const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");
+const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
+const _: () = assert!(imap::IDLE_S >= 30 * 60, "RFC 9051 5.4");
+const _: () = assert!(pop3::IDLE_S >= 10 * 60, "RFC 1939 3");
+const _: () = assert!(smtp::IDLE_S >= 5 * 60, "RFC 5321 4.5.3.2.7");
