@@ -1,0 +1,202 @@
+//! What is kept of a message so that listing it does not parse it again.
+//!
+//! Made once per delivered message, on the way into the mailbox: one scan for the parts, one walk over the
+//! header for envelope, kept fields and date.
+//!
+//! Invariants: `fields` is a header block that answers HEADER.FIELDS for kept names byte for byte as the
+//! message would; the same message always gives the same digest.
+
+use super::date::parse_rfc5322;
+use super::header::{Field, compare_names};
+use super::mime::{PartId, Structure};
+use super::render::{EnvelopeFields, Form, body, body_structure};
+use super::time::Timestamp;
+
+/// Made once per delivered message; wire forms as IMAP4rev1 wants them (`render::Form::Ascii`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Digest {
+    /// `(date subject from …)`.
+    pub envelope: Vec<u8>,
+    /// The value of BODY.
+    pub body: Vec<u8>,
+    /// The value of BODYSTRUCTURE.
+    pub body_structure: Vec<u8>,
+    /// The fields of [`KEPT_FIELDS`] in the message's order, as they are, and the empty line if the header has
+    /// one: a header block.
+    pub fields: Vec<u8>,
+    /// The Date field.
+    pub sent: Option<Timestamp>,
+}
+
+impl Digest {
+    pub fn of(message: &[u8]) -> Self {
+        Self::of_structure(&Structure::of(message))
+    }
+
+    /// Of a message that is parsed already.
+    pub fn of_structure(structure: &Structure<'_>) -> Self {
+        let header = structure.header(PartId::MESSAGE);
+        let mut envelope_fields = EnvelopeFields::default();
+        let mut fields = Vec::with_capacity(header.len().min(2048));
+        for field in header.fields().filter(is_kept) {
+            envelope_fields.take(&field);
+            fields.extend_from_slice(field.raw);
+        }
+        if header.is_closed() {
+            fields.extend_from_slice(b"\r\n");
+        }
+        let mut digest = Self {
+            envelope: Vec::with_capacity(512),
+            body: Vec::with_capacity(256),
+            body_structure: Vec::with_capacity(384),
+            fields,
+            sent: envelope_fields.date.and_then(parse_rfc5322),
+        };
+        envelope_fields.render(Form::Ascii, &mut digest.envelope);
+        body(structure, Form::Ascii, &mut digest.body);
+        body_structure(structure, Form::Ascii, &mut digest.body_structure);
+        digest
+    }
+}
+
+/// Fields that clients list with, in lower case, sorted. All of ENVELOPE are among them.
+pub const KEPT_FIELDS: &[&str] = &[
+    "auto-submitted",
+    "bcc",
+    "cc",
+    "content-class",
+    "content-description",
+    "content-disposition",
+    "content-id",
+    "content-language",
+    "content-transfer-encoding",
+    "content-type",
+    "date",
+    "delivered-to",
+    "disposition-notification-to",
+    "followup-to",
+    "from",
+    "importance",
+    "in-reply-to",
+    "keywords",
+    "lines",
+    "list-archive",
+    "list-help",
+    "list-id",
+    "list-owner",
+    "list-post",
+    "list-subscribe",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "mail-followup-to",
+    "mail-reply-to",
+    "mailing-list",
+    "message-id",
+    "mime-version",
+    "newsgroups",
+    "organization",
+    "precedence",
+    "priority",
+    "references",
+    "reply-to",
+    "resent-cc",
+    "resent-date",
+    "resent-from",
+    "resent-message-id",
+    "resent-sender",
+    "resent-to",
+    "return-path",
+    "return-receipt-to",
+    "sender",
+    "sensitivity",
+    "subject",
+    "thread-index",
+    "thread-topic",
+    "to",
+    "user-agent",
+    "x-beenthere",
+    "x-confirm-reading-to",
+    "x-draft-info",
+    "x-forwarded-message-id",
+    "x-k9mail-identity",
+    "x-label",
+    "x-loop",
+    "x-mailer",
+    "x-mailing-list",
+    "x-mozilla-draft-info",
+    "x-mozilla-keys",
+    "x-mozilla-status",
+    "x-mozilla-status2",
+    "x-msmail-priority",
+    "x-original-to",
+    "x-priority",
+    "x-spam-flag",
+    "x-spam-level",
+    "x-spam-score",
+    "x-spam-status",
+    "x-tuid",
+    "x-uniform-type-identifier",
+    "x-universally-unique-identifier",
+];
+
+/// Whether fields of this name are in [`Digest::fields`], so that HEADER.FIELDS can be answered from them alone.
+pub fn kept(name: &str) -> bool {
+    is_kept_name(name.as_bytes())
+}
+
+fn is_kept(field: &Field<'_>) -> bool {
+    is_kept_name(field.name)
+}
+
+fn is_kept_name(name: &[u8]) -> bool {
+    KEPT_FIELDS.binary_search_by(|known| compare_names(known.as_bytes(), name)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::{Digest, KEPT_FIELDS, kept};
+    use crate::mail::header::{Header, subset};
+    use crate::mail::time::Timestamp;
+
+    const MESSAGE: &[u8] =
+        b"Return-Path: <a@b>\r\nReceived: from x\r\n\tby y; now\r\nsubject: one\r\n two\r\n\
+        Date: Tue, 24 Nov 2026 11:00:00 +0100\r\nX-Other: z\r\nFROM: a@b\r\n\r\nHello\r\n";
+
+    #[test]
+    fn a_digest() {
+        let digest = Digest::of(MESSAGE);
+        let from = "((NIL NIL \"a\" \"b\"))";
+        let date = "Tue, 24 Nov 2026 11:00:00 +0100";
+        let envelope = format!("(\"{date}\" \"one two\" {from} {from} {from} NIL NIL NIL NIL NIL)");
+        assert_eq!(String::from_utf8_lossy(&digest.envelope), envelope);
+        let body = "(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\") NIL NIL \"7BIT\" 7 1";
+        assert_eq!(String::from_utf8_lossy(&digest.body), format!("{body})"));
+        assert_eq!(String::from_utf8_lossy(&digest.body_structure), format!("{body} NIL NIL NIL NIL)"));
+        let fields =
+            format!("Return-Path: <a@b>\r\nsubject: one\r\n two\r\nDate: {date}\r\nFROM: a@b\r\n\r\n");
+        assert_eq!(String::from_utf8_lossy(&digest.fields), fields);
+        assert_eq!(digest.sent, Some(Timestamp { seconds: 1_795_514_400, zone_minutes: 60 }));
+    }
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(KEPT_FIELDS.is_sorted());
+        assert!(KEPT_FIELDS.iter().all(|name| kept(&name.to_uppercase())));
+        assert!(!kept("received") && !kept("") && !kept("x") && !kept("toto"));
+    }
+
+    proptest! {
+        #[test]
+        fn kept_fields_answer_for_the_message(
+            fields in "((To|X-A|from|Cc|Sub)[ ]?:? [a\r\n ]{0,4}\r\n){0,6}(\r\nTo: x)?", junk in any::<Vec<u8>>(),
+        ) {
+            let mut message = fields.into_bytes();
+            message.extend(junk);
+            let digest = Digest::of(&message);
+            let names = ["TO".to_owned(), "from".to_owned()];
+            assert_eq!(subset(&Header::of(&digest.fields), &names), subset(&Header::of(&message), &names));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The envelope of a message: who sends it, to whom, and what was asked for on the way (RFC 5321 2.3.1).
+
+use super::address::Address;
+
+/// A sender, recipients, and the parameters of MAIL and RCPT.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Envelope {
+    /// `None` is the null reverse-path `<>`.
+    pub sender: Option<Address>,
+    pub recipients: Vec<Recipient>,
+    pub body: BodyKind,
+    /// SMTPUTF8 was given (RFC 6531).
+    pub smtputf8: bool,
+    /// RET (RFC 3461 4.3).
+    pub ret: Option<Ret>,
+    /// ENVID as it came, in xtext (RFC 3461 4.4), to be passed on byte for byte.
+    pub envid: Option<String>,
+}
+
+/// One recipient with its DSN parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipient {
+    /// The address as given in RCPT.
+    pub address: Address,
+    /// `None`: not given.
+    pub notify: Option<Notify>,
+    /// ORCPT as it came: type, semicolon, xtext (RFC 3461 4.2).
+    pub orcpt: Option<String>,
+}
+
+impl Recipient {
+    pub fn new(address: Address) -> Self {
+        Self { address, notify: None, orcpt: None }
+    }
+}
+
+/// BODY of MAIL (RFC 6152, RFC 3030). Without the parameter it is `SevenBit`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BodyKind {
+    #[default]
+    SevenBit,
+    EightBitMime,
+    BinaryMime,
+}
+
+/// How much of the message a DSN returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ret {
+    Full,
+    Headers,
+}
+
+/// When a DSN is wanted (RFC 3461 4.1). None of the three is NEVER.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Notify {
+    pub success: bool,
+    pub failure: bool,
+    pub delay: bool,
+}
