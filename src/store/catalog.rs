@@ -1,0 +1,165 @@
+//! Which blobs of the index file hold what: the directory of a checkpoint, as it is kept between two of them.
+//!
+//! Invariants: the chunks of a mailbox ascend and do not overlap; a mailbox's chunks stand before its state, an
+//! account's blob before its mailboxes, so that one pass over a directory restores everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use super::checkpoint::{BlobKind, BlobName, BlobRef};
+use super::{AccountId, MailboxId, Sequence};
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Catalog {
+    accounts: BTreeMap<AccountId, OfAccount>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct OfAccount {
+    blob: Option<BlobRef>,
+    mailboxes: BTreeMap<MailboxId, OfMailbox>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct OfMailbox {
+    chunks: Vec<BlobRef>,
+    state: Option<BlobRef>,
+}
+
+impl Catalog {
+    /// What a directory names.
+    pub fn of(blobs: &[BlobRef]) -> Self {
+        let mut catalog = Self::default();
+        blobs.iter().for_each(|blob| catalog.put(*blob));
+        catalog
+    }
+
+    /// A blob that was written just now takes the place of what it replaces: a chunk that of all chunks which
+    /// end among its UIDs.
+    pub fn put(&mut self, blob: BlobRef) {
+        let BlobName { kind, account, mailbox, uid_first, uid_last, .. } = blob.name;
+        let of_account = self.accounts.entry(account).or_default();
+        match kind {
+            BlobKind::Account => of_account.blob = Some(blob),
+            BlobKind::State => of_account.mailboxes.entry(mailbox).or_default().state = Some(blob),
+            BlobKind::Chunk => {
+                let chunks = &mut of_account.mailboxes.entry(mailbox).or_default().chunks;
+                let at = forget_chunks(chunks, &(uid_first..=uid_last));
+                chunks.insert(at, blob);
+            }
+            BlobKind::Directory => {}
+        }
+    }
+
+    /// The messages of these UIDs are all gone, or in a chunk that is put next.
+    pub fn drop_chunks(&mut self, account: AccountId, mailbox: MailboxId, uids: &RangeInclusive<u32>) {
+        if let Some(found) = self.accounts.get_mut(&account).and_then(|of| of.mailboxes.get_mut(&mailbox)) {
+            forget_chunks(&mut found.chunks, uids);
+        }
+    }
+
+    /// Mailboxes that are not among these are gone.
+    pub fn retain(&mut self, account: AccountId, mailboxes: &BTreeSet<MailboxId>) {
+        if let Some(of_account) = self.accounts.get_mut(&account) {
+            of_account.mailboxes.retain(|id, _| mailboxes.contains(id));
+        }
+    }
+
+    pub fn has_account(&self, account: AccountId) -> bool {
+        self.accounts.get(&account).is_some_and(|of_account| of_account.blob.is_some())
+    }
+
+    pub fn has_state(&self, account: AccountId, mailbox: MailboxId) -> bool {
+        let of_account = self.accounts.get(&account);
+        let found = of_account.and_then(|of_account| of_account.mailboxes.get(&mailbox));
+        found.is_some_and(|of_mailbox| of_mailbox.state.is_some())
+    }
+
+    /// For a directory. What has no account or no state yet is left out.
+    pub fn blobs(&self) -> Vec<BlobRef> {
+        let mut blobs = Vec::new();
+        for of_account in self.accounts.values() {
+            let Some(blob) = of_account.blob else {
+                continue;
+            };
+            blobs.push(blob);
+            for of_mailbox in of_account.mailboxes.values() {
+                if let Some(state) = of_mailbox.state {
+                    blobs.extend(&of_mailbox.chunks);
+                    blobs.push(state);
+                }
+            }
+        }
+        blobs
+    }
+}
+
+impl BlobName {
+    pub fn of_account(account: AccountId, sequence: Sequence) -> Self {
+        let mailbox = MailboxId(0);
+        Self { kind: BlobKind::Account, account, mailbox, uid_first: 0, uid_last: 0, sequence }
+    }
+
+    pub fn of_state(account: AccountId, mailbox: MailboxId, sequence: Sequence) -> Self {
+        Self { kind: BlobKind::State, account, mailbox, uid_first: 0, uid_last: 0, sequence }
+    }
+}
+
+/// Where a chunk of these UIDs belongs.
+fn forget_chunks(chunks: &mut Vec<BlobRef>, uids: &RangeInclusive<u32>) -> usize {
+    let from = chunks.partition_point(|chunk| chunk.name.uid_last < *uids.start());
+    let to = chunks.partition_point(|chunk| chunk.name.uid_last <= *uids.end());
+    chunks.drain(from..to.max(from));
+    from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Catalog;
+    use crate::store::checkpoint::{BlobKind, BlobName, BlobRef};
+    use crate::store::{AccountId, MailboxId, Sequence};
+
+    const ACCOUNT: AccountId = AccountId(4);
+
+    fn at(offset: u64, name: BlobName) -> BlobRef {
+        BlobRef { name, offset, length: 1 }
+    }
+
+    fn chunk(offset: u64, mailbox: u32, uids: (u32, u32)) -> BlobRef {
+        let (uid_first, uid_last) = uids;
+        let (kind, mailbox, sequence) = (BlobKind::Chunk, MailboxId(mailbox), Sequence(9));
+        at(offset, BlobName { kind, account: ACCOUNT, mailbox, uid_first, uid_last, sequence })
+    }
+
+    fn state(offset: u64, mailbox: u32) -> BlobRef {
+        at(offset, BlobName::of_state(ACCOUNT, MailboxId(mailbox), Sequence(9)))
+    }
+
+    fn offsets(catalog: &Catalog) -> Vec<u64> {
+        catalog.blobs().iter().map(|blob| blob.offset).collect()
+    }
+
+    #[test]
+    fn newer_blobs_replace_older_ones_in_an_order_that_restores() {
+        let mut catalog = Catalog::default();
+        catalog.put(chunk(64, 2, (1, 90)));
+        catalog.put(chunk(128, 2, (91, 120)));
+        catalog.put(state(192, 2));
+        catalog.put(state(256, 1));
+        assert_eq!(offsets(&catalog), [0u64; 0], "nothing without its account");
+        catalog.put(at(320, BlobName::of_account(ACCOUNT, Sequence(9))));
+        assert_eq!(offsets(&catalog), [320, 256, 64, 128, 192]);
+        assert_eq!(Catalog::of(&catalog.blobs()), catalog);
+        // A chunk that took in the last one, then one that took in both.
+        catalog.put(chunk(384, 2, (91, 300)));
+        assert_eq!(offsets(&catalog), [320, 256, 64, 384, 192]);
+        catalog.put(chunk(448, 2, (5, 300)));
+        catalog.put(chunk(512, 3, (5, 300)));
+        assert_eq!(offsets(&catalog), [320, 256, 448, 192], "a chunk counts with a state that knows it");
+        catalog.drop_chunks(ACCOUNT, MailboxId(2), &(1..=300));
+        catalog.retain(ACCOUNT, &[MailboxId(2)].into());
+        assert_eq!(offsets(&catalog), [320, 192]);
+        assert!(catalog.has_state(ACCOUNT, MailboxId(2)) && !catalog.has_state(ACCOUNT, MailboxId(1)));
+        assert!(catalog.has_account(ACCOUNT) && !catalog.has_account(AccountId(5)));
+    }
+}

@@ -1,0 +1,281 @@
+//! Reading a chunk.
+
+use std::fmt;
+
+use rkyv::rend::unaligned::u32_ule;
+
+use super::columns::{Column, Header, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at};
+use super::{Row, RowDigest};
+use crate::bytes::Slice;
+use crate::mail::flags::SystemFlags;
+use crate::mail::time::Timestamp;
+use crate::store::Locator;
+
+/// A sealed chunk whose columns were found good when it was opened. Clones share it.
+///
+/// Texts are checked when they are asked for, so that opening reads a tenth of the chunk.
+#[derive(Clone)]
+pub struct Chunk {
+    bytes: Slice,
+    rows: usize,
+    heap_at: usize,
+}
+
+/// Why bytes are not a chunk: in each case it is made again from the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChunkError {
+    Version,
+    Checksum,
+    Layout,
+}
+
+impl Chunk {
+    pub fn open(bytes: Slice) -> Result<Self, ChunkError> {
+        let header: &Header = at(&bytes, 0, 0).ok_or(ChunkError::Layout)?;
+        if header.magic != MAGIC {
+            return Err(ChunkError::Layout);
+        }
+        if header.version.to_native() != VERSION || usize::from(header.row_bytes.to_native()) != ROW_BYTES {
+            return Err(ChunkError::Version);
+        }
+        let rows = header.rows.to_native() as usize;
+        let heap_bytes = usize::try_from(header.heap_bytes.to_native()).map_err(|_| ChunkError::Layout)?;
+        let heap_at = size_of::<Header>() + rows * ROW_BYTES;
+        if heap_at.checked_add(heap_bytes) != Some(bytes.len()) {
+            return Err(ChunkError::Layout);
+        }
+        if header.checksum.to_native() != crc32fast::hash(&bytes[4..heap_at]) {
+            return Err(ChunkError::Checksum);
+        }
+        let chunk = Self { bytes, rows, heap_at };
+        let ascends = (1..rows).all(|index| chunk.uid(index - 1) < chunk.uid(index));
+        ascends.then_some(chunk).ok_or(ChunkError::Layout)
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The row of this UID.
+    pub fn find(&self, uid: u32) -> Option<usize> {
+        let index = self.first_from(uid);
+        (index < self.rows && self.uid(index) == uid).then_some(index)
+    }
+
+    /// The first row whose UID is this or larger; `len()` if there is none.
+    pub fn first_from(&self, uid: u32) -> usize {
+        let (mut low, mut high) = (0, self.rows);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.uid(middle) < uid {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
+    /// All of a row. Its index must be below `len()`.
+    pub fn row(&self, index: usize) -> Row<'_> {
+        let (marks, times) = (self.marks(index), self.times(index));
+        Row {
+            uid: self.uid(index),
+            modseq: marks.modseq.to_native(),
+            flags: marks.flags(),
+            keywords: marks.keywords.to_native(),
+            internal: times.internal(),
+            saved: times.saved.to_native(),
+            locator: self.locator(index),
+            digest: self.digest(index),
+        }
+    }
+
+    pub fn uid(&self, index: usize) -> u32 {
+        self.element::<u32_ule>(0, index).to_native()
+    }
+
+    pub fn modseq(&self, index: usize) -> u64 {
+        self.marks(index).modseq.to_native()
+    }
+
+    pub fn flags(&self, index: usize) -> SystemFlags {
+        self.marks(index).flags()
+    }
+
+    pub fn keywords(&self, index: usize) -> u64 {
+        self.marks(index).keywords.to_native()
+    }
+
+    pub fn internal(&self, index: usize) -> Timestamp {
+        self.times(index).internal()
+    }
+
+    pub fn saved(&self, index: usize) -> i64 {
+        self.times(index).saved.to_native()
+    }
+
+    pub fn locator(&self, index: usize) -> Locator {
+        self.element::<Source>(size_of::<u32_ule>() + size_of::<Marks>() + size_of::<Times>(), index)
+            .locator()
+    }
+
+    /// `None` if the row was sealed without, or if the texts are not as they were written.
+    pub fn digest(&self, index: usize) -> Option<RowDigest<'_>> {
+        let texts = self.texts(index);
+        (texts.has_digest == 1).then_some(())?;
+        let lengths = [texts.envelope, texts.body, texts.body_structure, texts.fields];
+        let length: u64 = lengths.iter().map(|length| u64::from(length.to_native())).sum();
+        let from = usize::try_from(texts.offset.to_native()).ok()?;
+        let heap = &self.bytes[self.heap_at..];
+        let whole = heap.get(from..from.checked_add(usize::try_from(length).ok()?)?)?;
+        if crc32fast::hash(whole) != texts.checksum.to_native() {
+            return None;
+        }
+        let mut rest = whole;
+        let mut next = |length: u32_ule| {
+            let (text, after) = rest.split_at(length.to_native() as usize);
+            rest = after;
+            text
+        };
+        let [envelope, body, body_structure, fields] = lengths.map(&mut next);
+        Some(RowDigest { envelope, body, body_structure, fields, sent: self.times(index).sent() })
+    }
+
+    fn marks(&self, index: usize) -> &Marks {
+        self.element(size_of::<u32_ule>(), index)
+    }
+
+    fn times(&self, index: usize) -> &Times {
+        self.element(size_of::<u32_ule>() + size_of::<Marks>(), index)
+    }
+
+    fn texts(&self, index: usize) -> &Texts {
+        let before = size_of::<u32_ule>() + size_of::<Marks>() + size_of::<Times>() + size_of::<Source>();
+        self.element(before, index)
+    }
+
+    /// An element of the column in front of which a row has `before` bytes in other columns.
+    fn element<T>(&self, before: usize, index: usize) -> &T
+    where
+        T: Column
+            + for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rkyv::rancor::Failure>>,
+    {
+        assert!(index < self.rows, "row {index} of {}", self.rows);
+        at(&self.bytes, size_of::<Header>() + before * self.rows, index)
+            .expect("all columns are inside, as `open` found")
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} rows, {} bytes)", self.rows, self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chunk, ChunkError};
+    use crate::bytes::Slice;
+    use crate::mail::flags::SystemFlags;
+    use crate::mail::time::Timestamp;
+    use crate::store::index::{ChunkBuilder, Row, RowDigest};
+    use crate::store::{Locator, LogId, MessageId, Place, Sequence};
+
+    fn row(uid: u32, envelope: &str) -> Row<'_> {
+        let place = match uid % 2 {
+            0 => Place::Segment { number: 7, offset: uid * 4096 },
+            _ => Place::File { number: u64::from(uid) << 33 },
+        };
+        let digest = RowDigest {
+            envelope: envelope.as_bytes(),
+            body: b"(body)",
+            body_structure: b"(structure)",
+            fields: b"",
+            sent: uid.is_multiple_of(3).then_some(Timestamp { seconds: -5, zone_minutes: -720 }),
+        };
+        Row {
+            uid,
+            modseq: 1 << 60 | u64::from(uid),
+            flags: SystemFlags::SEEN | SystemFlags::DRAFT,
+            keywords: u64::MAX,
+            internal: Timestamp { seconds: 1 << 40, zone_minutes: 90 },
+            saved: -1,
+            locator: Locator {
+                id: MessageId { log: LogId(9), sequence: Sequence(u64::from(uid) << 20) },
+                place,
+                length: 1 << 35,
+                return_path_length: 30,
+            },
+            digest: (!uid.is_multiple_of(5)).then_some(digest),
+        }
+    }
+
+    fn chunk(uids: &[u32]) -> Vec<u8> {
+        let mut builder = ChunkBuilder::new();
+        for &uid in uids {
+            builder.push(&row(uid, &format!("(envelope {uid})")));
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_pushed() {
+        let uids: Vec<u32> = (1..200).map(|n| n * 3).collect();
+        let chunk = Chunk::open(Slice::from(chunk(&uids))).expect("it was just made");
+        assert_eq!(chunk.len(), uids.len());
+        for (index, &uid) in uids.iter().enumerate() {
+            assert_eq!(chunk.row(index), row(uid, &format!("(envelope {uid})")));
+            assert_eq!((chunk.find(uid), chunk.find(uid + 1)), (Some(index), None));
+        }
+        assert_eq!(
+            (chunk.first_from(0), chunk.first_from(4), chunk.first_from(u32::MAX)),
+            (0, 1, uids.len())
+        );
+        assert!(Chunk::open(Slice::from(ChunkBuilder::new().finish())).expect("empty").is_empty());
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_refused() {
+        let bytes = chunk(&[1, 2]);
+        let heap_at = Chunk::open(Slice::from(bytes.clone())).expect("it was just made").heap_at;
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match Chunk::open(Slice::from(flipped)) {
+                Ok(chunk) => {
+                    assert!(bit >= heap_at * 8, "bit {bit}");
+                    let digests = [0, 1].map(|index| chunk.digest(index).is_some());
+                    assert_eq!(digests.into_iter().filter(|is_good| *is_good).count(), 1, "bit {bit}");
+                }
+                Err(_) => assert!(bit < heap_at * 8, "bit {bit}"),
+            }
+        }
+        for length in 0..bytes.len() {
+            assert!(Chunk::open(Slice::from(bytes[..length].to_vec())).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn forged_numbers_under_a_good_checksum_do_no_harm() {
+        let bytes = chunk(&[1, 2, 3]);
+        let heap_at = Chunk::open(Slice::from(bytes.clone())).expect("it was just made").heap_at;
+        for at in 4..bytes.len() {
+            let mut forged = bytes.clone();
+            forged[at] = 0xff;
+            let checksum = crc32fast::hash(&forged[4..heap_at]);
+            forged[..4].copy_from_slice(&checksum.to_le_bytes());
+            if let Ok(chunk) = Chunk::open(Slice::from(forged)) {
+                assert!((0..chunk.len()).all(|index| chunk.row(index).uid > 0));
+            }
+        }
+        let mut other = bytes;
+        other[8] = 9;
+        let checksum = crc32fast::hash(&other[4..heap_at]);
+        other[..4].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(Chunk::open(Slice::from(other)).err(), Some(ChunkError::Version));
+    }
+}

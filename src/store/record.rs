@@ -1,0 +1,173 @@
+//! What a log says: the records, as values.
+//!
+//! Every change of state is one of these, and state is nothing but their fold: what a session does live and
+//! what a start replays are the same `apply`. Records that belong together are appended together and land in
+//! one batch, which is valid whole or not at all.
+
+use super::{AccountId, Locator, MailboxId, MessageId, Sequence};
+use crate::bytes::Slice;
+use crate::mail::envelope::Envelope;
+use crate::mail::flags::{FlagsAction, SystemFlags};
+use crate::mail::set::Ranges;
+pub use crate::mail::special_use::SpecialUse;
+use crate::mail::time::Timestamp;
+
+#[derive(Clone, Debug)]
+pub enum Record {
+    Message(Message),
+    Delivered(Delivered),
+    FlagsChanged(FlagsChanged),
+    Expunged(Expunged),
+    KeywordAdded(KeywordAdded),
+    MailboxCreated(MailboxCreated),
+    MailboxRenamed(MailboxRenamed),
+    MailboxDeleted(MailboxDeleted),
+    Subscribed(Subscribed),
+    Unsubscribed(Subscribed),
+    AccountPurged(AccountPurged),
+    Settled(Settled),
+}
+
+/// A message that was taken: its bytes and, if it came by SMTP, what is owed to whom.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub received: Timestamp,
+    /// `None` for a message that a client or an import put into a mailbox.
+    pub accepted: Option<Accepted>,
+    pub body: Body,
+}
+
+/// The promise behind a 250: every route is delivered, bounced or held.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its recipients are those after alias expansion, without doubles.
+    pub envelope: Envelope,
+    /// One for each recipient of the envelope, in its order.
+    pub routes: Vec<Route>,
+    /// The login that submitted the message.
+    pub login: Option<String>,
+}
+
+/// Where a recipient's copy goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    Local(AccountId),
+    Remote,
+}
+
+/// The bytes of a message, `Return-Path` and trace fields in front.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Held in memory, to be written into the record.
+    Inline { bytes: Slice, return_path_length: u32 },
+    /// Already synced in a file of its own. `crc` is over the whole file.
+    File { number: u64, length: u64, crc: u32, return_path_length: u32 },
+}
+
+impl Body {
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Inline { bytes, .. } => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    pub fn return_path_length(&self) -> u32 {
+        match self {
+            Self::Inline { return_path_length, .. } | Self::File { return_path_length, .. } => {
+                *return_path_length
+            }
+        }
+    }
+}
+
+/// A message has come into a mailbox: by delivery, APPEND, COPY, MOVE or import.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivered {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub uid: u32,
+    pub modseq: u64,
+    pub message: Locator,
+    /// The promise that this keeps: the accepted message and the number of the recipient in its envelope.
+    pub key: Option<(MessageId, u32)>,
+    pub flags: SystemFlags,
+    /// Bits of the mailbox's keyword table.
+    pub keywords: u64,
+    pub internal: Timestamp,
+    /// When it came into this mailbox, in Unix seconds (RFC 8514).
+    pub saved: i64,
+}
+
+/// The flags of messages were changed; a delta, so that order alone decides what holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlagsChanged {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub modseq: u64,
+    pub action: FlagsAction,
+    pub flags: SystemFlags,
+    pub keywords: u64,
+    pub uids: Ranges,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expunged {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub modseq: u64,
+    pub uids: Ranges,
+}
+
+/// A keyword got a bit in the mailbox's table; it keeps it for ever.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeywordAdded {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub bit: u8,
+    pub name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MailboxCreated {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    /// In UTF-8, components separated by `/`; `INBOX` in capitals.
+    pub name: String,
+    /// From the account's counter, which only grows.
+    pub uid_validity: u32,
+    pub special_use: Option<SpecialUse>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MailboxRenamed {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub name: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MailboxDeleted {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+}
+
+/// A name was put on the subscription list, or taken off it; the mailbox need not exist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscribed {
+    pub account: AccountId,
+    pub name: String,
+}
+
+/// Everything of the account is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccountPurged {
+    pub account: AccountId,
+}
+
+/// Nothing more is owed to this recipient of a message of the same log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settled {
+    pub message: Sequence,
+    pub recipient: u32,
+}

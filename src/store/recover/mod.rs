@@ -1,0 +1,411 @@
+//! Reading a log back: what is valid, in order, what is a torn tail, and what is damage.
+//!
+//! The scan goes from batch to batch. Where a batch is not valid it looks for what was written later: a later
+//! header of the same segment, or the header of a later segment, whose word on what was durable covers the
+//! missing records. If there is one, the batch was promised and is damaged: the frames that can still be found in
+//! it are saved, the rest is reported, and reading goes on at the next good header. If there is none, nobody was
+//! promised anything beyond this point, and the log ends here.
+//!
+//! Invariants: records come in the order of their sequences, each once, and only what was written with this
+//! segment's key; the scan changes nothing, so that doing it again gives the same; no bytes make it panic; its
+//! work is linear in the bytes, except for a bounded number of checksums of what looks like a frame in a
+//! damaged range.
+
+mod segment;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use segment::{Batch, FrameAt, Segment, head};
+
+use super::batch::{BatchHeader, PAGE_BYTES};
+use super::log::{Position, Tail};
+use super::record::Record;
+use super::segment::{FIRST_BATCH_OFFSET, SegmentKey};
+use super::{LogId, RecordPlace, Sequence};
+use crate::bytes::Slice;
+
+/// The file of a segment, whole.
+#[derive(Clone, Debug)]
+pub struct SegmentFile {
+    pub number: u32,
+    pub bytes: Slice,
+}
+
+/// What a scan comes upon.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Record(Recovered),
+    Damage(Damage),
+}
+
+/// A record that was read back.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    pub sequence: Sequence,
+    /// Where its frame is.
+    pub place: RecordPlace,
+    pub record: Record,
+}
+
+/// Records that were durable and are no longer what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    pub segment: u32,
+    /// Where in the segment, as near as can be told.
+    pub offset: u64,
+    /// Both ends included.
+    pub first: Sequence,
+    pub last: Sequence,
+}
+
+/// Bytes after the end of the log that nobody was promised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Torn {
+    pub segment: u32,
+    pub offset: u64,
+}
+
+/// Why a log cannot be read at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreadable {
+    /// A segment is of another version of the format.
+    Version { segment: u32, version: u16 },
+    /// A segment is of another log.
+    Foreign { segment: u32 },
+    /// A good record is of a kind or version that this program does not know.
+    Record { sequence: Sequence },
+    /// The checkpoint's batch is not where it says: replay from the beginning.
+    NoSuchPosition,
+}
+
+/// Where a log goes on after its scan.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub log: LogId,
+    /// `None` if no segment was ever used.
+    pub log_key: Option<SegmentKey>,
+    pub incarnation: u32,
+    pub next: Sequence,
+    pub synced: Sequence,
+    pub position: Option<Position>,
+    pub tail: Option<Tail>,
+    pub last_segment: u32,
+    /// At most one in each segment.
+    pub torn: Vec<Torn>,
+    /// Segments that were made ready and never used.
+    pub blank: Vec<u32>,
+    /// Segments whose header is lost and that nothing says to hold records.
+    pub strange: Vec<u32>,
+}
+
+/// A scan of the segments of a log, as an iterator; [`Scan::end`] tells the rest when it is through.
+pub struct Scan {
+    segments: Vec<Segment>,
+    /// The segment that is read next, and where in it.
+    index: usize,
+    offset: usize,
+    /// Records up to this one are in the checkpoint.
+    skip_through: Sequence,
+    found: VecDeque<Found>,
+    failed: bool,
+    end: End,
+}
+
+impl Scan {
+    /// A scan of `segments`, which ascend by number. With a position it begins in that batch, with the record
+    /// after it; segments before it need not be there.
+    pub fn new(log: LogId, segments: Vec<SegmentFile>, start: Option<Position>) -> Result<Self, Unreadable> {
+        let last_segment = segments.last().map_or(0, |segment| segment.number);
+        let mut scan = Self {
+            segments: head(log, segments)?,
+            index: 0,
+            offset: 0,
+            skip_through: Sequence(0),
+            found: VecDeque::new(),
+            failed: false,
+            end: End {
+                log,
+                log_key: None,
+                incarnation: 0,
+                next: Sequence(1),
+                synced: Sequence(0),
+                position: None,
+                tail: None,
+                last_segment,
+                torn: Vec::new(),
+                blank: Vec::new(),
+                strange: Vec::new(),
+            },
+        };
+        scan.end.log_key = scan.segments.iter().find_map(|segment| Some(segment.header?.log_key));
+        match start {
+            Some(position) => scan.begin_at(position)?,
+            None => scan.begin_at_first(),
+        }
+        Ok(scan)
+    }
+
+    /// Where the log goes on. Exhaust the scan first.
+    pub fn end(self) -> End {
+        assert!(self.index >= self.segments.len() || self.failed, "the scan is through");
+        self.end
+    }
+
+    /// What is read next has the first sequence that is there: earlier segments may have been recycled.
+    fn begin_at_first(&mut self) {
+        let is_all = self.segments.first().is_none_or(|segment| segment.number == 1);
+        let first = self.segments.iter().find_map(Segment::first);
+        self.end.next = if is_all { Sequence(1) } else { first.unwrap_or(Sequence(1)) };
+        self.end.synced = Sequence(self.end.next.0 - 1);
+    }
+
+    fn begin_at(&mut self, position: Position) -> Result<(), Unreadable> {
+        let index = self.segments.iter().position(|segment| segment.number == position.segment);
+        let index = index.ok_or(Unreadable::NoSuchPosition)?;
+        let segment = &self.segments[index];
+        let offset = usize::try_from(position.offset).map_err(|_| Unreadable::NoSuchPosition)?;
+        let header = segment.batch_header(offset).ok_or(Unreadable::NoSuchPosition)?;
+        if header.last() != position.through || segment.is_void(position.through) {
+            return Err(Unreadable::NoSuchPosition);
+        }
+        self.enter(index);
+        self.index = index;
+        self.offset = offset;
+        self.skip_through = position.through;
+        self.end.next = header.first;
+        self.end.synced = Sequence(header.first.0 - 1);
+        Ok(())
+    }
+
+    /// Reads on until there is something to tell. `false` at the end.
+    fn read_on(&mut self) -> Result<bool, Unreadable> {
+        let Some(segment) = self.segments.get(self.index) else {
+            return Ok(false);
+        };
+        if self.offset == 0 {
+            self.begin_segment();
+        } else if self.offset + PAGE_BYTES > segment.bytes.len() {
+            self.leave();
+        } else {
+            self.read_batch()?;
+        }
+        Ok(true)
+    }
+
+    fn begin_segment(&mut self) {
+        let segment = &self.segments[self.index];
+        let (number, covered) = (segment.number, segment.covers(self.end.next));
+        let Some(header) = segment.header else {
+            match (covered, segment.is_blank) {
+                (true, _) => self.lose_up_to(segment.valid_through, 0),
+                (false, true) => self.end.blank.push(number),
+                (false, false) => self.end.strange.push(number),
+            }
+            self.index += 1;
+            return;
+        };
+        // A segment that should stand between is missing, or the end of the one before.
+        if header.first > self.end.next && header.valid_through >= self.end.next {
+            let through = header.valid_through.min(Sequence(header.first.0 - 1));
+            self.lose_up_to(Some(through), 0);
+        }
+        self.end.next = self.end.next.max(header.first);
+        self.enter(self.index);
+        self.offset = FIRST_BATCH_OFFSET;
+    }
+
+    /// The log goes on in this segment, unless a later one is used.
+    fn enter(&mut self, index: usize) {
+        let segment = &self.segments[index];
+        self.end.tail = segment.header.map(|header| Tail {
+            number: segment.number,
+            bytes: segment.bytes.len() as u64,
+            key: header.key,
+            key_before: header.key_before,
+            offset: FIRST_BATCH_OFFSET as u64,
+            is_blank: false,
+        });
+    }
+
+    fn leave(&mut self) {
+        self.index += 1;
+        self.offset = 0;
+    }
+
+    fn read_batch(&mut self) -> Result<(), Unreadable> {
+        let segment = &self.segments[self.index];
+        match segment.batch(self.offset, self.end.next, self.end.incarnation) {
+            Batch::Walked { header, .. } if segment.is_void(header.last()) => self.leave(),
+            Batch::Walked { header, frames, is_whole } => {
+                let is_promised = is_whole || self.is_covered(self.offset + header.padded_length());
+                match is_promised {
+                    true => self.accept(header, &frames)?,
+                    false => self.tear(),
+                }
+            }
+            Batch::None if self.is_covered(self.offset + PAGE_BYTES) => self.salvage()?,
+            Batch::None => self.tear(),
+        }
+        Ok(())
+    }
+
+    /// Whether the checkpoint or something written later says that the record which comes next was durable.
+    fn is_covered(&self, from: usize) -> bool {
+        let segment = &self.segments[self.index];
+        self.skip_through >= self.end.next
+            || segment.covers(self.end.next)
+            || segment
+                .later_headers(from, self.end.next, self.end.incarnation)
+                .any(|(_, later)| later.synced_through >= self.end.next)
+    }
+
+    /// Takes the good records of a batch and reports the others.
+    fn accept(&mut self, header: BatchHeader, frames: &[FrameAt]) -> Result<(), Unreadable> {
+        for frame in frames {
+            match frame.is_good {
+                true => self.take(frame.offset)?,
+                false => self.lose(frame.sequence, frame.sequence, frame.offset),
+            }
+        }
+        self.end.incarnation = header.incarnation;
+        self.reach(header.last());
+        self.end.position =
+            Some(Position { segment: header.segment, offset: self.offset as u64, through: header.last() });
+        self.advance(self.offset + header.padded_length());
+        Ok(())
+    }
+
+    /// Saves what can be found between a batch that is not valid and what follows it.
+    fn salvage(&mut self) -> Result<(), Unreadable> {
+        let segment = &self.segments[self.index];
+        let next =
+            segment.later_headers(self.offset + PAGE_BYTES, self.end.next, self.end.incarnation).next();
+        let (to, through) = match (next, segment.batch_header(self.offset)) {
+            (Some((to, later)), _) => (to, Sequence(later.first.0 - 1)),
+            (None, Some(header)) => (self.offset + header.padded_length(), header.last()),
+            (None, None) => (segment.bytes.len(), segment.valid_through.unwrap_or(self.skip_through)),
+        };
+        let to = to.min(segment.bytes.len());
+        let frames = segment.frames_within(self.offset..to, self.end.next..=through);
+        for frame in frames {
+            if frame.sequence > self.end.next {
+                self.lose(self.end.next, Sequence(frame.sequence.0 - 1), self.offset);
+            }
+            match frame.is_good {
+                true => self.take(frame.offset)?,
+                false => self.lose(frame.sequence, frame.sequence, frame.offset),
+            }
+            self.reach(frame.sequence);
+        }
+        self.lose_up_to(Some(through), self.offset);
+        self.advance(to);
+        Ok(())
+    }
+
+    /// Nothing here was promised: the segment ends before this place.
+    fn tear(&mut self) {
+        let segment = &self.segments[self.index];
+        let rest = &segment.bytes[self.offset..];
+        // A fresh page of zeroes is no tail but the end.
+        if rest[..PAGE_BYTES].iter().any(|&byte| byte != 0) {
+            self.end.torn.push(Torn { segment: segment.number, offset: self.offset as u64 });
+        }
+        self.leave();
+    }
+
+    fn take(&mut self, offset: usize) -> Result<(), Unreadable> {
+        let segment = &self.segments[self.index];
+        let Some((sequence, record)) = segment.record(offset)? else {
+            return Ok(());
+        };
+        if sequence > self.skip_through {
+            let offset = u32::try_from(offset).expect("offsets in a segment have 32 bits");
+            let place = RecordPlace { segment: segment.number, offset };
+            self.found.push_back(Found::Record(Recovered { sequence, place, record }));
+        }
+        Ok(())
+    }
+
+    fn lose_up_to(&mut self, through: Option<Sequence>, offset: usize) {
+        let Some(through) = through else {
+            return;
+        };
+        if through >= self.end.next {
+            self.lose(self.end.next, through, offset);
+            self.reach(through);
+        }
+    }
+
+    fn lose(&mut self, first: Sequence, last: Sequence, offset: usize) {
+        let segment = self.segments[self.index].number;
+        if last > self.skip_through {
+            let first = first.max(self.skip_through + 1);
+            self.found.push_back(Found::Damage(Damage { segment, offset: offset as u64, first, last }));
+        }
+    }
+
+    fn reach(&mut self, last: Sequence) {
+        self.end.synced = last;
+        self.end.next = last + 1;
+    }
+
+    fn advance(&mut self, offset: usize) {
+        self.offset = offset;
+        if let Some(tail) = &mut self.end.tail {
+            tail.offset = offset as u64;
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Found, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return Some(Ok(found));
+            }
+            if self.failed {
+                return None;
+            }
+            match self.read_on() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(unreadable) => {
+                    self.failed = true;
+                    return Some(Err(unreadable));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, offset, first, last } = self;
+        write!(
+            f,
+            "segment {segment} is damaged near byte {offset}: records {} to {} are lost",
+            first.0, last.0
+        )
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { segment, version } => {
+                write!(
+                    f,
+                    "segment {segment} has version {version} of the format, which this program does not know"
+                )
+            }
+            Self::Foreign { segment } => write!(f, "segment {segment} belongs to another log"),
+            Self::Record { sequence } => {
+                write!(f, "record {} is of a kind that this program does not know", sequence.0)
+            }
+            Self::NoSuchPosition => f.write_str("the checkpoint is not of this log"),
+        }
+    }
+}
