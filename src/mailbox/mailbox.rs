@@ -1,0 +1,537 @@
+//! One mailbox: its messages, their flags, and its counters.
+//!
+//! The live UIDs stand in one sorted list; beside it, in the same order, what changes of a message: flags,
+//! keywords, mod-sequence. What does not change lies in [`super::rows`]. Counts are kept, not counted.
+//!
+//! Invariants: UIDs ascend and are below `uid_next`; every mod-sequence is at most `modseq`; a change of an
+//! older
+//! mod-sequence than `modseq` was applied before and changes nothing.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::flight::{Outlook, Pending, changed_flags, changed_keywords};
+use super::journal::{ExpungeChain, FlagNotes, History};
+use super::rows::{Cursor, Kept, Rows, Seal, SealWhen, TailRow};
+use crate::limits::mailbox::KEYWORDS_MAX;
+use crate::mail::digest::Digest;
+use crate::mail::flags::SystemFlags;
+use crate::mail::set::Ranges;
+use crate::store::MailboxId;
+use crate::store::index::{Chunk, Row};
+use crate::store::record::{Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated, SpecialUse};
+
+#[derive(Debug)]
+pub struct Mailbox {
+    pub(super) id: MailboxId,
+    pub(super) name: String,
+    pub(super) special_use: Option<SpecialUse>,
+    pub(super) uid_validity: u32,
+    pub(super) uid_next: u32,
+    pub(super) modseq: u64,
+    /// Bit `n` of a message's keywords is the `n`-th; an empty name is a bit that nobody has.
+    pub(super) keywords: Vec<String>,
+    pub(super) messages: Messages,
+    pub(super) rows: Rows,
+    pub(super) counts: Counts,
+    pub(super) history: History,
+    pub(super) expunges: ExpungeChain,
+    pub(super) flag_notes: FlagNotes,
+    /// Messages from this UID on were told to no session that takes \Recent. A restart begins at `uid_next`.
+    pub(super) recent_from: Cell<u32>,
+}
+
+/// The live messages, in columns.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Messages {
+    pub uids: Vec<u32>,
+    pub flags: Vec<SystemFlags>,
+    pub modseqs: Vec<u64>,
+    /// Empty while no message ever had a keyword.
+    pub keywords: Vec<u64>,
+}
+
+/// The counts of STATUS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub messages: u32,
+    pub unseen: u32,
+    pub deleted: u32,
+    /// Octets of all messages.
+    pub size: u64,
+    /// Octets of those that are \Deleted.
+    pub deleted_size: u64,
+}
+
+impl Mailbox {
+    pub(super) fn created(record: &MailboxCreated) -> Self {
+        Self {
+            id: record.mailbox,
+            name: record.name.clone(),
+            special_use: record.special_use,
+            uid_validity: record.uid_validity,
+            uid_next: 1,
+            modseq: 1,
+            keywords: Vec::new(),
+            messages: Messages::default(),
+            rows: Rows::default(),
+            counts: Counts::default(),
+            history: History::default(),
+            expunges: ExpungeChain::default(),
+            flag_notes: FlagNotes::default(),
+            recent_from: Cell::new(1),
+        }
+    }
+
+    /// Whether the message was new here.
+    pub(super) fn apply_delivered(&mut self, record: &Delivered, digest: Option<&Arc<Digest>>) -> bool {
+        if record.modseq <= self.modseq || record.uid < self.uid_next {
+            return false;
+        }
+        // The last UID is never given, so that `uid_next` always has a value.
+        let Some(uid_next) = record.uid.checked_add(1) else {
+            return false;
+        };
+        self.uid_next = uid_next;
+        self.modseq = record.modseq;
+        self.messages.push(record.uid, record.flags, record.modseq, record.keywords);
+        self.rows.push(TailRow {
+            uid: record.uid,
+            internal: record.internal,
+            saved: record.saved,
+            locator: record.message,
+            digest: digest.cloned(),
+        });
+        self.counts.add(record.flags, record.message.length);
+        true
+    }
+
+    pub(super) fn apply_flags(&mut self, record: &FlagsChanged) {
+        if record.modseq <= self.modseq {
+            return;
+        }
+        self.modseq = record.modseq;
+        let mut cursor = self.rows.cursor();
+        for run in self.messages.runs(&record.uids) {
+            for index in run {
+                let old = self.messages.flags[index];
+                let new = changed_flags(old, record.action, record.flags);
+                if (old.0 ^ new.0) & (SystemFlags::SEEN | SystemFlags::DELETED).0 != 0 {
+                    let size = cursor.find(self.messages.uids[index]).map_or(0, |kept| kept.locator.length);
+                    self.counts.change(old, new, size);
+                }
+                self.messages.flags[index] = new;
+                self.messages.modseqs[index] = record.modseq;
+                let keywords =
+                    changed_keywords(self.messages.keywords_at(index), record.action, record.keywords);
+                self.messages.set_keywords(index, keywords);
+            }
+        }
+        self.flag_notes.push(record.modseq, record.uids.clone());
+    }
+
+    /// The octets that went.
+    pub(super) fn apply_expunged(&mut self, record: &Expunged) -> Counts {
+        let mut gone = Counts::default();
+        if record.modseq <= self.modseq {
+            return gone;
+        }
+        self.modseq = record.modseq;
+        let runs = self.messages.runs(&record.uids);
+        let mut died = Ranges::default();
+        let mut cursor = self.rows.cursor();
+        for index in runs.iter().cloned().flatten() {
+            let uid = self.messages.uids[index];
+            let size = cursor.find(uid).map_or(0, |kept| kept.locator.length);
+            gone.add(self.messages.flags[index], size);
+            died.push(uid);
+        }
+        if died.is_empty() {
+            return gone;
+        }
+        self.counts.subtract(gone);
+        self.messages.remove(&runs);
+        self.rows.remove(&died);
+        self.history.push(record.modseq, died.clone());
+        self.expunges.push(died);
+        gone
+    }
+
+    pub(super) fn apply_keyword(&mut self, record: &KeywordAdded) {
+        let bit = usize::from(record.bit);
+        if bit >= KEYWORDS_MAX {
+            return;
+        }
+        // A group that failed can leave a hole.
+        self.keywords.resize(self.keywords.len().max(bit + 1), String::new());
+        if self.keywords[bit].is_empty() {
+            self.keywords[bit].clone_from(&record.name);
+        }
+    }
+
+    pub(super) fn supply(&mut self, uid: u32, digest: &Arc<Digest>) {
+        self.rows.supply(uid, digest);
+    }
+
+    pub fn id(&self) -> MailboxId {
+        self.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn special_use(&self) -> Option<SpecialUse> {
+        self.special_use
+    }
+
+    pub fn uid_validity(&self) -> u32 {
+        self.uid_validity
+    }
+
+    pub fn uid_next(&self) -> u32 {
+        self.uid_next
+    }
+
+    /// At least 1.
+    pub fn highest_modseq(&self) -> u64 {
+        self.modseq
+    }
+
+    /// The keyword table: the n-th is bit n. An empty name is to be skipped.
+    pub fn keywords(&self) -> &[String] {
+        &self.keywords
+    }
+
+    /// The bit of a keyword, in any case.
+    pub fn keyword_bit(&self, keyword: &str) -> Option<u8> {
+        let at = self
+            .keywords
+            .iter()
+            .position(|known| !known.is_empty() && known.eq_ignore_ascii_case(keyword))?;
+        u8::try_from(at).ok()
+    }
+
+    /// Whether another keyword can be made (`\*` of PERMANENTFLAGS).
+    pub fn takes_new_keywords(&self) -> bool {
+        self.keywords.len() < KEYWORDS_MAX
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Messages that no session was told of yet (STATUS RECENT). Kept in memory: a restart begins at none.
+    pub fn recent(&self) -> u32 {
+        let before = self.messages.uids.partition_point(|&uid| uid < self.recent_from.get());
+        as_count(self.messages.uids.len() - before)
+    }
+
+    /// The live UIDs in ascending order.
+    pub fn uids(&self) -> &[u32] {
+        &self.messages.uids
+    }
+
+    pub fn row(&self, uid: u32) -> Option<Row<'_>> {
+        let index = self.messages.uids.binary_search(&uid).ok()?;
+        Some(self.messages.row(index, self.rows.get(uid)?))
+    }
+
+    /// The digest of a message, to be kept beside a copy of it.
+    pub fn digest(&self, uid: u32) -> Option<Arc<Digest>> {
+        self.rows.digest(uid)
+    }
+
+    /// What was expunged after `modseq`, as spans that hold no live message. Where the kept history begins
+    /// later, every absent UID.
+    pub fn vanished_since(&self, modseq: u64) -> Ranges {
+        self.history.since(modseq).unwrap_or_else(|| self.messages.absent_below(self.uid_next))
+    }
+
+    /// Live messages that changed after `modseq`, in ascending order of UID (CHANGEDSINCE).
+    pub fn changed_since(&self, modseq: u64) -> impl Iterator<Item = u32> {
+        let messages = self.messages.uids.iter().zip(&self.messages.modseqs);
+        messages.filter(move |(_, of_message)| **of_message > modseq).map(|(&uid, _)| uid)
+    }
+
+    /// The next chunk that is worth making, made; after its `Account::install` ask again, until `None`.
+    pub fn seal(&self, when: SealWhen) -> Option<Seal> {
+        let uids = self.rows.worth_sealing(when, &self.messages)?;
+        let end = *uids.end();
+        let seal = Seal::of(&self.rows, &self.messages, uids);
+        // Full of bytes before it held its neighbours: then the tail alone.
+        match self.rows.tail().first() {
+            Some(tail) if *seal.uids.end() < tail.uid.min(end) => {
+                Some(Seal::of(&self.rows, &self.messages, tail.uid..=end))
+            }
+            _ => Some(seal),
+        }
+    }
+
+    /// The chunks in use, in order.
+    pub fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.rows.chunks()
+    }
+
+    /// The rows whose digests a replay left out.
+    pub fn without_digest(&self) -> impl Iterator<Item = &TailRow> {
+        self.rows.tail().iter().filter(|row| row.digest.is_none())
+    }
+
+    pub(super) fn cursor(&self) -> Cursor<'_> {
+        self.rows.cursor()
+    }
+
+    /// The message at this place as it will be after `pending`.
+    pub(super) fn outlook(&self, index: usize, pending: &[&Pending]) -> Outlook {
+        let mut outlook = Outlook {
+            flags: self.messages.flags[index],
+            keywords: self.messages.keywords_at(index),
+            modseq: self.messages.modseqs[index],
+            is_doomed: false,
+        };
+        for change in pending {
+            change.foresee(self.messages.uids[index], &mut outlook);
+        }
+        outlook
+    }
+}
+
+impl Messages {
+    fn push(&mut self, uid: u32, flags: SystemFlags, modseq: u64, keywords: u64) {
+        self.uids.push(uid);
+        self.flags.push(flags);
+        self.modseqs.push(modseq);
+        if !self.keywords.is_empty() {
+            self.keywords.push(keywords);
+        } else {
+            self.set_keywords(self.uids.len() - 1, keywords);
+        }
+    }
+
+    /// The row at this place of the columns, whose unchanging part was found already.
+    pub fn row<'a>(&self, index: usize, kept: Kept<'a>) -> Row<'a> {
+        Row {
+            uid: self.uids[index],
+            modseq: self.modseqs[index],
+            flags: self.flags[index],
+            keywords: self.keywords_at(index),
+            internal: kept.internal,
+            saved: kept.saved,
+            locator: kept.locator,
+            digest: kept.digest,
+        }
+    }
+
+    /// How many live messages have UIDs from `first` to `last`.
+    pub fn count_within(&self, first: u32, last: u32) -> usize {
+        self.uids.partition_point(|&uid| uid <= last) - self.uids.partition_point(|&uid| uid < first)
+    }
+
+    pub fn keywords_at(&self, index: usize) -> u64 {
+        self.keywords.get(index).copied().unwrap_or(0)
+    }
+
+    fn set_keywords(&mut self, index: usize, keywords: u64) {
+        if self.keywords.is_empty() && keywords == 0 {
+            return;
+        }
+        self.keywords.resize(self.uids.len(), 0);
+        self.keywords[index] = keywords;
+    }
+
+    /// Where the live messages among `uids` stand; runs ascend and are not empty.
+    pub fn runs(&self, uids: &Ranges) -> Vec<Range<usize>> {
+        let place = |&(from, to): &(u32, u32)| {
+            let start = self.uids.partition_point(|&uid| uid < from);
+            start..start + self.uids[start..].partition_point(|&uid| uid <= to)
+        };
+        uids.ranges().iter().map(place).filter(|run| !run.is_empty()).collect()
+    }
+
+    fn remove(&mut self, runs: &[Range<usize>]) {
+        remove_runs(&mut self.uids, runs);
+        remove_runs(&mut self.flags, runs);
+        remove_runs(&mut self.modseqs, runs);
+        if !self.keywords.is_empty() {
+            remove_runs(&mut self.keywords, runs);
+        }
+    }
+
+    fn absent_below(&self, end: u32) -> Ranges {
+        let mut absent = Vec::new();
+        let mut from = 1;
+        for &uid in self.uids.iter().chain([&end]) {
+            if from < uid {
+                absent.push((from, uid - 1));
+            }
+            from = uid.saturating_add(1);
+        }
+        Ranges::from_unordered(absent)
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, flags: SystemFlags, size: u64) {
+        self.messages += 1;
+        self.size = self.size.saturating_add(size);
+        self.unseen += u32::from(!flags.contains(SystemFlags::SEEN));
+        if flags.contains(SystemFlags::DELETED) {
+            self.deleted += 1;
+            self.deleted_size = self.deleted_size.saturating_add(size);
+        }
+    }
+
+    fn subtract(&mut self, gone: Counts) {
+        self.messages = self.messages.saturating_sub(gone.messages);
+        self.size = self.size.saturating_sub(gone.size);
+        self.unseen = self.unseen.saturating_sub(gone.unseen);
+        self.deleted = self.deleted.saturating_sub(gone.deleted);
+        self.deleted_size = self.deleted_size.saturating_sub(gone.deleted_size);
+    }
+
+    fn change(&mut self, old: SystemFlags, new: SystemFlags, size: u64) {
+        let mut gone = Counts::default();
+        gone.add(old, size);
+        self.subtract(gone);
+        self.add(new, size);
+    }
+}
+
+/// A number of messages. UIDs are 32 bits wide, so there are never more.
+pub(super) fn as_count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Closes the gaps, all in one pass. `runs` ascend.
+fn remove_runs<T: Copy>(list: &mut Vec<T>, runs: &[Range<usize>]) {
+    let Some(first) = runs.first() else {
+        return;
+    };
+    let mut to = first.start;
+    for (index, run) in runs.iter().enumerate() {
+        let end = runs.get(index + 1).map_or(list.len(), |next| next.start);
+        list.copy_within(run.end..end, to);
+        to += end - run.end;
+    }
+    list.truncate(to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Messages, remove_runs};
+    use crate::mail::flags::{Flags, FlagsAction, SystemFlags};
+    use crate::mail::set::Ranges;
+    use crate::mailbox::Refusal;
+    use crate::mailbox::account::Account;
+    use crate::mailbox::plan::{Doomed, StoreFlags};
+    use crate::mailbox::test_mail::deliver;
+    use crate::store::{AccountId, MailboxId};
+
+    #[test]
+    fn runs_are_cut_out_in_one_pass() {
+        let mut list: Vec<u32> = (0..10).collect();
+        remove_runs(&mut list, &[0..2, 4..5, 8..10]);
+        assert_eq!(list, [2, 3, 5, 6, 7]);
+        remove_runs(&mut list, &[]);
+        assert_eq!(list.len(), 5);
+    }
+
+    #[test]
+    fn absent_uids_are_the_gaps() {
+        let table: [(&[u32], u32, &str); 4] =
+            [(&[], 1, ""), (&[], 5, "1:4"), (&[1, 2, 5], 6, "3:4"), (&[2], 9, "1,3:8")];
+        for (uids, uid_next, absent) in table {
+            let messages = Messages { uids: uids.to_vec(), ..Messages::default() };
+            assert_eq!(messages.absent_below(uid_next).to_string(), absent);
+        }
+    }
+
+    fn account_with(messages: u64) -> (Account, MailboxId) {
+        let mut account = Account::new(AccountId(1));
+        let plan = account.plan_create("box", None).expect("a new name");
+        plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        (1..=messages).for_each(|minute| deliver(&mut account, plan.answer, minute, b"\r\n"));
+        (account, plan.answer)
+    }
+
+    fn store(
+        account: &mut Account,
+        id: MailboxId,
+        uids: &Ranges,
+        flags: &Flags,
+    ) -> Result<Option<u64>, Refusal> {
+        let store = StoreFlags { uids, action: FlagsAction::Add, flags, unchanged_since: None };
+        let plan = account.plan_store(id, store)?;
+        plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        Ok(plan.answer.modseq)
+    }
+
+    #[test]
+    fn history_tells_what_vanished_and_what_changed() {
+        let (mut account, id) = account_with(6);
+        let modseq = |account: &Account| account.mailbox(id).expect("just made").highest_modseq();
+        let before = modseq(&account);
+        for uids in [[2, 3], [5, 5]] {
+            let uids = uids.into_iter().collect();
+            let plan = account.plan_expunge(id, Doomed::These(&uids)).expect("it is there");
+            plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        }
+        let between = modseq(&account);
+        let seen = Flags::system(SystemFlags::SEEN);
+        store(&mut account, id, &[4].into_iter().collect(), &seen).expect("it is there");
+        let mailbox = account.mailbox(id).expect("just made");
+        assert_eq!(mailbox.vanished_since(before).to_string(), "2:3,5");
+        assert!(mailbox.vanished_since(between).is_empty());
+        assert_eq!(mailbox.changed_since(between).collect::<Vec<_>>(), [4]);
+        assert_eq!(mailbox.changed_since(0).count(), 3);
+    }
+
+    #[test]
+    fn the_keyword_table_has_an_end() {
+        let (mut account, id) = account_with(1);
+        let one: Ranges = [1].into_iter().collect();
+        let keyword = |name: String| Flags { system: SystemFlags::NONE, keywords: vec![name] };
+        for number in 0..64 {
+            assert!(account.mailbox(id).expect("just made").takes_new_keywords());
+            assert!(store(&mut account, id, &one, &keyword(format!("k{number}"))).is_ok());
+        }
+        assert!(!account.mailbox(id).expect("just made").takes_new_keywords());
+        assert!(matches!(store(&mut account, id, &one, &keyword("more".to_owned())), Err(Refusal::Limit(_))));
+        assert_eq!(
+            store(&mut account, id, &one, &keyword("K63".to_owned())),
+            Ok(None),
+            "known, in another case"
+        );
+        let long = keyword("x".repeat(101));
+        assert!(matches!(store(&mut account, id, &one, &long), Err(Refusal::Limit(_))));
+        let none = Ranges::default();
+        assert!(matches!(store(&mut account, id, &none, &long), Err(Refusal::Limit(_))));
+    }
+
+    #[test]
+    fn a_long_mailbox_changes_as_a_whole() {
+        let (mut account, id) = account_with(3000);
+        let all = Ranges::from_unordered(vec![(1, u32::MAX)]);
+        let odd: Ranges = (1..=3000).filter(|uid| uid % 2 == 1).collect();
+        store(&mut account, id, &odd, &Flags::system(SystemFlags::DELETED)).expect("it is there");
+        let plan = account.plan_expunge(id, Doomed::Deleted).expect("it is there");
+        assert_eq!(plan.answer, odd);
+        plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        let store = StoreFlags {
+            uids: &all,
+            action: FlagsAction::Add,
+            flags: &Flags::default(),
+            unchanged_since: None,
+        };
+        assert_eq!(account.plan_store(id, store).map(|plan| plan.changes.len()), Ok(0));
+        let seen = Flags::system(SystemFlags::SEEN);
+        let store = StoreFlags { flags: &seen, ..store };
+        let plan = account.plan_store(id, store).expect("it is there");
+        assert_eq!(plan.answer.passed.count(), 1500);
+        plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        let counts = account.mailbox(id).expect("just made").counts();
+        assert_eq!((counts.messages, counts.unseen, counts.deleted, counts.size), (1500, 0, 0, 3000));
+    }
+}

@@ -1,0 +1,334 @@
+//! Accounts and mailboxes as bytes, for a checkpoint, and back.
+//!
+//! An account is written as counters, delivery keys, and the records that would make its mailboxes and
+//! subscriptions anew. What can change of a mailbox's messages is a blob of its own; what cannot lies in
+//! chunks,
+//! save for the rows of the tail, which are written with it. Nothing that is in flight is written: the log
+//! has it
+//! or it never was. The checksums around a blob are the store's affair; here every number is still checked,
+//! so that
+//! a wrong blob is refused and its mailbox rebuilt from the log.
+//!
+//! ```text
+//! account  version u8, account u32, mailbox_next u32, uid_validity u32,
+//!          logs [log u16, low water u64, keys [sequence u64, recipient u32]], records [kind u8, fields]
+//! state    version u8, mailbox u32, uid_next u32, modseq u64, keywords [text],
+//!          messages u32, uids u32.., flags u8.., modseqs u64.., with keywords u8, keywords u64..,
+//!          counts, history: floor u64, [modseq u64, [from u32, to u32]],
+//!          tail [Delivered, with digest u8, envelope, body, body structure, fields, with sent u8, sent]
+//! ```
+//!
+//! Invariant: what `snapshot` writes `restore` makes equal; no bytes make it panic.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::delivered::OfLog;
+use super::journal::{FlagNotes, History};
+use super::mailbox::{Counts, Mailbox, Messages};
+use super::rows::{Rows, TailRow};
+use crate::bytes::Slice;
+use crate::limits::mailbox::KEYWORDS_MAX;
+use crate::mail::digest::Digest;
+use crate::mail::flags::SystemFlags;
+use crate::mail::set::Ranges;
+use crate::mail::time::Timestamp;
+use crate::store::codec::{decode, encode, fields_length, kind};
+use crate::store::fields::{Malformed, Put, Take};
+use crate::store::index::Chunk;
+use crate::store::record::{Delivered, MailboxCreated, Record, Subscribed};
+use crate::store::{AccountId, LogId, MailboxId, Sequence};
+
+const VERSION: u8 = 1;
+
+impl Account {
+    /// All but the messages.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u8(VERSION);
+        out.put_u32(self.id.0);
+        out.put_u32(self.mailbox_next);
+        out.put_u32(self.uid_validity);
+        out.put_u32(count(self.delivered.logs.len()));
+        for (log, of_log) in &self.delivered.logs {
+            out.put_u16(log.0);
+            out.put_u64(of_log.low_water.0);
+            out.put_u32(count(of_log.keys.len()));
+            for (sequence, recipient) in &of_log.keys {
+                out.put_u64(sequence.0);
+                out.put_u32(*recipient);
+            }
+        }
+        out.put_u32(count(self.mailboxes.len() + self.subscriptions.len()));
+        for mailbox in self.mailboxes.values() {
+            put_record(&Record::MailboxCreated(mailbox.as_created(self.id)), &mut out);
+        }
+        for name in &self.subscriptions {
+            put_record(&Record::Subscribed(Subscribed { account: self.id, name: name.clone() }), &mut out);
+        }
+        out
+    }
+
+    /// The account with its mailboxes still empty: each wants a `restore_mailbox`.
+    pub fn restore(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut take = Take::new(bytes);
+        check(take.u8()? == VERSION, &take)?;
+        let mut account = Self::new(AccountId(take.u32()?));
+        let (mailbox_next, uid_validity) = (take.u32()?, take.u32()?);
+        for _ in 0..take.count(14)? {
+            let log = LogId(take.u16()?);
+            let mut of_log = OfLog { low_water: Sequence(take.u64()?), ..OfLog::default() };
+            for _ in 0..take.count(12)? {
+                of_log.keys.insert((Sequence(take.u64()?), take.u32()?));
+            }
+            account.delivered.logs.insert(log, of_log);
+        }
+        for _ in 0..take.count(5)? {
+            let record = take_record(&mut take)?;
+            let known = matches!(record, Record::MailboxCreated(_) | Record::Subscribed(_));
+            check(known, &take)?;
+            account.apply(&record, None);
+        }
+        check(take.left() == 0, &take)?;
+        account.mailbox_next = account.mailbox_next.max(mailbox_next);
+        account.uid_validity = account.uid_validity.max(uid_validity);
+        account.flight.mailbox_next = account.mailbox_next;
+        account.flight.uid_validity = account.uid_validity;
+        Ok(account)
+    }
+
+    /// Fills a mailbox of a restored account. The chunks are those its directory names, in order of UIDs.
+    pub fn restore_mailbox(&mut self, state: &[u8], chunks: Vec<Chunk>) -> Result<MailboxId, Malformed> {
+        let mut take = Take::new(state);
+        check(take.u8()? == VERSION, &take)?;
+        let id = MailboxId(take.u32()?);
+        let account = self.id;
+        let Some(mailbox) = self.mailboxes.get_mut(&id).filter(|mailbox| mailbox.modseq == 1) else {
+            return Err(take.malformed());
+        };
+        mailbox.restore(account, &mut take, chunks)?;
+        self.usage.bytes = self.usage.bytes.saturating_add(mailbox.counts().size);
+        self.usage.messages += u64::from(mailbox.counts().messages);
+        self.flight.mailboxes.remove(&id);
+        Ok(id)
+    }
+}
+
+impl Mailbox {
+    /// What may change of the messages, and the rows that are in no chunk.
+    pub fn snapshot(&self, account: AccountId) -> Vec<u8> {
+        let messages = &self.messages;
+        let mut out = Vec::with_capacity(256 + 21 * messages.uids.len());
+        out.put_u8(VERSION);
+        out.put_u32(self.id.0);
+        out.put_u32(self.uid_next);
+        out.put_u64(self.modseq);
+        out.put_u32(count(self.keywords.len()));
+        self.keywords.iter().for_each(|keyword| out.put_text(keyword));
+        out.put_u32(count(messages.uids.len()));
+        messages.uids.iter().for_each(|&uid| out.put_u32(uid));
+        messages.flags.iter().for_each(|flags| out.put_u8(flags.0));
+        messages.modseqs.iter().for_each(|&modseq| out.put_u64(modseq));
+        let with_keywords = messages.keywords.iter().any(|&keywords| keywords != 0);
+        out.put_u8(u8::from(with_keywords));
+        if with_keywords {
+            messages.keywords.iter().for_each(|&keywords| out.put_u64(keywords));
+        }
+        put_counts(self.counts, &mut out);
+        put_history(&self.history, &mut out);
+        let tail = self.rows.tail();
+        out.put_u32(count(tail.len()));
+        for row in tail {
+            put_tail_row(row, account, self.id, &mut out);
+        }
+        out
+    }
+
+    fn restore(
+        &mut self,
+        account: AccountId,
+        take: &mut Take<'_>,
+        chunks: Vec<Chunk>,
+    ) -> Result<(), Malformed> {
+        let (uid_next, modseq) = (take.u32()?, take.u64()?);
+        let keywords_count = take.count(4)?;
+        check(keywords_count <= KEYWORDS_MAX && uid_next > 0 && modseq > 0, take)?;
+        let keywords =
+            (0..keywords_count).map(|_| Ok(take.text()?.to_owned())).collect::<Result<_, Malformed>>()?;
+        let messages = take_messages(take)?;
+        let ascending = messages.uids.is_sorted_by(|one, next| one < next);
+        let within =
+            messages.uids.first() != Some(&0) && messages.uids.last().is_none_or(|&last| last < uid_next);
+        check(ascending && within && messages.modseqs.iter().all(|&of_message| of_message <= modseq), take)?;
+        let counts = take_counts(take)?;
+        check(counts_agree(counts, &messages), take)?;
+        let history = take_history(take)?;
+        let mut rows = Rows::default();
+        for chunk in chunks {
+            check(rows.push_chunk(chunk), take)?;
+        }
+        for _ in 0..take.count(5)? {
+            let row = take_tail_row(take, account, self.id)?;
+            check(rows.last_uid().is_none_or(|last| last < row.uid), take)?;
+            rows.push(row);
+        }
+        check(take.left() == 0 && rows.hold_all(&messages), take)?;
+        self.recent_from.set(uid_next);
+        self.flag_notes = FlagNotes::begin_at(modseq);
+        (self.uid_next, self.modseq, self.keywords) = (uid_next, modseq, keywords);
+        (self.messages, self.counts, self.history, self.rows) = (messages, counts, history, rows);
+        Ok(())
+    }
+
+    fn as_created(&self, account: AccountId) -> MailboxCreated {
+        MailboxCreated {
+            account,
+            mailbox: self.id,
+            name: self.name.clone(),
+            uid_validity: self.uid_validity,
+            special_use: self.special_use,
+        }
+    }
+}
+
+fn put_record(record: &Record, out: &mut Vec<u8>) {
+    out.put_u8(kind(record));
+    out.put_u32(count(fields_length(record)));
+    encode(record, out);
+}
+
+fn take_record(take: &mut Take<'_>) -> Result<Record, Malformed> {
+    let kind = take.u8()?;
+    let malformed = take.malformed();
+    decode(kind, take.bytes()?, Slice::from(Vec::new())).map_err(|_| malformed)
+}
+
+fn take_messages(take: &mut Take<'_>) -> Result<Messages, Malformed> {
+    let len = take.count(13)?;
+    let mut messages = Messages {
+        uids: (0..len).map(|_| take.u32()).collect::<Result<_, _>>()?,
+        flags: (0..len).map(|_| Ok(SystemFlags(take.u8()?))).collect::<Result<_, Malformed>>()?,
+        modseqs: (0..len).map(|_| take.u64()).collect::<Result<_, _>>()?,
+        keywords: Vec::new(),
+    };
+    check(messages.flags.iter().all(|&flags| SystemFlags::ALL.contains(flags)), take)?;
+    if take.u8()? != 0 {
+        messages.keywords = (0..len).map(|_| take.u64()).collect::<Result<_, _>>()?;
+    }
+    Ok(messages)
+}
+
+fn put_counts(counts: Counts, out: &mut Vec<u8>) {
+    out.put_u32(counts.messages);
+    out.put_u32(counts.unseen);
+    out.put_u32(counts.deleted);
+    out.put_u64(counts.size);
+    out.put_u64(counts.deleted_size);
+}
+
+fn take_counts(take: &mut Take<'_>) -> Result<Counts, Malformed> {
+    Ok(Counts {
+        messages: take.u32()?,
+        unseen: take.u32()?,
+        deleted: take.u32()?,
+        size: take.u64()?,
+        deleted_size: take.u64()?,
+    })
+}
+
+fn counts_agree(counts: Counts, messages: &Messages) -> bool {
+    let mut counted = Counts::default();
+    messages.flags.iter().for_each(|&flags| counted.add(flags, 0));
+    let Counts { messages, unseen, deleted, .. } = counted;
+    (counts.messages, counts.unseen, counts.deleted) == (messages, unseen, deleted)
+        && counts.deleted_size <= counts.size
+}
+
+fn put_history(history: &History, out: &mut Vec<u8>) {
+    out.put_u64(history.floor);
+    out.put_u32(count(history.notes.len()));
+    for (modseq, uids) in &history.notes {
+        out.put_u64(*modseq);
+        out.put_u32(count(uids.ranges().len()));
+        for &(from, to) in uids.ranges() {
+            out.put_u32(from);
+            out.put_u32(to);
+        }
+    }
+}
+
+fn take_history(take: &mut Take<'_>) -> Result<History, Malformed> {
+    let mut history = History { floor: take.u64()?, ..History::default() };
+    let mut before = history.floor;
+    for _ in 0..take.count(12)? {
+        let modseq = take.u64()?;
+        check(modseq > before, take)?;
+        before = modseq;
+        let len = take.count(8)?;
+        let ranges =
+            (0..len).map(|_| Ok((take.u32()?, take.u32()?))).collect::<Result<Vec<_>, Malformed>>()?;
+        check(ranges.iter().all(|(from, to)| from <= to), take)?;
+        history.push(modseq, Ranges::from_unordered(ranges));
+    }
+    Ok(history)
+}
+
+/// As the record that brought the message, which has all of it but the digest; flags and mod-sequence stand
+/// elsewhere.
+fn put_tail_row(row: &TailRow, account: AccountId, mailbox: MailboxId, out: &mut Vec<u8>) {
+    let delivered = Delivered {
+        account,
+        mailbox,
+        uid: row.uid,
+        modseq: 0,
+        message: row.locator,
+        key: None,
+        flags: SystemFlags::NONE,
+        keywords: 0,
+        internal: row.internal,
+        saved: row.saved,
+    };
+    put_record(&Record::Delivered(delivered), out);
+    out.put_u8(u8::from(row.digest.is_some()));
+    let Some(digest) = &row.digest else {
+        return;
+    };
+    for part in [&digest.envelope, &digest.body, &digest.body_structure, &digest.fields] {
+        out.put_bytes(part);
+    }
+    out.put_u8(u8::from(digest.sent.is_some()));
+    let sent = digest.sent.unwrap_or_default();
+    out.put_i64(sent.seconds);
+    out.put_i16(sent.zone_minutes);
+}
+
+fn take_tail_row(take: &mut Take<'_>, account: AccountId, mailbox: MailboxId) -> Result<TailRow, Malformed> {
+    let Record::Delivered(delivered) = take_record(take)? else {
+        return Err(take.malformed());
+    };
+    check(delivered.account == account && delivered.mailbox == mailbox, take)?;
+    let digest = match take.u8()? {
+        0 => None,
+        _ => Some(Arc::new(take_digest(take)?)),
+    };
+    let (internal, saved, locator) = (delivered.internal, delivered.saved, delivered.message);
+    Ok(TailRow { uid: delivered.uid, internal, saved, locator, digest })
+}
+
+fn take_digest(take: &mut Take<'_>) -> Result<Digest, Malformed> {
+    let envelope = take.bytes()?.to_vec();
+    let body = take.bytes()?.to_vec();
+    let body_structure = take.bytes()?.to_vec();
+    let fields = take.bytes()?.to_vec();
+    let with_sent = take.u8()? != 0;
+    let sent = Timestamp { seconds: take.i64()?, zone_minutes: take.i16()? };
+    Ok(Digest { envelope, body, body_structure, fields, sent: with_sent.then_some(sent) })
+}
+
+fn check(holds: bool, take: &Take<'_>) -> Result<(), Malformed> {
+    if holds { Ok(()) } else { Err(take.malformed()) }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
