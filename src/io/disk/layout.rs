@@ -1,0 +1,181 @@
+//! The data directory: its names, its modes, its lock.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{DiskError, sync_parent};
+use crate::store::LogId;
+
+/// The data directory of a server, locked for as long as this lives. The kernel gives the lock up with the
+/// process, however that ends.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates what is missing and takes the lock. The error is `WouldBlock` if another server has it.
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        create_directory(path)?;
+        let name = path.join("lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&name).map_err(DiskError::new("open", &name))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| DiskError::new("lock", &name)(errno.into()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The logs that exist, ascending.
+    pub fn logs(&self) -> Result<Vec<LogId>, DiskError> {
+        let names = list(&self.path.join("log"))?;
+        let mut logs: Vec<LogId> = names.iter().filter_map(|name| name.parse().ok().map(LogId)).collect();
+        logs.sort_unstable();
+        Ok(logs)
+    }
+
+    /// The places of a log, which are created if they are missing.
+    pub fn log(&self, id: LogId) -> Result<LogDir, DiskError> {
+        let dir = self.log_dir(id);
+        create_directory(&self.path.join("log"))?;
+        create_directory(&dir.log)?;
+        create_directory(&self.path.join("large"))?;
+        create_directory(&dir.large)?;
+        Ok(dir)
+    }
+
+    /// The places of a log, whether they exist or not.
+    /// Bytes of all segments of all logs.
+    pub fn segment_bytes(&self) -> Result<u64, DiskError> {
+        let mut bytes = 0;
+        for log in self.logs()? {
+            let dir = self.log_dir(log);
+            for number in dir.segments()? {
+                let path = dir.segment(number);
+                bytes += fs::metadata(&path).map_err(DiskError::new("look at", &path))?.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub fn log_dir(&self, id: LogId) -> LogDir {
+        Self::log_dir_in(&self.path, id)
+    }
+
+    /// The same for who has no lock to keep.
+    pub(super) fn log_dir_in(path: &Path, id: LogId) -> LogDir {
+        let name = format!("{:02}", id.0);
+        LogDir { id, log: path.join("log").join(&name), large: path.join("large").join(&name) }
+    }
+}
+
+/// Where the files of one log are.
+#[derive(Clone, Debug)]
+pub struct LogDir {
+    pub id: LogId,
+    log: PathBuf,
+    large: PathBuf,
+}
+
+impl LogDir {
+    pub fn segment(&self, number: u32) -> PathBuf {
+        self.log.join(format!("{number:010}.seg"))
+    }
+
+    pub fn index(&self, generation: u64) -> PathBuf {
+        self.log.join(format!("{generation:010}.idx"))
+    }
+
+    pub fn index_root(&self) -> PathBuf {
+        self.log.join("index.root")
+    }
+
+    pub fn large(&self, number: u64) -> PathBuf {
+        self.large.join(format!("{number:012}"))
+    }
+
+    /// The numbers of the segments, ascending.
+    pub fn segments(&self) -> Result<Vec<u32>, DiskError> {
+        numbers(&self.log, ".seg")
+    }
+
+    /// The generations of the index file, ascending.
+    pub fn indexes(&self) -> Result<Vec<u64>, DiskError> {
+        numbers(&self.log, ".idx")
+    }
+
+    /// The numbers of the large files, ascending.
+    pub fn large_files(&self) -> Result<Vec<u64>, DiskError> {
+        numbers(&self.large, "")
+    }
+
+    /// Files that a crash left half made.
+    pub fn unfinished(&self) -> Result<Vec<PathBuf>, DiskError> {
+        let names = list(&self.log)?;
+        Ok(names.iter().filter(|name| name.ends_with(".tmp")).map(|name| self.log.join(name)).collect())
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), DiskError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(DiskError::new("create", path)(error)),
+    }
+}
+
+/// The names in a directory; none if it does not exist.
+fn list(path: &Path) -> Result<Vec<String>, DiskError> {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(DiskError::new("list", path))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(DiskError::new("list", path))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+fn numbers<N: std::str::FromStr + Ord>(path: &Path, suffix: &str) -> Result<Vec<N>, DiskError> {
+    let names = list(path)?;
+    let mut numbers: Vec<N> =
+        names.iter().filter_map(|name| name.strip_suffix(suffix)?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::DataDir;
+    use crate::store::LogId;
+
+    #[test]
+    fn a_second_server_is_refused_and_modes_are_private() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        let data = DataDir::open(&path).expect("opened");
+        let refused = DataDir::open(&path).expect_err("it is in use");
+        assert_eq!(refused.source.kind(), io::ErrorKind::WouldBlock);
+        data.log(LogId(7)).expect("made");
+        data.log(LogId(0)).expect("made");
+        assert_eq!(data.logs().expect("listed"), [LogId(0), LogId(7)]);
+        let mode = |name: &str| path.join(name).metadata().expect("it exists").permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("lock"), mode("log/07")), (0o700, 0o600, 0o700));
+        drop(data);
+        DataDir::open(&path).expect("free again");
+    }
+}

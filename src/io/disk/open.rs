@@ -1,0 +1,388 @@
+//! Opening a log: its files become a scan, the scan becomes a log that goes on.
+//!
+//! Before anything is believed the end of the log is synced and dropped from the page cache: after a failed sync
+//! and a kill, the cache holds bytes that the disk does not. Doing all of this again, after a crash in the middle
+//! of it, gives the same.
+
+use std::fs::File;
+use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
+
+use super::index_file::IndexFile;
+use super::layout::{DataDir, LogDir};
+use super::mapping::map;
+use super::writer::Writer;
+use super::{DiskError, random_key};
+use crate::store::LogId;
+use crate::store::checkpoint::IndexOwner;
+use crate::store::log::{Log, Position, Ready, Sizes};
+use crate::store::recover::{Damage, End, Found, Recovered, Scan, SegmentFile, Torn, Unreadable};
+use crate::store::segment::{Heading, SegmentKey};
+
+/// A log that was read back and is ready to go on.
+pub struct Opened {
+    pub log: Log,
+    pub writer: Writer,
+    /// With the checkpoint, if there is a good one.
+    pub index: IndexFile,
+    /// What was promised and is gone: for the operator.
+    pub damage: Vec<Damage>,
+    /// What a crash left behind the end; nobody was promised it.
+    pub torn: Vec<Torn>,
+}
+
+/// What a whole log was found to hold.
+#[derive(Debug)]
+pub struct Verified {
+    pub records: u64,
+    pub damage: Vec<Damage>,
+    pub end: End,
+}
+
+/// Recovers a log, or makes a new one.
+///
+/// `begin` makes the state that records are applied to: from the checkpoint, if it is given one and can use it
+/// (`None` sends it back), else from nothing. Then `replay` gets every record after that, in order.
+pub fn open_log<S>(
+    data: &DataDir,
+    id: LogId,
+    mut begin: impl FnMut(Option<&IndexFile>) -> Option<S>,
+    mut replay: impl FnMut(&mut S, Recovered),
+) -> Result<(Opened, S), DiskError> {
+    let dir = data.log(id)?;
+    let numbers = tidy(&dir)?;
+    let log_key = find_log_key(&dir, &numbers)?;
+    let owner = IndexOwner { log: id, key: log_key.map_or_else(random_key, Ok)? };
+    let mut index = IndexFile::open(dir.clone(), owner)?;
+    let checkpoint = index.directory().map(|directory| (directory.position, directory.reaches()));
+    let recovered = match checkpoint {
+        Some((position, reaches)) => match scan_from(&dir, &numbers, position) {
+            Ok(scan) => match begin(Some(&index)) {
+                // A log that ends before what is in the checkpoint is not the one it was made from.
+                Some(state) => {
+                    Some(recover(scan, &dir, state, &mut replay)?).filter(|all| all.end.next > reaches)
+                }
+                None => None,
+            },
+            Err(Failure::Unreadable(Unreadable::NoSuchPosition)) => None,
+            Err(failure) => return Err(failure.at(&dir)),
+        },
+        None => None,
+    };
+    let RecoveredAll { state, damage, end } = match recovered {
+        Some(recovered) => recovered,
+        None => {
+            index = IndexFile::create(dir.clone(), owner)?;
+            let scan = scan_from(&dir, &numbers, None).map_err(|failure| failure.at(&dir))?;
+            let state = begin(None).expect("without a checkpoint there is nothing to send back");
+            recover(scan, &dir, state, &mut replay)?
+        }
+    };
+    let log = resume(&dir, &end, owner)?;
+    let writer = Writer::start(dir)?;
+    Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
+}
+
+/// What a scan to the end gave.
+struct RecoveredAll<S> {
+    state: S,
+    damage: Vec<Damage>,
+    end: End,
+}
+
+fn recover<S>(
+    mut scan: Scan,
+    dir: &LogDir,
+    mut state: S,
+    replay: &mut impl FnMut(&mut S, Recovered),
+) -> Result<RecoveredAll<S>, DiskError> {
+    let damage = read(&mut scan, dir, |record| replay(&mut state, record))?;
+    Ok(RecoveredAll { state, damage, end: scan.end() })
+}
+
+/// Reads all of a log and checks every byte of it. Changes nothing.
+pub fn verify_log(data: &DataDir, id: LogId) -> Result<Verified, DiskError> {
+    let dir = data.log_dir(id);
+    let numbers = dir.segments()?;
+    let mut scan = scan_from(&dir, &numbers, None).map_err(|failure| failure.at(&dir))?;
+    let mut records = 0;
+    let damage = read(&mut scan, &dir, |_| records += 1)?;
+    Ok(Verified { records, damage, end: scan.end() })
+}
+
+/// Removes what a crash left half made; gives the numbers of the segments, the last of them in the state of the disk.
+fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
+    for path in dir.unfinished()? {
+        std::fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+    }
+    let numbers = dir.segments()?;
+    // The tail, one made ready behind it, and one that was poisoned before it.
+    for &number in numbers.iter().rev().take(3) {
+        let path = dir.segment(number);
+        let file = File::options().write(true).open(&path).map_err(DiskError::new("open", &path))?;
+        file.sync_data().map_err(DiskError::new("sync", &path))?;
+        fadvise(&file, 0, None, Advice::DontNeed)
+            .map_err(|errno| DiskError::new("read again", &path)(errno.into()))?;
+    }
+    Ok(numbers)
+}
+
+/// The key that all segments of the log share.
+fn find_log_key(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentKey>, DiskError> {
+    for &number in numbers.iter().rev() {
+        if let Heading::Good(header) = Heading::read(&map(&dir.segment(number))?) {
+            return Ok(Some(header.log_key));
+        }
+    }
+    Ok(None)
+}
+
+enum Failure {
+    Disk(DiskError),
+    Unreadable(Unreadable),
+}
+
+impl Failure {
+    fn at(self, dir: &LogDir) -> DiskError {
+        match self {
+            Self::Disk(error) => error,
+            Self::Unreadable(unreadable) => unreadable_at(dir, unreadable),
+        }
+    }
+}
+
+fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
+    let first = dir.segment(1);
+    DiskError::invalid("read the log in", first.parent().unwrap_or(Path::new(".")), unreadable)
+}
+
+fn scan_from(dir: &LogDir, numbers: &[u32], start: Option<Position>) -> Result<Scan, Failure> {
+    let from = start.map_or(0, |position| position.segment);
+    let mut segments = Vec::new();
+    for &number in numbers.iter().filter(|&&number| number >= from) {
+        let bytes = map(&dir.segment(number)).map_err(Failure::Disk)?;
+        segments.push(SegmentFile { number, bytes });
+    }
+    Scan::new(dir.id, segments, start).map_err(Failure::Unreadable)
+}
+
+fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Result<Vec<Damage>, DiskError> {
+    let mut damage = Vec::new();
+    for found in scan {
+        match found.map_err(|unreadable| unreadable_at(dir, unreadable))? {
+            Found::Record(record) => replay(record),
+            Found::Damage(found) => damage.push(found),
+        }
+    }
+    Ok(damage)
+}
+
+/// The log goes on, in a segment that was already made ready if there is one.
+fn resume(dir: &LogDir, end: &End, owner: IndexOwner) -> Result<Log, DiskError> {
+    let mut log = Log::resume(end, owner.key, Sizes::default());
+    let tail = end.tail.map_or(0, |tail| tail.number);
+    let mut is_given = false;
+    for &number in &end.blank {
+        let path = dir.segment(number);
+        let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
+        if number > tail && !is_given {
+            log.give_segment(Ready { number, bytes, key: random_key()? });
+            is_given = true;
+        } else {
+            std::fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+        }
+    }
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+
+    use futures_lite::future::block_on;
+
+    use super::{Opened, open_log, verify_log};
+    use crate::bytes::Slice;
+    use crate::io::disk::layout::DataDir;
+    use crate::io::disk::prepare::Preparer;
+    use crate::io::disk::reader::{ReadError, Reader};
+    use crate::io::disk::writer::LogEvent;
+    use crate::mail::time::Timestamp;
+    use crate::store::checkpoint::Directory;
+    use crate::store::log::{Outcome, Refused};
+    use crate::store::record::{Body, Message, Record, Settled};
+    use crate::store::{Locator, LogId, Place, Sequence};
+
+    const ID: LogId = LogId(4);
+
+    fn open(path: &Path) -> (DataDir, Opened, Vec<Sequence>) {
+        let data = DataDir::open(path).expect("the lock is free");
+        let (opened, records) =
+            open_log(&data, ID, |_| Some(Vec::new()), |records, recovered| records.push(recovered.sequence))
+                .expect("opened");
+        (data, opened, records)
+    }
+
+    fn message(length: usize) -> Record {
+        let bytes = (0..length).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>();
+        let body = Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 };
+        Record::Message(Message { received: Timestamp::default(), accepted: None, body })
+    }
+
+    /// What a shard does, one thing after the other.
+    fn append(opened: &mut Opened, preparer: &Preparer, group: &mut [Record]) -> Vec<Locator> {
+        let messages: Vec<_> = loop {
+            match opened.log.append(group.iter_mut()) {
+                Ok(appended) => break appended.messages.iter().map(|kept| kept.message).collect(),
+                Err(Refused::NoSegment) => prepare(opened, preparer),
+                Err(Refused::TooLarge) => panic!("it is not"),
+            }
+        };
+        while let Some(write) = opened.log.poll_write() {
+            opened.writer.submit(write);
+            match block_on(opened.writer.events().next()) {
+                LogEvent::Written { through, result } => {
+                    result.expect("written");
+                    opened.log.handle_written(through, Outcome::Synced).expect("it was synced");
+                }
+                LogEvent::Prepared { .. } => panic!("nothing was asked for"),
+            }
+        }
+        messages
+    }
+
+    fn prepare(opened: &mut Opened, preparer: &Preparer) {
+        let wanted = opened.log.wants_segment().expect("one is missing");
+        preparer.prepare(wanted, &opened.writer);
+        match block_on(opened.writer.events().next()) {
+            LogEvent::Prepared { result } => opened.log.give_segment(result.expect("prepared")),
+            LogEvent::Written { .. } => panic!("nothing was written"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_recovered() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, records) = open(temporary.path());
+        assert!(records.is_empty());
+        let reader = Reader::new(&data);
+        let mut locators = Vec::new();
+        // More than the first segment takes.
+        for length in [0, 1, 5000, 300_000].repeat(16) {
+            let mut group =
+                [message(length), Record::Settled(Settled { message: Sequence(1), recipient: 0 })];
+            locators.extend(append(&mut opened, &preparer, &mut group));
+        }
+        for locator in &locators {
+            let bytes = reader.message(locator).expect("read");
+            assert!(bytes.iter().enumerate().all(|(n, byte)| *byte == (n * 31 % 251) as u8));
+            assert_eq!(bytes.len() as u64, locator.length);
+        }
+        let last = opened.log.synced();
+        drop((opened, data));
+        let (data, opened, records) = open(temporary.path());
+        assert_eq!(records.len(), 2 * locators.len());
+        assert_eq!((records.last(), opened.damage.len(), opened.torn.len()), (Some(&last), 0, 0));
+        assert_eq!(verify_log(&data, ID).expect("readable").records, records.len() as u64);
+    }
+
+    #[test]
+    fn a_checkpoint_bounds_the_replay_and_a_foreign_one_does_not() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        append(&mut opened, &preparer, &mut [message(10)]);
+        let position = opened.log.position();
+        let directory = Directory { position, ..Directory::default() };
+        opened.index.commit(directory.clone()).expect("committed");
+        append(&mut opened, &preparer, &mut [message(20)]);
+        drop((opened, data));
+        let (data, mut opened, records) = open(temporary.path());
+        assert_eq!(records, [Sequence(3)]);
+        // A position that is not in the log: everything is replayed.
+        let beyond = position.map(|mut position| {
+            position.offset += 4096 * 7;
+            position
+        });
+        opened.index.commit(Directory { position: beyond, ..directory }).expect("committed");
+        drop((opened, data));
+        let (_, opened, records) = open(temporary.path());
+        assert_eq!(records, [Sequence(2), Sequence(3)]);
+        assert!(opened.index.directory().is_none());
+    }
+
+    #[test]
+    fn a_damaged_message_is_not_given_out_and_the_others_are() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        let locators: Vec<Locator> =
+            (0..3).flat_map(|_| append(&mut opened, &preparer, &mut [message(9000)])).collect();
+        let Place::Segment { number, offset } = locators[1].place else {
+            panic!("it is in a segment");
+        };
+        let file = OpenOptions::new().write(true).open(data.log_dir(ID).segment(number)).expect("opened");
+        file.write_all_at(b"rot", u64::from(offset) + 500).expect("damaged");
+        let reader = Reader::new(&data);
+        assert!(reader.message(&locators[0]).is_ok() && reader.message(&locators[2]).is_ok());
+        assert!(matches!(reader.message(&locators[1]), Err(ReadError::Damaged(_))));
+        // The place is right and the message another.
+        let wrong = Locator { place: locators[0].place, ..locators[2] };
+        assert!(matches!(reader.message(&wrong), Err(ReadError::Elsewhere(_))));
+        let wrong = Locator { place: Place::Segment { number, offset: u32::MAX }, ..locators[2] };
+        assert!(matches!(reader.message(&wrong), Err(ReadError::Elsewhere(_))));
+        drop((opened, data));
+        let (_, opened, records) = open(temporary.path());
+        assert_eq!((opened.damage.len(), opened.damage[0].first), (1, locators[1].id.sequence));
+        assert_eq!(records, [locators[0].id.sequence, locators[2].id.sequence]);
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_segments_in_the_making_is_tidied() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        append(&mut opened, &preparer, &mut [message(10)]);
+        prepare(&mut opened, &preparer);
+        let dir = opened.writer.dir().clone();
+        File::create(dir.segment(9).with_extension("tmp")).expect("created");
+        drop((opened, data));
+        let (data, mut opened, records) = open(temporary.path());
+        assert_eq!(records.len(), 1);
+        assert!(dir.unfinished().expect("listed").is_empty());
+        assert_eq!(dir.segments().expect("listed"), [1, 2]);
+        // The one that was ready is used, so none is wanted yet.
+        assert_eq!(opened.log.wants_segment(), None);
+        append(&mut opened, &preparer, &mut [message(10)]);
+        drop((opened, data));
+        assert_eq!(open(temporary.path()).2.len(), 2);
+    }
+
+    #[test]
+    fn a_failed_write_loses_only_what_was_not_acknowledged() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        prepare(&mut opened, &preparer);
+        std::fs::remove_file(opened.writer.dir().segment(1)).expect("removed");
+        opened.log.append(&mut [message(10)]).expect("appended");
+        opened.writer.submit(opened.log.poll_write().expect("there is something"));
+        match block_on(opened.writer.events().next()) {
+            LogEvent::Written { through, result } => {
+                let error = result.expect_err("the file is gone");
+                assert!(error.path.ends_with("0000000001.seg") && !error.is_full());
+                opened.log.handle_written(through, Outcome::Failed).expect_err("it is lost");
+            }
+            LogEvent::Prepared { .. } => panic!("nothing was asked for"),
+        }
+        let locators = append(&mut opened, &preparer, &mut [message(20)]);
+        drop((opened, data));
+        let (_, opened, records) = open(temporary.path());
+        assert_eq!(records, [locators[0].id.sequence]);
+        assert!(opened.damage.is_empty());
+    }
+}

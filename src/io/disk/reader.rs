@@ -1,0 +1,213 @@
+//! Messages, read through read-only mappings.
+//!
+//! A locator is a hint: what lies at its place is believed only if the checksums are good and it is the record
+//! asked for. A bounded number of files stays mapped, the least recently used one goes first; a slice that was
+//! given out keeps its own mapping.
+//!
+//! Invariant: no byte leaves whose block was not checked since its file was mapped, or since a page of it was lost.
+//! Who sends a slice much later than it was given out asks [`has_lost_pages`] first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::DiskError;
+use super::layout::{DataDir, LogDir};
+use super::mapping::map;
+use super::sigbus::has_lost_pages;
+use crate::bytes::Slice;
+use crate::limits;
+use crate::store::frame::Frame;
+use crate::store::large::{self, LargeName};
+use crate::store::record::{Accepted, Record};
+use crate::store::segment::{Heading, SegmentKey};
+use crate::store::{Kept, Locator, LogId, Place, RecordPlace, codec};
+
+/// Reads messages of all logs; one per shard.
+pub struct Reader {
+    root: PathBuf,
+    dirs: RefCell<HashMap<LogId, LogDir>>,
+    files: RefCell<HashMap<(LogId, FileName), Mapped>>,
+    clock: Cell<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum FileName {
+    Segment(u32),
+    Large(u64),
+}
+
+struct Mapped {
+    bytes: Slice,
+    /// The key of the segment, or of the log for a large file.
+    key: SegmentKey,
+    /// Offsets of the messages whose blocks were found good.
+    checked: HashSet<u32>,
+    used: u64,
+}
+
+#[derive(Debug)]
+pub enum ReadError {
+    /// The file cannot be opened or mapped.
+    Disk(DiskError),
+    /// What lies there is not what was written.
+    Damaged(Locator),
+    /// A good record of something else lies there.
+    Elsewhere(Locator),
+}
+
+impl Reader {
+    pub fn new(data: &DataDir) -> Self {
+        Self {
+            root: data.path().to_owned(),
+            dirs: RefCell::default(),
+            files: RefCell::default(),
+            clock: Cell::new(0),
+        }
+    }
+
+    /// All bytes of a message, `Return-Path` in front, after their checksums were found good. The body of a large
+    /// file is read whole the first time; everything else is cheap.
+    pub fn message(&self, locator: &Locator) -> Result<Slice, ReadError> {
+        let message = match locator.place {
+            Place::Segment { number, offset } => self.inline(locator, number, offset),
+            Place::File { number } => self.large(locator, number),
+        };
+        if let Err(ReadError::Damaged(_)) = message {
+            // What is wrong may be in our mapping alone: a page that could not be read once. Look afresh next time.
+            self.forget(locator.id.log, locator.place);
+        }
+        message
+    }
+
+    /// What was promised for a message, from its record.
+    pub fn accepted(&self, kept: &Kept) -> Result<Accepted, ReadError> {
+        let Kept { message: locator, record: RecordPlace { segment, offset } } = kept;
+        let mut files = self.files.borrow_mut();
+        let file = self.file(&mut files, (locator.id.log, FileName::Segment(*segment)), locator)?;
+        let at = *offset as usize;
+        let bytes = file.bytes.get(at..).ok_or(ReadError::Elsewhere(*locator))?;
+        let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(*locator))?;
+        if frame.sequence != locator.id.sequence || frame.kind != codec::MESSAGE {
+            return Err(ReadError::Elsewhere(*locator));
+        }
+        let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
+        if !is_good {
+            return Err(ReadError::Damaged(*locator));
+        }
+        let body = frame.body();
+        let body = file.bytes.part(at + body.start..at + body.end);
+        match codec::decode(frame.kind, &bytes[frame.fields()], body) {
+            Ok(Record::Message(message)) => message.accepted.ok_or(ReadError::Elsewhere(*locator)),
+            _ => Err(ReadError::Damaged(*locator)),
+        }
+    }
+
+    /// Forgets a mapping, before its file is removed or used again.
+    pub fn forget(&self, log: LogId, place: Place) {
+        self.files.borrow_mut().remove(&(log, FileName::of(place)));
+    }
+
+    fn inline(&self, locator: &Locator, number: u32, offset: u32) -> Result<Slice, ReadError> {
+        let mut files = self.files.borrow_mut();
+        let name = (locator.id.log, FileName::Segment(number));
+        let file = self.file(&mut files, name, locator)?;
+        let bytes = file.bytes.get(offset as usize..).ok_or(ReadError::Elsewhere(*locator))?;
+        let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(*locator))?;
+        let is_meant = frame.sequence == locator.id.sequence
+            && frame.kind == codec::MESSAGE
+            && frame.body().len() as u64 == locator.length;
+        if !is_meant {
+            return Err(ReadError::Elsewhere(*locator));
+        }
+        if !file.checked.contains(&offset) || has_lost_pages(&file.bytes) {
+            let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
+            if !is_good {
+                return Err(ReadError::Damaged(*locator));
+            }
+            file.checked.insert(offset);
+        }
+        let body = frame.body();
+        Ok(file.bytes.part(offset as usize + body.start..offset as usize + body.end))
+    }
+
+    fn large(&self, locator: &Locator, number: u64) -> Result<Slice, ReadError> {
+        let mut files = self.files.borrow_mut();
+        let name = (locator.id.log, FileName::Large(number));
+        let file = self.file(&mut files, name, locator)?;
+        let length = usize::try_from(locator.length).map_err(|_| ReadError::Elsewhere(*locator))?;
+        if file.checked.is_empty() || has_lost_pages(&file.bytes) {
+            let name = LargeName { log_key: file.key, number };
+            let message = large::message(&file.bytes, name).ok_or(ReadError::Damaged(*locator))?;
+            if message.len() != length {
+                return Err(ReadError::Elsewhere(*locator));
+            }
+            file.checked.insert(0);
+        }
+        match length <= file.bytes.len() {
+            true => Ok(file.bytes.part(0..length)),
+            false => Err(ReadError::Elsewhere(*locator)),
+        }
+    }
+
+    fn file<'a>(
+        &self,
+        files: &'a mut HashMap<(LogId, FileName), Mapped>,
+        name: (LogId, FileName),
+        locator: &Locator,
+    ) -> Result<&'a mut Mapped, ReadError> {
+        self.clock.set(self.clock.get() + 1);
+        if !files.contains_key(&name) {
+            let mapped = self.map(name, locator)?;
+            if files.len() >= limits::store::MAPPINGS_MAX {
+                let oldest = files.iter().min_by_key(|(_, mapped)| mapped.used).map(|(name, _)| *name);
+                oldest.map(|name| files.remove(&name));
+            }
+            files.insert(name, mapped);
+        }
+        let mapped = files.get_mut(&name).ok_or(ReadError::Elsewhere(*locator))?;
+        mapped.used = self.clock.get();
+        Ok(mapped)
+    }
+
+    fn map(&self, (log, name): (LogId, FileName), locator: &Locator) -> Result<Mapped, ReadError> {
+        let mut dirs = self.dirs.borrow_mut();
+        let dir = dirs.entry(log).or_insert_with(|| DataDir::log_dir_in(&self.root, log));
+        let bytes = match name {
+            FileName::Segment(number) => map(&dir.segment(number)),
+            FileName::Large(number) => map(&dir.large(number)),
+        };
+        let bytes = bytes.map_err(ReadError::Disk)?;
+        let key = match name {
+            FileName::Segment(number) => match Heading::read(&bytes) {
+                Heading::Good(header) if header.log == log && header.number == number => Some(header.key),
+                _ => None,
+            },
+            FileName::Large(_) => large::log_key(&bytes),
+        };
+        let key = key.ok_or(ReadError::Damaged(*locator))?;
+        Ok(Mapped { bytes, key, checked: HashSet::new(), used: 0 })
+    }
+}
+
+impl FileName {
+    fn of(place: Place) -> Self {
+        match place {
+            Place::Segment { number, .. } => Self::Segment(number),
+            Place::File { number } => Self::Large(number),
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::Damaged(locator) => write!(f, "message {} is damaged", locator.id),
+            Self::Elsewhere(locator) => write!(f, "message {} is not at {:?}", locator.id, locator.place),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}

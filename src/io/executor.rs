@@ -1,0 +1,153 @@
+//! Executors: one per core, kept alive and watched.
+//!
+//! glommio 0.9 can go to sleep although tasks are ready (it loses the race between a preemption flag and its
+//! first look at the queues). A heartbeat in each executor bounds such a sleep to [`HEARTBEAT`], and never
+//! creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the executor with all
+//! its connections, so that every task runs inside `catch_unwind`. A task without which nothing goes on is vital:
+//! its panic ends the process.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+use futures_lite::future::yield_now;
+use glommio::timer::sleep;
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
+
+use super::clock;
+use crate::mail::time::Instant;
+
+/// The longest that a lost wake-up can last.
+const HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// An executor without a beat for so long is reported as stalled.
+const STALL: Duration = Duration::from_secs(2);
+
+/// We use no DMA buffers of glommio's.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+
+const RING_DEPTH: usize = 256;
+
+/// Counts the beats of one executor.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+/// The processors that this process may use, in ascending order.
+pub fn allowed_cpus() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return vec![0];
+    };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+}
+
+/// Runs `body` on an executor of its own, on processor `cpu` or wherever the kernel likes.
+pub fn start<F, T>(
+    name: &str,
+    cpu: Option<usize>,
+    body: impl FnOnce(Pulse) -> F + Send + 'static,
+) -> Result<(ExecutorJoinHandle<T>, Pulse), GlommioError<()>>
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let pulse = Pulse::default();
+    let beating = pulse.clone();
+    let placement = match cpu {
+        Some(cpu) => Placement::Fixed(cpu),
+        None => Placement::Unbound,
+    };
+    let handle = LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .spawn(move || async move {
+            let beat = beating.clone();
+            spawn_vital("heartbeat", async move { beat.run().await });
+            survive("shard", body(beating)).await
+        })?;
+    Ok((handle, pulse))
+}
+
+/// Runs a task on this executor until it ends; a panic in it ends it alone and is reported.
+pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            tracing::error!(task = name, "a task panicked; it was ended, the server goes on");
+        }
+    })
+    .detach();
+}
+
+/// As [`spawn`], for a task that the others cannot do without.
+pub fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(survive(name, task)).detach();
+}
+
+/// What `task` returns. If it panics there is nothing to go on with.
+async fn survive<T>(name: &'static str, task: impl Future<Output = T>) -> T {
+    match AssertUnwindSafe(task).catch_unwind().await {
+        Ok(done) => done,
+        Err(_) => {
+            tracing::error!(
+                task = name,
+                "a vital task panicked; the server ends, and a start repairs what is half done"
+            );
+            std::process::abort();
+        }
+    }
+}
+
+impl Pulse {
+    async fn run(self) {
+        loop {
+            sleep(HEARTBEAT).await;
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Watches executors from a thread of its own and reports those that make no progress. Never returns.
+pub fn watch(pulses: Vec<Pulse>) {
+    let mut beats: Vec<u64> = pulses.iter().map(Pulse::beats).collect();
+    loop {
+        std::thread::sleep(STALL);
+        for (shard, (pulse, before)) in pulses.iter().zip(&mut beats).enumerate() {
+            let now = pulse.beats();
+            if now == *before {
+                tracing::warn!(shard, seconds = STALL.as_secs(), "the shard made no progress");
+            }
+            *before = now;
+        }
+    }
+}
+
+/// Lets others have their turn in the middle of long work.
+///
+/// A yield lets tasks run that are ready; only a task that waits lets the executor look at its sockets.
+pub struct Turns {
+    looked: Instant,
+}
+
+/// So long sockets may wait for a look while long work goes on.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Turns {
+    pub fn begin() -> Self {
+        Self { looked: clock::instant() }
+    }
+
+    pub async fn give(&mut self) {
+        if clock::instant() - self.looked < LOOK {
+            return yield_now().await;
+        }
+        sleep(Duration::from_micros(1)).await;
+        self.looked = clock::instant();
+    }
+}

@@ -1,0 +1,170 @@
+//! A queue between threads: into a shard, to a thread that does work, and back with what came of it.
+//!
+//! Any thread may post; one task or one thread takes. The lock is held for a push or a swap, never while anything
+//! runs.
+//!
+//! Invariants: what is posted is taken once, in the order of posting; who waits is woken by the next post.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_lite::future::block_on;
+
+pub struct Inbox<T> {
+    shared: Arc<Mutex<Shared<T>>>,
+}
+
+struct Shared<T> {
+    waiting: VecDeque<T>,
+    taker: Option<Waker>,
+    is_closed: bool,
+}
+
+impl<T> Inbox<T> {
+    pub fn new() -> Self {
+        let shared = Shared { waiting: VecDeque::new(), taker: None, is_closed: false };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// Adds to the queue and wakes who takes from it.
+    pub fn post(&self, item: T) {
+        let taker = {
+            let mut shared = self.lock();
+            shared.waiting.push_back(item);
+            shared.taker.take()
+        };
+        if let Some(waker) = taker {
+            waker.wake();
+        }
+    }
+
+    /// Nothing more comes: a thread that works for the inbox ends when it has taken what is left.
+    pub fn close(&self) {
+        let taker = {
+            let mut shared = self.lock();
+            shared.is_closed = true;
+            shared.taker.take()
+        };
+        if let Some(waker) = taker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until something is there, and takes all of it, in the order of posting.
+    pub async fn take(&self) -> VecDeque<T> {
+        poll_fn(|context| self.poll_take(context)).await
+    }
+
+    /// Waits for the oldest one and takes it alone. Dropping the future loses nothing.
+    pub async fn next(&self) -> T {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Inbox::next`], for a thread that has nothing else to do. `None` once the inbox is closed and empty.
+    pub fn wait(&self) -> Option<T> {
+        block_on(poll_fn(|context| {
+            let mut shared = self.lock();
+            match shared.waiting.pop_front() {
+                None if !shared.is_closed => {
+                    shared.taker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                taken => Poll::Ready(taken),
+            }
+        }))
+    }
+
+    /// The oldest one, if one is there.
+    pub fn try_next(&self) -> Option<T> {
+        self.lock().waiting.pop_front()
+    }
+
+    /// As [`Inbox::next`], for futures written by hand. Only the last task that polled is woken.
+    pub fn poll_next(&self, context: &Context<'_>) -> Poll<T> {
+        let mut shared = self.lock();
+        match shared.waiting.pop_front() {
+            Some(item) => Poll::Ready(item),
+            None => {
+                shared.taker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// As [`Inbox::take`], for futures written by hand. Only the last task that polled is woken.
+    pub fn poll_take(&self, context: &Context<'_>) -> Poll<VecDeque<T>> {
+        let mut shared = self.lock();
+        if shared.waiting.is_empty() {
+            shared.taker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(std::mem::take(&mut shared.waiting))
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A thread that panicked while it held the lock left the queue whole: a push or a swap cannot stop half way.
+    fn lock(&self) -> MutexGuard<'_, Shared<T>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Clone for Inbox<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Inbox;
+
+    #[test]
+    fn what_is_posted_is_taken_in_order() {
+        let inbox = Inbox::new();
+        let poster = inbox.clone();
+        let thread = std::thread::spawn(move || (0..100).for_each(|number| poster.post(number)));
+        let mut taken = Vec::new();
+        while taken.len() < 100 {
+            taken.extend(futures_lite::future::block_on(inbox.take()));
+        }
+        thread.join().expect("the posting thread ends");
+        assert!(taken.iter().copied().eq(0..100));
+    }
+
+    #[test]
+    fn a_thread_takes_what_is_left_and_ends_when_the_inbox_is_closed() {
+        let (jobs, answers) = (Inbox::new(), Inbox::new());
+        let worker = std::thread::spawn({
+            let (jobs, answers) = (jobs.clone(), answers.clone());
+            move || {
+                while let Some(job) = jobs.wait() {
+                    answers.post(job * 2);
+                }
+            }
+        });
+        (0..3).for_each(|number| jobs.post(number));
+        let doubled = futures_lite::future::block_on(async {
+            [answers.next().await, answers.next().await, answers.next().await]
+        });
+        assert_eq!((doubled, answers.try_next()), ([0, 2, 4], None));
+        jobs.post(50);
+        jobs.close();
+        worker.join().expect("the thread ends");
+        assert_eq!(answers.try_next(), Some(100));
+    }
+}

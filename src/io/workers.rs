@@ -1,0 +1,81 @@
+//! Threads for work that would hold up a shard: password hashes, large files, cold pages.
+//!
+//! A fixed number of threads takes jobs from a bounded queue. When the queue is full the caller is told at
+//! once, so that a flood of logins becomes temporary refusals and not a queue without end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::inbox::Inbox;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A pool of threads; clones share it. The threads end when the last clone is gone.
+#[derive(Clone)]
+pub struct Workers {
+    jobs: SyncSender<Job>,
+}
+
+/// Why a job has no result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoResult {
+    /// The queue is full; try again later.
+    Busy,
+    /// The job panicked.
+    Failed,
+}
+
+impl Workers {
+    /// Starts `threads` threads whose queue holds `waiting_max` jobs.
+    pub fn start(name: &str, threads: usize, waiting_max: usize) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel::<Job>(waiting_max);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads {
+            let queue = Arc::clone(&queue);
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Runs `job` on one of the threads and waits for what it returns.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoResult> {
+        let answer = Inbox::new();
+        let answers = answer.clone();
+        let job: Job = Box::new(move || answers.post(catch_unwind(AssertUnwindSafe(job)).ok()));
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(NoResult::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(NoResult::Failed),
+        }
+        answer.next().await.ok_or(NoResult::Failed)
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else {
+            return;
+        };
+        job();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::block_on;
+
+    use super::{NoResult, Workers};
+
+    #[test]
+    fn results_come_back_and_a_panic_costs_one_job() {
+        let workers = Workers::start("test", 1, 4).expect("threads start");
+        assert_eq!(block_on(workers.run(|| 6 * 7)), Ok(42));
+        assert_eq!(block_on(workers.run(|| -> u32 { panic!("as planned") })), Err(NoResult::Failed));
+        assert_eq!(block_on(workers.run(|| 43)), Ok(43));
+    }
+}
