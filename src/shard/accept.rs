@@ -1,0 +1,58 @@
+//! Fresh connections: counted, greeted, and given to a session.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::timer::sleep;
+
+use super::Shard;
+use super::session::{self, Front};
+use crate::config;
+use crate::io::executor::spawn;
+use crate::io::net::{Accepted, Conn, Crowded, Listener};
+
+/// What accept does when descriptors run out: others may end meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts on one listener until the server stops.
+pub async fn run(shard: Rc<Shard>, listener: Listener, config: config::Listener) {
+    while !shard.is_stopping() {
+        match listener.accept().await {
+            Ok(accepted) => admit(&shard, accepted, config),
+            Err(error) => {
+                tracing::warn!(address = %listener.address(), %error, "accept failed");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(shard: &Rc<Shard>, accepted: Accepted, config: config::Listener) {
+    if shard.is_stopping() {
+        return;
+    }
+    let peer = accepted.peer;
+    let limits = &shard.config().limits;
+    let all_max = u32::try_from(limits.sessions).unwrap_or(u32::MAX);
+    // Loopback is the operator's own load generator, proxy or webmail.
+    let address_max = match peer.ip().to_canonical().is_loopback() {
+        true => u32::MAX,
+        false => u32::try_from(limits.sessions_per_address).unwrap_or(u32::MAX),
+    };
+    // Boxed: futures that hand it on would each make room for it.
+    let conn = Box::new(Conn::new(accepted, &shard.buffers, &shard.deadlines));
+    match shard.census.admit(peer.ip(), all_max, address_max) {
+        Ok(counted) => {
+            let front = Front { conn, config, counted };
+            spawn("session", session::serve(Rc::clone(shard), front));
+        }
+        Err(crowded) => {
+            let why = match crowded {
+                Crowded::Server => "too many connections",
+                Crowded::Address => "too many connections from this address",
+            };
+            tracing::info!(%peer, why, "connection refused");
+            spawn("refusal", session::refuse(conn, config.protocol));
+        }
+    }
+}

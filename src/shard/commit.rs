@@ -1,0 +1,540 @@
+//! Group commit: records go in, a sync covers many of them, then they become visible, in the log's order.
+//!
+//! [`Commit::append`] gives each group its place in the log at once. A task closes the batch when no write is
+//! in flight and everything that was ready to be appended has been: what is appended while a write is being
+//! synced goes out with the next. Only after the sync are the records applied to the accounts, bells rung and
+//! the askers answered.
+//!
+//! Invariants: apply order is log order; a group that was not synced is abandoned by the accounts it was planned
+//! in, and its asker learns of it; nothing is retried on the same pages.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::future::yield_now;
+use glommio::timer::sleep;
+
+use super::notify::Bells;
+use super::seat::{Seat, Seats};
+use super::state::State;
+use crate::io::disk::large::{LargeFile, LargeFiles};
+use crate::io::disk::prepare::Preparer;
+use crate::io::disk::writer::{LogEvent, Writer};
+use crate::io::executor::{spawn, spawn_vital};
+use crate::mailbox::Change;
+use crate::store::log::{Appended, Log, Lost, Outcome, Position, Refused};
+use crate::store::owed::{Entry, Owed};
+use crate::store::record::Record;
+use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, Sequence};
+
+/// With so many groups in the last batch the shard is busy, and waiting a little gathers more for one sync.
+const BUSY_GROUPS: usize = 4;
+
+/// How long a busy shard gathers.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// After a failure to get space the disk is asked again so much later.
+const SPACE_RETRY: Duration = Duration::from_secs(1);
+
+/// One log with everything that waits for it.
+pub struct Commit {
+    id: LogId,
+    log: State<Log>,
+    writer: Writer,
+    preparer: Preparer,
+    seats: Rc<Seats>,
+    bells: Rc<Bells>,
+    owed: State<Owed>,
+    /// Appended and not yet synced, in log order.
+    pending: State<VecDeque<Group>>,
+    /// Waiting for a segment, in the order of planning.
+    stalled: State<VecDeque<Group>>,
+    /// Somebody waits for what was appended since the last write.
+    urgent: Cell<bool>,
+    driver: Cell<Option<Waker>>,
+    /// Groups in the last batch.
+    batch_groups: Cell<usize>,
+    /// Since the start.
+    records: Cell<u64>,
+    syncs: Cell<u64>,
+    /// Bytes written since the start.
+    bytes: Cell<u64>,
+}
+
+/// Records that were appended together.
+struct Group {
+    /// The sequence that its first record was planned to have.
+    first: Sequence,
+    last: Sequence,
+    changes: Vec<Change>,
+    messages: Vec<Kept>,
+    ticket: Rc<Ticket>,
+}
+
+/// The promise of an answer to who appended.
+pub struct Ticket {
+    /// Where the records are in the log; where they were planned to be until they have their place.
+    first: Cell<Sequence>,
+    fate: Cell<Fate>,
+    asker: Cell<Option<Waker>>,
+    /// Tasks that wait beside the asker, at a barrier.
+    others: Cell<Vec<Waker>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Waiting,
+    Stored,
+    Lost(NotStored),
+}
+
+/// Why records did not become durable. They never will.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotStored {
+    /// There is no space.
+    Full,
+    /// The disk failed.
+    Failed,
+    /// The group does not fit into any segment.
+    TooLarge,
+}
+
+impl Commit {
+    pub fn new(log: Log, writer: Writer, owed: Owed, around: Around) -> Rc<Self> {
+        let Around { preparer, seats, bells } = around;
+        let commit = Rc::new(Self {
+            id: log.id(),
+            log: State::new(log),
+            writer,
+            preparer,
+            seats,
+            bells,
+            owed: State::new(owed),
+            pending: State::default(),
+            stalled: State::default(),
+            urgent: Cell::new(false),
+            driver: Cell::default(),
+            batch_groups: Cell::new(0),
+            records: Cell::new(0),
+            syncs: Cell::new(0),
+            bytes: Cell::new(0),
+        });
+        spawn_vital("commit", drive(Rc::clone(&commit)));
+        commit
+    }
+
+    /// Appends records that must become durable together. They were planned just now.
+    pub fn append(&self, changes: Vec<Change>) -> Rc<Ticket> {
+        let ticket = self.append_lazily(changes);
+        self.urgent.set(true);
+        self.wake_driver();
+        ticket
+    }
+
+    /// As [`Commit::append`], but nobody waits: they go out with what others append, or with the next second.
+    pub fn append_lazily(&self, changes: Vec<Change>) -> Rc<Ticket> {
+        let next = self.next_sequence();
+        let ticket = Rc::new(Ticket::new(next));
+        let group =
+            Group { first: next, last: next, changes, messages: Vec::new(), ticket: Rc::clone(&ticket) };
+        if self.stalled.borrow().is_empty() {
+            self.place(group);
+        } else {
+            self.stalled.borrow_mut().push_back(group);
+        }
+        ticket
+    }
+
+    /// Writes what was appended lazily.
+    pub fn nudge(&self) {
+        if self.log.borrow().gathered_bytes() > 0 {
+            self.urgent.set(true);
+            self.wake_driver();
+        }
+    }
+
+    /// Waits until all that was appended before is durable, or is known to be lost.
+    pub async fn barrier(&self) -> Result<(), NotStored> {
+        // What waits for space comes behind what has its place.
+        let stalled = self.stalled.borrow().back().map(|group| Rc::clone(&group.ticket));
+        let last = stalled.or_else(|| self.pending.borrow().back().map(|group| Rc::clone(&group.ticket)));
+        self.nudge();
+        match last {
+            Some(ticket) => ticket.stored().await,
+            None => Ok(()),
+        }
+    }
+
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// The identity that a message will have which is the first record of the next group.
+    pub fn next_message(&self) -> MessageId {
+        MessageId { log: self.id, sequence: self.next_sequence() }
+    }
+
+    /// Every message of this log below this is settled.
+    pub fn low_water(&self) -> Sequence {
+        self.owed.borrow().low_water(self.next_sequence())
+    }
+
+    pub fn owed_entry(&self, message: Sequence) -> Option<Entry> {
+        self.owed.borrow().entry(message).cloned()
+    }
+
+    /// What is owed, oldest first.
+    pub fn owed(&self) -> std::cell::Ref<'_, Owed> {
+        self.owed.borrow()
+    }
+
+    /// Everything that was appended has been synced and applied.
+    pub fn is_settled(&self) -> bool {
+        self.pending.borrow().is_empty() && self.stalled.borrow().is_empty()
+    }
+
+    /// Begins a file of its own for a message of this log.
+    pub fn create_large(&self, files: &LargeFiles) -> LargeFile {
+        files.create(self.writer.dir(), self.log.borrow().key())
+    }
+
+    /// Records appended since the start.
+    pub fn records(&self) -> u64 {
+        self.records.get()
+    }
+
+    /// Batches written and synced since the start.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.get()
+    }
+
+    /// Bytes written since the start.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// How far everything is durable and applied: both happen in one step, so that whoever runs sees them together.
+    pub fn position(&self) -> Option<Position> {
+        self.log.borrow().position()
+    }
+
+    fn next_sequence(&self) -> Sequence {
+        self.log.borrow().next_sequence()
+    }
+
+    /// Gives the group its place in the log, or a place among those that wait for space.
+    fn place(&self, mut group: Group) {
+        group.renumber(self.id, self.next_sequence());
+        let appended =
+            self.log.borrow_mut().append(group.changes.iter_mut().map(|change| &mut change.record));
+        self.want_segments();
+        match appended {
+            Ok(Appended { first, last, messages }) => {
+                assert_eq!(first, group.first, "records are numbered as they were planned");
+                self.records.set(self.records.get() + group.changes.len() as u64);
+                (group.last, group.messages) = (last, messages);
+                group.ticket.first.set(first);
+                self.pending.borrow_mut().push_back(group);
+            }
+            Err(Refused::NoSegment) => self.stalled.borrow_mut().push_back(group),
+            Err(Refused::TooLarge) => self.lose(group, NotStored::TooLarge),
+        }
+    }
+
+    fn want_segments(&self) {
+        while let Some(wanted) = self.log.borrow_mut().wants_segment() {
+            self.preparer.prepare(wanted, &self.writer);
+        }
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits for something to do: an event of the threads, or records that somebody waits for.
+    async fn work(&self) -> Option<LogEvent> {
+        poll_fn(|context: &mut Context<'_>| {
+            if let Poll::Ready(event) = self.writer.events().poll_next(context) {
+                return Poll::Ready(Some(event));
+            }
+            if self.urgent.get() && !self.log.borrow().is_writing() {
+                return Poll::Ready(None);
+            }
+            self.driver.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Lets everything that is ready come along: one turn of the executor, and on a busy shard a little more.
+    async fn gather(&self) {
+        yield_now().await;
+        if self.batch_groups.get() >= BUSY_GROUPS {
+            sleep(GATHER).await;
+        }
+    }
+
+    fn write(&self) {
+        self.urgent.set(false);
+        let write = self.log.borrow_mut().poll_write();
+        if let Some(write) = write {
+            let groups = self.pending.borrow().iter().filter(|group| group.last <= write.through).count();
+            self.batch_groups.set(groups);
+            self.syncs.set(self.syncs.get() + 1);
+            self.bytes.set(self.bytes.get() + write.length);
+            self.writer.submit(write);
+        }
+    }
+
+    fn handle(self: &Rc<Self>, event: LogEvent) {
+        match event {
+            LogEvent::Written { through, result } => {
+                let outcome = match &result {
+                    Ok(()) => Outcome::Synced,
+                    Err(error) => {
+                        tracing::error!(log = self.id.0, %error, "mail could not be written; the segment is given up");
+                        Outcome::Failed
+                    }
+                };
+                let handled = self.log.borrow_mut().handle_written(through, outcome);
+                match handled {
+                    Ok(synced) => self.apply_through(synced),
+                    Err(lost) => self.lose_range(&lost),
+                }
+            }
+            LogEvent::Prepared { result: Ok(ready) } => {
+                self.log.borrow_mut().give_segment(ready);
+                self.place_stalled();
+            }
+            LogEvent::Prepared { result: Err(error) } => {
+                tracing::error!(log = self.id.0, %error, "no space could be made for mail");
+                let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
+                stalled.into_iter().for_each(|group| self.lose(group, NotStored::Full));
+                let commit = Rc::clone(self);
+                spawn("space", async move {
+                    sleep(SPACE_RETRY).await;
+                    commit.log.borrow_mut().handle_segment_failed();
+                    commit.want_segments();
+                });
+            }
+        }
+        self.want_segments();
+    }
+
+    fn place_stalled(&self) {
+        let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
+        let mut stalled = stalled.into_iter();
+        while self.stalled.borrow().is_empty()
+            && let Some(group) = stalled.next()
+        {
+            self.place(group);
+        }
+        self.stalled.borrow_mut().extend(stalled);
+        self.urgent.set(true);
+    }
+
+    /// Makes visible what is synced, in order.
+    fn apply_through(&self, synced: Sequence) {
+        loop {
+            let group = {
+                let mut pending = self.pending.borrow_mut();
+                match pending.front() {
+                    Some(group) if group.last <= synced => pending.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(group) = group else {
+                return;
+            };
+            let mut messages = group.messages.iter();
+            for change in &group.changes {
+                let message = match &change.record {
+                    Record::Message(_) => messages.next(),
+                    _ => None,
+                };
+                self.owed.borrow_mut().apply(&change.record, message);
+                let Some((account, mailbox)) = subject(&change.record) else {
+                    continue;
+                };
+                if let Some(seat) = self.seats.seat(account) {
+                    seat.apply(change);
+                    seat.mark(mailbox);
+                }
+                if let Some(mailbox) = mailbox {
+                    self.bells.ring(account, mailbox);
+                }
+            }
+            group.ticket.answer(Fate::Stored);
+        }
+    }
+
+    fn lose_range(&self, lost: &Lost) {
+        let pending = std::mem::take(&mut *self.pending.borrow_mut());
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|group| lost.0.contains(&group.first.0));
+        self.pending.borrow_mut().extend(kept);
+        gone.into_iter().for_each(|group| self.lose(group, NotStored::Failed));
+    }
+
+    fn lose(&self, group: Group, why: NotStored) {
+        let mut seats: Vec<Rc<Seat>> = Vec::new();
+        for change in &group.changes {
+            let seat = subject(&change.record).and_then(|(account, _)| self.seats.seat(account));
+            seats.extend(seat.filter(|seat| !seats.iter().any(|known| known.id() == seat.id())));
+        }
+        seats.iter().for_each(|seat| seat.account_mut().abandon(&group.changes));
+        group.ticket.answer(Fate::Lost(why));
+    }
+}
+
+/// What a log needs around it.
+pub struct Around {
+    pub preparer: Preparer,
+    pub seats: Rc<Seats>,
+    pub bells: Rc<Bells>,
+}
+
+impl Group {
+    /// The group waited for space: its records come later in the log than was planned.
+    fn renumber(&mut self, log: LogId, first: Sequence) {
+        let late = first.0 - self.first.0;
+        let planned = self.first;
+        self.first = first;
+        if late == 0 {
+            return;
+        }
+        let shift = |id: &mut MessageId| {
+            if id.log == log && id.sequence >= planned {
+                id.sequence = id.sequence + late;
+            }
+        };
+        for change in &mut self.changes {
+            if let Record::Delivered(delivered) = &mut change.record {
+                shift(&mut delivered.message.id);
+                if let Some((id, _)) = &mut delivered.key {
+                    shift(id);
+                }
+            }
+        }
+    }
+}
+
+impl Ticket {
+    fn new(first: Sequence) -> Self {
+        let first = Cell::new(first);
+        Self { first, fate: Cell::new(Fate::Waiting), asker: Cell::default(), others: Cell::default() }
+    }
+
+    /// Sequence of the first record; final once the records are stored.
+    pub fn first(&self) -> Sequence {
+        self.first.get()
+    }
+
+    /// Waits until the records are durable and visible. Any number of tasks may wait.
+    pub async fn stored(&self) -> Result<(), NotStored> {
+        poll_fn(|context| match self.fate.get() {
+            Fate::Stored => Poll::Ready(Ok(())),
+            Fate::Lost(why) => Poll::Ready(Err(why)),
+            Fate::Waiting => {
+                self.remember(context.waker());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Nearly always one task waits, and costs no allocation.
+    fn remember(&self, waker: &Waker) {
+        match self.asker.take() {
+            Some(asker) if !asker.will_wake(waker) => {
+                self.asker.set(Some(asker));
+                let mut others = self.others.take();
+                if !others.iter().any(|other| other.will_wake(waker)) {
+                    others.push(waker.clone());
+                }
+                self.others.set(others);
+            }
+            _ => self.asker.set(Some(waker.clone())),
+        }
+    }
+
+    fn answer(&self, fate: Fate) {
+        self.fate.set(fate);
+        self.asker.take().into_iter().chain(self.others.take()).for_each(Waker::wake);
+    }
+}
+
+/// Drives the log until the process ends.
+async fn drive(commit: Rc<Commit>) {
+    commit.want_segments();
+    loop {
+        match commit.work().await {
+            Some(event) => commit.handle(event),
+            None => {
+                commit.gather().await;
+                commit.write();
+            }
+        }
+    }
+}
+
+/// The account and mailbox that a record is about.
+pub fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>)> {
+    match record {
+        Record::Message(_) | Record::Settled(_) => None,
+        Record::Delivered(record) => Some((record.account, Some(record.mailbox))),
+        Record::FlagsChanged(record) => Some((record.account, Some(record.mailbox))),
+        Record::Expunged(record) => Some((record.account, Some(record.mailbox))),
+        Record::KeywordAdded(record) => Some((record.account, Some(record.mailbox))),
+        Record::MailboxCreated(record) => Some((record.account, Some(record.mailbox))),
+        Record::MailboxRenamed(record) => Some((record.account, Some(record.mailbox))),
+        Record::MailboxDeleted(record) => Some((record.account, Some(record.mailbox))),
+        Record::Subscribed(record) | Record::Unsubscribed(record) => Some((record.account, None)),
+        Record::AccountPurged(record) => Some((record.account, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::{Fate, Ticket};
+    use crate::store::Sequence;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn all_who_wait_for_a_ticket_are_woken() {
+        let ticket = Ticket::new(Sequence(1));
+        let tasks: [Arc<Woken>; 3] = std::array::from_fn(|_| Arc::default());
+        let mut waits = [pin!(ticket.stored()), pin!(ticket.stored()), pin!(ticket.stored())];
+        let wakers: Vec<Waker> = tasks.iter().map(|task| Waker::from(Arc::clone(task))).collect();
+        for _ in 0..2 {
+            for (wait, waker) in waits.iter_mut().zip(&wakers) {
+                assert!(wait.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+            }
+        }
+        ticket.answer(Fate::Stored);
+        for (task, (wait, waker)) in tasks.iter().zip(waits.iter_mut().zip(&wakers)) {
+            assert_eq!(task.0.load(Ordering::Relaxed), 1);
+            assert_eq!(wait.as_mut().poll(&mut Context::from_waker(waker)), Poll::Ready(Ok(())));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What an operator asks of a shard: what is queued, what accounts hold, messages in and out.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use super::deliver::{change, locator};
+use super::seat::Seat;
+use crate::bytes::Slice;
+use crate::io::clock;
+use crate::io::inbox::Inbox;
+use crate::mail::digest::Digest;
+use crate::mail::flags::Flags;
+use crate::mail::time::Timestamp;
+use crate::mailbox::Refusal;
+use crate::mailbox::plan::Incoming;
+use crate::store::record::{AccountPurged, Body, Message, Record, Route};
+use crate::store::{AccountId, Kept, LogId};
+
+/// A question and where its answer goes.
+pub enum Request {
+    /// Messages that this shard's logs still owe to someone, oldest first.
+    Queue(Inbox<Vec<Queued>>),
+    /// Puts a message into a mailbox, which is made if it is not there.
+    Append(Append, Inbox<Result<u32, String>>),
+    /// The mailboxes of an account.
+    Mailboxes(AccountId, Inbox<Vec<MailboxSummary>>),
+    /// UIDs of a mailbox above one, at most so many.
+    Messages {
+        account: AccountId,
+        mailbox: String,
+        above: u32,
+        count: usize,
+        answer: Inbox<Vec<Held>>,
+    },
+    /// Removes everything of an account; the answer comes when it is durable.
+    Purge(AccountId, LogId, Inbox<bool>),
+    Figures(Inbox<Figures>),
+}
+
+/// A message for a mailbox.
+pub struct Append {
+    pub account: AccountId,
+    pub log: LogId,
+    pub mailbox: String,
+    pub flags: Flags,
+    pub internal: Option<Timestamp>,
+    pub bytes: Vec<u8>,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub id: String,
+    pub size: u64,
+    /// Unix seconds.
+    pub received: i64,
+    pub sender: String,
+    /// Those it is still owed to.
+    pub recipients: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MailboxSummary {
+    pub name: String,
+    pub messages: u32,
+    pub bytes: u64,
+}
+
+/// A message in a mailbox.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub uid: u32,
+    pub flags: Flags,
+    pub internal: Timestamp,
+    /// `None` if it cannot be read.
+    pub bytes: Option<Slice>,
+}
+
+/// What one shard holds.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Figures {
+    pub logs: u64,
+    pub accounts: u64,
+    pub messages: u64,
+    pub message_bytes: u64,
+    pub queued: u64,
+    pub sessions: u64,
+    /// Since the start.
+    pub records: u64,
+    pub syncs: u64,
+}
+
+impl Shard {
+    pub async fn answer(self: Rc<Self>, request: Request) {
+        match request {
+            Request::Queue(answer) => answer.post(self.queued()),
+            Request::Append(append, answer) => answer.post(self.append(append).await),
+            Request::Mailboxes(account, answer) => answer.post(self.mailboxes(account)),
+            Request::Messages { account, mailbox, above, count, answer } => {
+                answer.post(self.messages(account, &mailbox, above, count));
+            }
+            Request::Purge(account, log, answer) => answer.post(self.purge(account, log).await),
+            Request::Figures(answer) => answer.post(self.figures()),
+        }
+    }
+
+    fn queued(&self) -> Vec<Queued> {
+        let mut queued = Vec::new();
+        for commit in self.logs() {
+            for entry in commit.owed().entries() {
+                let kept = Kept { message: entry.message, record: entry.record };
+                let envelope = self.reader.accepted(&kept).ok().map(|accepted| accepted.envelope);
+                let sender = envelope.as_ref().and_then(|envelope| envelope.sender.as_ref());
+                let address = |number: u32| {
+                    let recipient = envelope.as_ref()?.recipients.get(usize::try_from(number).ok()?)?;
+                    Some(recipient.address.to_string())
+                };
+                let recipients = entry.recipients.iter().filter_map(|&(number, route)| match route {
+                    Route::Remote => address(number),
+                    Route::Local(account) => {
+                        address(number).or_else(|| Some(format!("account {}", account.0)))
+                    }
+                });
+                queued.push(Queued {
+                    id: entry.message.id.to_string(),
+                    size: entry.message.length,
+                    received: entry.received,
+                    sender: sender.map(ToString::to_string).unwrap_or_default(),
+                    recipients: recipients.collect(),
+                });
+            }
+        }
+        queued
+    }
+
+    async fn append(&self, append: Append) -> Result<u32, String> {
+        let Append { account, log, mailbox, flags, internal, bytes } = append;
+        let seat = self.open_seat(account, log).await.ok_or("the account's log cannot be written")?;
+        let exists = seat.account().named(&mailbox).is_some();
+        if !exists {
+            create(&seat, &mailbox).await?;
+        }
+        let now = clock::timestamp();
+        let body = Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 };
+        let (message, bytes) = locator(seat.commit().next_message(), &body);
+        let incoming = Incoming {
+            message,
+            digest: bytes.map(|bytes| Arc::new(Digest::of(&bytes))),
+            key: None,
+            flags,
+            internal: internal.unwrap_or(now),
+            saved: now.seconds,
+        };
+        let planned = {
+            let mut account = seat.account_mut();
+            let id = account.named(&mailbox).map(|mailbox| mailbox.id()).ok_or("the mailbox was deleted")?;
+            account.plan_append(id, incoming)
+        };
+        let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
+        let record = Record::Message(Message { received: now, accepted: None, body });
+        plan.changes.insert(0, change(record));
+        let placed = seat.carry_out(plan).await.map_err(|_| "the store cannot be written")?;
+        Ok(placed.uid)
+    }
+
+    fn mailboxes(&self, account: AccountId) -> Vec<MailboxSummary> {
+        let Some(seat) = self.seat(account) else {
+            return Vec::new();
+        };
+        let account = seat.account();
+        let summary = |mailbox: &crate::mailbox::mailbox::Mailbox| {
+            let counts = mailbox.counts();
+            MailboxSummary { name: mailbox.name().to_owned(), messages: counts.messages, bytes: counts.size }
+        };
+        account.mailboxes().map(summary).collect()
+    }
+
+    fn messages(&self, account: AccountId, mailbox: &str, above: u32, count: usize) -> Vec<Held> {
+        let Some(seat) = self.seat(account) else {
+            return Vec::new();
+        };
+        let account = seat.account();
+        let Some(mailbox) = account.named(mailbox) else {
+            return Vec::new();
+        };
+        let uids = mailbox.uids();
+        let from = uids.partition_point(|&uid| uid <= above);
+        let rows = uids[from..].iter().take(count).filter_map(|&uid| mailbox.row(uid));
+        let held = |row: crate::store::index::Row<'_>| {
+            let mut flags = Flags::system(row.flags);
+            for (bit, keyword) in mailbox.keywords().iter().enumerate() {
+                if row.keywords >> bit & 1 == 1 {
+                    flags.add_keyword(keyword);
+                }
+            }
+            Held { uid: row.uid, flags, internal: row.internal, bytes: self.read(&row.locator) }
+        };
+        rows.map(held).collect()
+    }
+
+    async fn purge(&self, account: AccountId, log: LogId) -> bool {
+        let Some(commit) = self.log(log) else {
+            return false;
+        };
+        let purged = Record::AccountPurged(AccountPurged { account });
+        commit.append(vec![change(purged)]).stored().await.is_ok()
+    }
+
+    fn figures(&self) -> Figures {
+        let mut figures = Figures {
+            logs: self.logs().len() as u64,
+            queued: self.logs().iter().map(|commit| commit.owed().count() as u64).sum(),
+            sessions: self.sessions.get() as u64,
+            records: self.logs().iter().map(|commit| commit.records()).sum(),
+            syncs: self.logs().iter().map(|commit| commit.syncs()).sum(),
+            ..Figures::default()
+        };
+        for seat in self.seats.all() {
+            let usage = seat.account().usage();
+            figures.accounts += 1;
+            figures.messages += usage.messages;
+            figures.message_bytes += usage.bytes;
+        }
+        figures
+    }
+}
+
+/// Makes a mailbox that does not exist yet.
+async fn create(seat: &Seat, mailbox: &str) -> Result<(), String> {
+    let planned = seat.account_mut().plan_create(mailbox, None);
+    let created = match planned {
+        Ok(plan) => seat.carry_out(plan).await.map(drop),
+        // Someone else, such as another message of the same batch, makes it at this moment.
+        Err(Refusal::AlreadyExists) => seat.commit().barrier().await,
+        Err(refusal) => return Err(format!("mailbox {mailbox}: {}", refusal_text(refusal))),
+    };
+    created.map_err(|_| "the store cannot be written".to_owned())
+}
+
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NonExistent | Refusal::TryCreate => "there is no such mailbox",
+        Refusal::AlreadyExists => "it exists already",
+        Refusal::Cannot(reason) | Refusal::Limit(reason) => reason,
+        Refusal::HasChildren => "there are mailboxes below it",
+        Refusal::UseAttribute => "the special use is taken",
+        Refusal::OverQuota => "the account is full",
+    }
+}

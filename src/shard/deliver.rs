@@ -1,0 +1,220 @@
+//! From a complete message to the mailboxes it is for: the promise behind a 250, and its keeping.
+//!
+//! [`Shard::accept`] appends the message with what is owed to whom; copies for accounts of the same log are
+//! delivered in the same group, so that one sync covers both. After the sync the owners of the other copies are
+//! written to. An owner delivers, syncs, answers; the answer settles the debt with the next batch.
+//!
+//! Invariants: what is owed is in the accepting log before anyone is told; an owner answers after its sync; a
+//! copy that is asked for twice is delivered once, by its key.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use glommio::timer::sleep;
+
+use super::Shard;
+use super::commit::NotStored;
+use super::mesh::{Deliver, Delivered, Letter};
+use super::seat::Seat;
+use crate::bytes::Slice;
+use crate::io::clock;
+use crate::io::executor::spawn;
+use crate::mail::digest::Digest;
+use crate::mail::flags::Flags;
+use crate::mail::time::Timestamp;
+use crate::mailbox::plan::{Incoming, Placed};
+use crate::mailbox::{Change, Plan};
+use crate::store::owed::Entry;
+use crate::store::record::{self, Accepted, Body, Record, Route, Settled};
+use crate::store::{AccountId, Locator, MessageId, Place};
+
+/// The mailbox that mail is delivered to.
+const INBOX: &str = "INBOX";
+
+/// A delivery that could not be stored is tried again so much later.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Shard {
+    /// Takes responsibility for a message (RFC 5321 4.2.5) and says its identity, which is
+    /// [`Commit::next_message`] of this moment unless the log has to wait for space.
+    ///
+    /// [`Commit::next_message`]: super::commit::Commit::next_message
+    pub async fn accept(self: &Rc<Self>, accepted: Accepted, body: Body) -> Result<MessageId, NotStored> {
+        let commit = Rc::clone(self.own_log());
+        let received = clock::timestamp();
+        let id = commit.next_message();
+        let (message, bytes) = locator(id, &body);
+        let mut changes = Vec::with_capacity(1 + accepted.routes.len());
+        let routes = accepted.routes.clone();
+        changes.push(change(Record::Message(record::Message { received, accepted: Some(accepted), body })));
+        let mut digest = None;
+        for (recipient, route) in (0..).zip(&routes) {
+            let Some(seat) = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), &commit)) else {
+                continue;
+            };
+            if digest.is_none() {
+                digest = bytes.as_ref().map(|bytes| Arc::new(Digest::of(bytes)));
+            }
+            let incoming = incoming(message, digest.clone(), (id, recipient), received);
+            changes.extend(plan_new(&seat, incoming).into_iter().flat_map(|plan| plan.changes));
+        }
+        let ticket = commit.append(changes);
+        ticket.stored().await?;
+        let id = MessageId { log: id.log, sequence: ticket.first() };
+        if let Some(entry) = commit.owed_entry(id.sequence) {
+            self.send_out(&entry);
+        }
+        Ok(id)
+    }
+
+    /// Writes to the owners of copies that are still owed.
+    pub fn send_out(&self, entry: &Entry) {
+        let Some(commit) = self.log(entry.message.id.log) else {
+            return;
+        };
+        let low_water = commit.low_water();
+        let directory = self.directory();
+        for &(recipient, route) in &entry.recipients {
+            // Without an account of this number the copy stays in the queue, for the operator to see.
+            let Route::Local(AccountId(account)) = route else {
+                continue;
+            };
+            let Some(owner) = directory.account(account) else {
+                continue;
+            };
+            let shard = self.mesh.driver_of(crate::store::LogId(owner.log));
+            let received_seconds = entry.received;
+            let deliver = Deliver { message: entry.message, recipient, account, low_water, received_seconds };
+            self.mesh.ask(shard, deliver);
+        }
+    }
+
+    /// Delivers a copy to an account of this shard and answers when it is durable.
+    pub async fn deliver(self: Rc<Self>, letter: Deliver) {
+        let from = self.mesh.driver_of(letter.message.id.log);
+        loop {
+            match self.try_deliver(&letter).await {
+                Ok(kept) => {
+                    let Deliver { message, recipient, .. } = letter;
+                    let delivered = Delivered { log: message.id.log, message: message.id, recipient, kept };
+                    return self.mesh.post(from, Letter::Delivered(delivered));
+                }
+                Err(reason) => {
+                    let message = letter.message.id;
+                    tracing::error!(%message, ?reason, "a delivery is not stored yet; it is tried again");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn try_deliver(self: &Rc<Self>, letter: &Deliver) -> Result<bool, NotStored> {
+        let Some(log) = self.directory().account(letter.account).map(|account| account.log) else {
+            return Ok(false);
+        };
+        let Some(seat) = self.open_seat(AccountId(letter.account), crate::store::LogId(log)).await else {
+            return Err(NotStored::Failed);
+        };
+        seat.account_mut().trim_delivered(letter.message.id.log, letter.low_water);
+        let key = (letter.message.id, letter.recipient);
+        if seat.account().is_delivered(key) {
+            // It may have been asked for twice, with the first still in flight, and that one may get lost.
+            seat.commit().barrier().await?;
+            return if seat.account().is_delivered(key) { Ok(true) } else { Err(NotStored::Failed) };
+        }
+        let digest = self.read(&letter.message).map(|bytes| Arc::new(Digest::of(&bytes)));
+        let received = Timestamp { seconds: letter.received_seconds, zone_minutes: 0 };
+        match plan(&seat, incoming(letter.message, digest, key, received)) {
+            Some(plan) => seat.carry_out(plan).await.map(|_| true),
+            None => Err(NotStored::Failed),
+        }
+    }
+
+    /// A copy has arrived, or has nowhere to go.
+    pub fn delivered(&self, letter: Delivered) {
+        self.mesh.answered();
+        let Some(commit) = self.log(letter.log) else {
+            return;
+        };
+        if !letter.kept {
+            let message = letter.message;
+            tracing::warn!(%message, "the account of a queued message is gone; the message stays in the queue");
+            return;
+        }
+        let settled = Settled { message: letter.message.sequence, recipient: letter.recipient };
+        commit.append_lazily(vec![change(Record::Settled(settled))]);
+    }
+
+    /// Asks again for everything that this shard's logs owe; after a start.
+    pub fn send_out_all(self: &Rc<Self>) {
+        for commit in self.logs() {
+            let entries: Vec<Entry> = commit.owed().entries().cloned().collect();
+            entries.iter().for_each(|entry| self.send_out(entry));
+        }
+    }
+
+    fn local_seat(&self, route: &Route) -> Option<Rc<Seat>> {
+        match route {
+            Route::Local(account) => self.seat(*account),
+            Route::Remote => None,
+        }
+    }
+
+    /// Answers letters about mail.
+    pub fn start_delivery(self: &Rc<Self>, letter: Deliver) {
+        spawn("delivery", Rc::clone(self).deliver(letter));
+    }
+}
+
+/// Where the message will be, and its bytes if they are in memory.
+pub fn locator(id: MessageId, body: &Body) -> (Locator, Option<Slice>) {
+    match body {
+        Body::Inline { bytes, return_path_length } => {
+            // The log fills in the place when the group is appended.
+            let place = Place::Segment { number: 0, offset: 0 };
+            let length = bytes.len() as u64;
+            let locator = Locator { id, place, length, return_path_length: *return_path_length };
+            (locator, Some(bytes.clone()))
+        }
+        Body::File { number, length, return_path_length, .. } => {
+            let place = Place::File { number: *number };
+            (Locator { id, place, length: *length, return_path_length: *return_path_length }, None)
+        }
+    }
+}
+
+pub fn change(record: Record) -> Change {
+    Change { record, digest: None }
+}
+
+fn incoming(
+    message: Locator,
+    digest: Option<Arc<Digest>>,
+    key: (MessageId, u32),
+    received: Timestamp,
+) -> Incoming {
+    Incoming {
+        message,
+        digest,
+        key: Some(key),
+        flags: Flags::default(),
+        internal: received,
+        saved: clock::timestamp().seconds,
+    }
+}
+
+/// The copy of a message that is accepted in the same group. `None` if the account cannot take it now; the copy
+/// is then owed.
+fn plan_new(seat: &Seat, incoming: Incoming) -> Option<Plan<Placed>> {
+    let mut account = seat.account_mut();
+    let inbox = account.named(INBOX)?.id();
+    account.plan_deliver_new(inbox, incoming).ok()
+}
+
+/// `None` if the account has no INBOX, which only an account has that is being made, or if it has the copy.
+fn plan(seat: &Seat, incoming: Incoming) -> Option<Plan<Placed>> {
+    let mut account = seat.account_mut();
+    let inbox = account.named(INBOX)?.id();
+    account.plan_deliver(inbox, incoming).ok().flatten()
+}

@@ -1,0 +1,282 @@
+//! FETCH and UID FETCH.
+//!
+//! Where the index answers, a message costs a few copies. Where the message itself is asked for, it is read
+//! through the mapping and its parts leave as slices of it. The answer goes out in bursts; between two of them
+//! other sessions have their turn, and the mailbox may change.
+
+use std::sync::Arc;
+
+use super::news::keyword_names;
+use super::session::{Session, numbering};
+use super::{mailbox_gone, not_stored, refused};
+use crate::bytes::{Output, Slice};
+use crate::io::executor::Turns;
+use crate::limits;
+use crate::mail::digest::Digest;
+use crate::mail::flags::{Flags, FlagsAction, SystemFlags};
+use crate::mail::mime::Structure;
+use crate::mail::part::{BinaryError, Decoded, SectionBytes, binary, binary_len, section_bytes};
+use crate::mail::set::Ranges;
+use crate::mail::time::Timestamp;
+use crate::mailbox::plan::StoreFlags;
+use crate::mailbox::view::Message;
+use crate::proto::imap::command::{Access, Fetch};
+use crate::proto::imap::render::fetch::{self, Content, FetchPart, FetchPlan, FetchRow, RowFlags};
+use crate::proto::imap::reply::{Code, Done};
+use crate::store::index::RowDigest;
+use crate::store::{Locator, MailboxId};
+
+/// What went wrong with some messages while others were told.
+#[derive(Default)]
+struct Trouble {
+    /// Expunged by another session, and this one was not told yet.
+    expunged: bool,
+    /// They cannot be read.
+    unreadable: bool,
+    /// BINARY cannot decode a part (RFC 3516 4.3).
+    unknown_encoding: bool,
+    /// BINARY of a part that has no content of its own.
+    no_leaf: bool,
+}
+
+/// The digest of a message that was not read since a start, on its way to the mailbox.
+type Supplied = Vec<(u32, Arc<Digest>)>;
+
+impl Session {
+    pub(super) async fn fetch(&mut self, command: &Fetch) -> Done {
+        let Some((mailbox, access)) = self.selected_mailbox() else {
+            return mailbox_gone();
+        };
+        let spans = match self.resolve(&command.numbers, numbering(command.numbering)) {
+            Ok(spans) => spans,
+            Err(done) => return done,
+        };
+        let plan = FetchPlan::new(command, self.engine.enabled());
+        let mut seen = Ranges::default();
+        if plan.sets_seen() && access == Access::ReadWrite {
+            match self.set_seen(mailbox, &spans).await {
+                Ok(changed) => seen = changed,
+                Err(done) => return done,
+            }
+        }
+        let mut trouble = Trouble::default();
+        let mut turns = Turns::begin();
+        let mut after = Some(0);
+        while let Some(from) = after {
+            let changed_since = command.changed_since.unwrap_or(0);
+            after = self.burst(
+                &Burst { plan: &plan, spans: &spans, seen: &seen, changed_since },
+                from,
+                &mut trouble,
+            );
+            if self.conn.flush().await.is_err() {
+                return Done::no(Some(Code::Unavailable), "The client went away");
+            }
+            if after.is_some() {
+                turns.give().await;
+            }
+        }
+        trouble.done()
+    }
+
+    /// Sets \Seen before the rows are told, so that they tell it (RFC 9051 6.4.5).
+    async fn set_seen(&mut self, mailbox: MailboxId, spans: &Ranges) -> Result<Ranges, Done> {
+        let seen = Flags::system(SystemFlags::SEEN);
+        let unseen: Ranges = {
+            let Some(selected) = &mut self.selected else {
+                return Err(mailbox_gone());
+            };
+            let account = self.seat.account();
+            let mailbox = account.mailbox(mailbox).ok_or_else(mailbox_gone)?;
+            let look = selected.view.look(mailbox);
+            let is_unseen =
+                |message: &Message<'_>| message.row.is_some_and(|row| !row.flags.contains(SystemFlags::SEEN));
+            look.messages(spans, 0).filter(is_unseen).map(|message| message.uid).collect()
+        };
+        if unseen.is_empty() {
+            return Ok(unseen);
+        }
+        let wanted =
+            StoreFlags { uids: &unseen, action: FlagsAction::Add, flags: &seen, unchanged_since: None };
+        let planned = self.seat.account_mut().plan_store(mailbox, wanted);
+        let plan = planned.map_err(refused)?;
+        let stored = self.seat.carry_out(plan).await.map_err(not_stored)?;
+        if let (Some(modseq), Some(selected)) = (stored.modseq, &mut self.selected) {
+            selected.view.silence(modseq);
+        }
+        Ok(unseen)
+    }
+
+    /// Tells messages above UID `after` until the burst is full; gives the last UID if there are more.
+    fn burst(&mut self, burst: &Burst<'_>, after: u32, trouble: &mut Trouble) -> Option<u32> {
+        let mut supplied = Supplied::new();
+        let (mailbox_id, last) = {
+            let selected = self.selected.as_mut()?;
+            let account = self.seat.account();
+            let mailbox = account.mailbox(selected.view.mailbox())?;
+            let names = keyword_names(mailbox);
+            let look = selected.view.look(mailbox);
+            let mut last = None;
+            for message in look.messages(burst.spans, after) {
+                let out = self.conn.out();
+                if out.len() >= limits::imap::OUTPUT_BURST_BYTES {
+                    break;
+                }
+                let read = |locator: &Locator| self.shard.read(locator);
+                burst.tell(&message, &names, read, out, trouble, &mut supplied);
+                last = Some(message.uid);
+            }
+            (mailbox.id(), last)
+        };
+        if !supplied.is_empty() {
+            let mut account = self.seat.account_mut();
+            for (uid, digest) in supplied {
+                account.supply(mailbox_id, uid, &digest);
+            }
+        }
+        last
+    }
+}
+
+/// What every message of a FETCH is told by.
+struct Burst<'a> {
+    plan: &'a FetchPlan,
+    spans: &'a Ranges,
+    /// Messages whose \Seen this command has set.
+    seen: &'a Ranges,
+    /// Only messages changed after this; 0 for all (RFC 7162 3.1.4.1).
+    changed_since: u64,
+}
+
+impl Burst<'_> {
+    #[expect(clippy::too_many_arguments, reason = "one message with everything around it, in one place")]
+    fn tell(
+        &self,
+        message: &Message<'_>,
+        names: &[&str],
+        read: impl Fn(&Locator) -> Option<Slice>,
+        out: &mut Output,
+        trouble: &mut Trouble,
+        supplied: &mut Supplied,
+    ) {
+        let Some(row) = message.row else {
+            trouble.expunged = true;
+            return;
+        };
+        if self.changed_since > 0 && row.modseq <= self.changed_since {
+            return;
+        }
+        let mut bytes = None;
+        let needs_message =
+            !self.plan.parts().is_empty() || (self.plan.needs_digest() && row.digest.is_none());
+        if needs_message {
+            bytes = read(&row.locator);
+            if bytes.is_none() {
+                trouble.unreadable = true;
+                return;
+            }
+        }
+        let made = match (&bytes, row.digest) {
+            (Some(bytes), None) if self.plan.needs_digest() => Some(Arc::new(Digest::of(bytes))),
+            _ => None,
+        };
+        let digest = row.digest.or_else(|| made.as_deref().map(row_digest));
+        let row = FetchRow {
+            number: message.msn,
+            uid: message.uid,
+            modseq: row.modseq,
+            flags: RowFlags {
+                system: row.flags,
+                keywords: row.keywords,
+                names,
+                recent: message.recent,
+                changed: self.seen.contains(message.uid),
+            },
+            size: row.locator.length,
+            internal: row.internal,
+            saved: Some(Timestamp { seconds: row.saved, zone_minutes: 0 }),
+            envelope: digest.map_or(&[], |digest| digest.envelope),
+            body: digest.map_or(&[], |digest| digest.body),
+            body_structure: digest.map_or(&[], |digest| digest.body_structure),
+        };
+        match &bytes {
+            Some(bytes) if !self.plan.parts().is_empty() => {
+                fetch::open(out, self.plan, &row);
+                tell_parts(self.plan.parts(), bytes, out, trouble);
+                fetch::close(out);
+            }
+            _ => fetch::row(out, self.plan, &row),
+        }
+        supplied.extend(made.map(|digest| (message.uid, digest)));
+    }
+}
+
+fn row_digest(digest: &Digest) -> RowDigest<'_> {
+    RowDigest {
+        envelope: &digest.envelope,
+        body: &digest.body,
+        body_structure: &digest.body_structure,
+        fields: &digest.fields,
+        sent: digest.sent,
+    }
+}
+
+fn tell_parts(parts: &[FetchPart], bytes: &Slice, out: &mut Output, trouble: &mut Trouble) {
+    let structure = Structure::of(bytes);
+    for part in parts {
+        match part {
+            FetchPart::Section(item) => {
+                let content = match section_bytes(&structure, &item.section) {
+                    None => Content::Missing,
+                    Some(SectionBytes::Range(range)) => Content::Bytes(bytes.part(range)),
+                    Some(SectionBytes::Owned(owned)) => Content::Bytes(Slice::from(owned)),
+                };
+                fetch::section(out, item, content);
+            }
+            FetchPart::Binary(item) => {
+                let content = match binary(&structure, &item.part) {
+                    Ok(Decoded::Range(range)) => Content::Bytes(bytes.part(range)),
+                    Ok(Decoded::Owned(owned)) => Content::Bytes(Slice::from(owned)),
+                    Err(error) => {
+                        trouble.add(error);
+                        Content::Missing
+                    }
+                };
+                fetch::binary(out, item, content);
+            }
+            FetchPart::BinarySize(item) => {
+                let size = binary_len(&structure, &item.part).unwrap_or_else(|error| {
+                    trouble.add(error);
+                    0
+                });
+                fetch::binary_size(out, item, size);
+            }
+        }
+    }
+}
+
+impl Trouble {
+    fn add(&mut self, error: BinaryError) {
+        match error {
+            BinaryError::Missing => {}
+            BinaryError::NotALeaf => self.no_leaf = true,
+            BinaryError::UnknownEncoding => self.unknown_encoding = true,
+        }
+    }
+
+    fn done(&self) -> Done {
+        if self.unknown_encoding {
+            return Done::no(Some(Code::UnknownCte), "A part has a transfer encoding that is not known");
+        }
+        if self.no_leaf {
+            return Done::no(Some(Code::Cannot), "A multipart or message has no content of its own");
+        }
+        if self.unreadable {
+            return Done::no(Some(Code::ServerBug), "Some messages cannot be read; the operator was told");
+        }
+        if self.expunged {
+            return Done::no(Some(Code::ExpungeIssued), "Some messages were expunged by others");
+        }
+        Done::ok("Fetch completed")
+    }
+}

@@ -1,0 +1,138 @@
+//! SEARCH, SORT and THREAD.
+
+use super::mailbox_gone;
+use super::session::{Selected, Session, numbering};
+use crate::bytes::Output;
+use crate::io::clock;
+use crate::io::executor::Turns;
+use crate::mail::query::{SearchKey, SearchReturn};
+use crate::mail::set::Ranges;
+use crate::mailbox::search::{Bodies, Budget, Found, Progress, Search};
+use crate::mailbox::sort::Sort as Sorting;
+use crate::mailbox::thread::Threading;
+use crate::mailbox::view::Look;
+use crate::proto::imap::command::{self, Numbering, Sort, Thread};
+use crate::proto::imap::render;
+use crate::proto::imap::render::search::SearchReply;
+use crate::proto::imap::reply::Done;
+
+/// Other sessions get their turn after so much searching: well under a millisecond of it.
+const SLICE: Budget = Budget { messages: 500, bytes: 1 << 20 };
+
+impl Session {
+    pub(super) async fn search(&mut self, search: &command::Search) -> Done {
+        let found = match self.find(&search.key).await {
+            Ok(found) => found,
+            Err(done) => return done,
+        };
+        let returns = search.returns.unwrap_or(SearchReturn { all: true, ..SearchReturn::default() });
+        let answer = found.answer(returns);
+        let rev2 = self.engine.enabled().rev2;
+        let tag = self.engine.tag().to_owned();
+        let uids: Ranges = found.uids.iter().copied().collect();
+        let done = self.looking(|look, out| {
+            let matches = match search.numbering {
+                Numbering::Uid => uids,
+                Numbering::Sequence => look.to_numbers(&uids),
+            };
+            let reply = SearchReply {
+                tag: &tag,
+                numbering: search.numbering,
+                returns: search.returns,
+                matches: &matches,
+                modseq: answer.modseq,
+                rev2,
+            };
+            render::search::search(out, &reply);
+            Done::ok("Search completed")
+        });
+        if let Some(selected) = &mut self.selected {
+            selected.saved.take(&answer);
+        }
+        done
+    }
+
+    pub(super) async fn sort(&mut self, command: &Sort) -> Done {
+        let found = match self.find(&command.key).await {
+            Ok(found) => found,
+            Err(done) => return done,
+        };
+        let modseq = found.answer(SearchReturn { all: true, ..SearchReturn::default() }).modseq;
+        let mut sorting = Sorting::new(&found.uids, &command.by);
+        if let Err(done) = self.in_slices(|look, bodies| sorting.step(look, bodies, SLICE)).await {
+            return done;
+        }
+        let sorted = sorting.finish();
+        self.looking(|look, out| {
+            match command.numbering {
+                Numbering::Uid => render::search::sort(out, sorted, modseq),
+                Numbering::Sequence => {
+                    let numbers = sorted.into_iter().filter_map(|uid| look.msn_of(uid));
+                    render::search::sort(out, numbers, modseq);
+                }
+            }
+            Done::ok("Sort completed")
+        })
+    }
+
+    pub(super) async fn thread(&mut self, command: &Thread) -> Done {
+        let found = match self.find(&command.key).await {
+            Ok(found) => found,
+            Err(done) => return done,
+        };
+        let mut threading = Threading::new(&found.uids, command.by);
+        if let Err(done) = self.in_slices(|look, bodies| threading.step(look, bodies, SLICE)).await {
+            return done;
+        }
+        let numbering = numbering(command.numbering);
+        self.looking(|look, out| {
+            render::thread::thread(out, &threading.finish(look, numbering));
+            Done::ok("Thread completed")
+        })
+    }
+
+    /// The matching messages.
+    async fn find(&mut self, key: &SearchKey) -> Result<Found, Done> {
+        let now = clock::timestamp().seconds;
+        let search = {
+            let Selected { view, saved, .. } = self.selected.as_mut().ok_or_else(mailbox_gone)?;
+            let account = self.seat.account();
+            let mailbox = account.mailbox(view.mailbox()).ok_or_else(mailbox_gone)?;
+            Search::new(key, &view.look(mailbox), saved, now)
+        };
+        let mut search = search;
+        self.in_slices(|look, bodies| search.step(look, bodies, SLICE)).await?;
+        Ok(search.finish())
+    }
+
+    /// Repeats a step until it is done; others are served in between.
+    async fn in_slices(
+        &mut self,
+        mut step: impl FnMut(&Look<'_>, &dyn Bodies) -> Progress,
+    ) -> Result<(), Done> {
+        let mut turns = Turns::begin();
+        loop {
+            {
+                let Selected { view, .. } = self.selected.as_mut().ok_or_else(mailbox_gone)?;
+                let account = self.seat.account();
+                let mailbox = account.mailbox(view.mailbox()).ok_or_else(mailbox_gone)?;
+                if step(&view.look(mailbox), &self.shard.bodies()) == Progress::Done {
+                    return Ok(());
+                }
+            }
+            turns.give().await;
+        }
+    }
+
+    /// Answers from the mailbox as the session sees it now.
+    fn looking(&mut self, answer: impl FnOnce(&Look<'_>, &mut Output) -> Done) -> Done {
+        let Some(selected) = &mut self.selected else {
+            return mailbox_gone();
+        };
+        let account = self.seat.account();
+        match account.mailbox(selected.view.mailbox()) {
+            Some(mailbox) => answer(&selected.view.look(mailbox), self.conn.out()),
+            None => mailbox_gone(),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A logged-in session: what it holds, and the loop that drives it.
+
+use std::rc::Rc;
+
+use futures_lite::future::or;
+
+use super::mailbox_gone;
+use crate::io::clock;
+use crate::io::net::{Conn, Filled};
+use crate::limits;
+use crate::mail::set::{NumberSet, Ranges};
+use crate::mailbox::saved::Saved;
+use crate::mailbox::view::{self, View};
+use crate::proto::imap::command::{Access, Command, Numbering};
+use crate::proto::imap::render::state;
+use crate::proto::imap::reply::{Code, Done};
+use crate::proto::imap::server::{Event, Outcome, Server};
+use crate::shard::Shard;
+use crate::shard::notify::Bell;
+use crate::shard::seat::Seat;
+use crate::store::MailboxId;
+
+/// An IMAP session on the shard that owns its account.
+pub struct Session {
+    pub(super) shard: Rc<Shard>,
+    pub(super) conn: Box<Conn>,
+    pub(super) engine: Box<Server>,
+    pub(super) seat: Rc<Seat>,
+    pub(super) selected: Option<Selected>,
+    /// The message of an APPEND that is coming in.
+    pub(super) appending: Option<Box<super::append::Appending>>,
+}
+
+/// The mailbox that is selected.
+pub(super) struct Selected {
+    pub(super) view: View,
+    pub(super) bell: Rc<Bell>,
+    pub(super) saved: Saved,
+    pub(super) access: Access,
+}
+
+/// What woke a session.
+enum Woken {
+    Conn(Filled),
+    Bell,
+}
+
+impl Session {
+    pub fn new(shard: Rc<Shard>, conn: Box<Conn>, engine: Box<Server>, seat: Rc<Seat>) -> Self {
+        Self { shard, conn, engine, seat, selected: None, appending: None }
+    }
+
+    /// Serves the client until it goes, is sent away, or the server stops.
+    pub async fn run(mut self: Box<Self>) -> std::io::Result<()> {
+        // The login that brought the session here still waits for its answer.
+        self.engine.handle_done(Outcome::LoggedIn, self.conn.out(), clock::now());
+        loop {
+            if !self.take_input().await? {
+                break;
+            }
+            self.conn.flush().await?;
+            self.conn.set_deadline(self.engine.deadline());
+            match self.wait().await? {
+                Woken::Conn(Filled::Input) => {}
+                Woken::Conn(Filled::End) => break,
+                Woken::Conn(Filled::Deadline) if self.shard.is_stopping() => {
+                    self.engine.handle_shutdown(self.conn.out(), "The server stops; come back soon");
+                }
+                Woken::Conn(Filled::Deadline) => self.engine.handle_timeout(self.conn.out(), clock::now()),
+                Woken::Bell => self.tell_idle(),
+            }
+        }
+        self.conn.flush().await?;
+        self.conn.close().await;
+        Ok(())
+    }
+
+    /// Lets the engine take what was received and does what it asks for. False when the session is over.
+    async fn take_input(&mut self) -> std::io::Result<bool> {
+        loop {
+            let (input, out) = self.conn.input_and_out();
+            let taken = self.engine.handle_bytes(input, out, clock::now());
+            self.conn.consume(taken);
+            let Some(event) = self.engine.poll_event() else {
+                if taken == 0 || self.conn.input().is_empty() {
+                    return Ok(true);
+                }
+                continue;
+            };
+            if !self.handle(event).await? {
+                return Ok(false);
+            }
+            // A client that sends many commands ahead takes their answers before we make more.
+            if self.conn.out().len() >= limits::imap::OUTPUT_BURST_BYTES {
+                self.conn.flush().await?;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> std::io::Result<bool> {
+        let done = match event {
+            Event::Close => return Ok(false),
+            Event::Command { command, announce_modseq } => {
+                if announce_modseq {
+                    self.announce_modseq();
+                }
+                // Boxed, so that an idle session does not carry the room that the largest command needs.
+                let done = Box::pin(self.execute(command)).await;
+                self.tell_news();
+                done
+            }
+            Event::AppendStart(start) => {
+                let outcome = self.append_start(start);
+                self.engine.handle_done(outcome, self.conn.out(), clock::now());
+                return Ok(true);
+            }
+            Event::AppendFull => {
+                let outcome = Box::pin(self.append_full()).await;
+                self.engine.handle_done(outcome, self.conn.out(), clock::now());
+                return Ok(true);
+            }
+            Event::AppendEnd => {
+                let done = Box::pin(self.append_end()).await;
+                self.tell_news();
+                done
+            }
+            Event::AppendCancelled => {
+                self.appending = None;
+                return Ok(true);
+            }
+            Event::IdleStart => {
+                self.tell_news();
+                return Ok(true);
+            }
+            Event::IdleEnd => {
+                self.tell_news();
+                Done::ok("Idle ended")
+            }
+            // A session that is logged in has no use for these; the engine does not ask.
+            Event::Rejected(_) => return Ok(true),
+            Event::StartTls | Event::Verify(_) | Event::Lookup(_) | Event::Admit(_) => {
+                Done::bad("Not after login")
+            }
+        };
+        self.engine.handle_done(Outcome::Done(done), self.conn.out(), clock::now());
+        Ok(true)
+    }
+
+    async fn execute(&mut self, command: Command) -> Done {
+        match command {
+            Command::Noop => Done::ok("Nothing done"),
+            Command::Enable => Done::ok("Enabled"),
+            Command::Select(select) => self.select(&select),
+            Command::Create { mailbox, special_uses } => self.create(&mailbox, &special_uses).await,
+            Command::Delete { mailbox } => self.delete(&mailbox).await,
+            Command::Rename { from, to } => self.rename(&from, &to).await,
+            Command::Subscribe { mailbox } => self.subscribe(&mailbox).await,
+            Command::Unsubscribe { mailbox } => self.unsubscribe(&mailbox).await,
+            Command::List(list) => self.list(&list),
+            Command::Lsub { reference, pattern } => self.lsub(&reference, &pattern),
+            Command::Namespace => self.namespace(),
+            Command::Status { mailbox, items } => self.status(&mailbox, &items),
+            Command::Close => self.close().await,
+            Command::Unselect => self.unselect(),
+            Command::Expunge { uids } => self.expunge(uids.as_ref()).await,
+            Command::Search(search) => self.search(&search).await,
+            Command::Sort(sort) => self.sort(&sort).await,
+            Command::Thread(thread) => self.thread(&thread).await,
+            Command::Fetch(fetch) => self.fetch(&fetch).await,
+            Command::Store(store) => self.store(&store).await,
+            Command::Copy(transfer) => self.copy(&transfer).await,
+            Command::Move(transfer) => self.move_messages(&transfer).await,
+        }
+    }
+
+    /// Waits for input; in IDLE also for news.
+    async fn wait(&mut self) -> std::io::Result<Woken> {
+        let bell = self.selected.as_ref().filter(|_| self.engine.is_idle()).map(|selected| &selected.bell);
+        let input = async { self.conn.fill().await.map(Woken::Conn) };
+        match bell {
+            None => input.await,
+            Some(bell) => {
+                let rung = async {
+                    bell.rung().await;
+                    Ok(Woken::Bell)
+                };
+                or(input, rung).await
+            }
+        }
+    }
+
+    fn tell_idle(&mut self) {
+        if self.has_lost_its_mailbox() {
+            self.engine.handle_shutdown(self.conn.out(), "The mailbox was deleted");
+            return;
+        }
+        self.tell_news();
+    }
+
+    /// RFC 7162 3.1: a client that enables CONDSTORE with a mailbox selected is told where it stands.
+    fn announce_modseq(&mut self) {
+        let Some((mailbox, _)) = self.selected_mailbox() else {
+            return;
+        };
+        let account = self.seat.account();
+        if let Some(mailbox) = account.mailbox(mailbox) {
+            let code = Code::HighestModSeq(mailbox.highest_modseq());
+            state::ok(self.conn.out(), Some(&code), "The latest change");
+        }
+    }
+
+    pub(super) fn selected_mailbox(&self) -> Option<(MailboxId, Access)> {
+        let selected = self.selected.as_ref()?;
+        Some((selected.view.mailbox(), selected.access))
+    }
+
+    /// The messages that a set names, as spans of UIDs.
+    pub(super) fn resolve(&mut self, set: &NumberSet, numbering: view::Numbering) -> Result<Ranges, Done> {
+        let Selected { view, saved, .. } = self.selected.as_mut().ok_or_else(mailbox_gone)?;
+        let account = self.seat.account();
+        let mailbox = account.mailbox(view.mailbox()).ok_or_else(mailbox_gone)?;
+        let look = view.look(mailbox);
+        look.resolve(set, numbering, saved).map_err(|_| Done::bad("There is no message with this number"))
+    }
+}
+
+pub(super) fn numbering(numbering: Numbering) -> view::Numbering {
+    match numbering {
+        Numbering::Sequence => view::Numbering::Sequence,
+        Numbering::Uid => view::Numbering::Uid,
+    }
+}

@@ -1,0 +1,118 @@
+//! Who is let in: passwords and SCRAM proofs, with the brakes on guessing.
+//!
+//! A password is hashed on a worker thread; one that was right a moment ago is known. Each shard brakes for
+//! itself, so that a guesser who is spread over all shards by the kernel gets as many tries as there are cores.
+
+use std::net::IpAddr;
+
+use glommio::timer::sleep;
+
+use super::Shard;
+use crate::auth::directory::LoginCheck;
+use crate::auth::{Account, Directory, ScramVerifier};
+use crate::io::clock;
+use crate::proto::sasl::{Credentials, Identity, Verifier};
+use crate::store::{AccountId, LogId};
+
+/// An account that was let in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    pub account: AccountId,
+    pub log: LogId,
+    /// The account's address, as log lines name it.
+    pub login: String,
+}
+
+/// Why nobody was let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotAdmitted {
+    /// Wrong login or password, never saying which.
+    Wrong,
+    /// The login may not be that other account.
+    Authorization,
+    /// Too many want in at once.
+    Unavailable,
+}
+
+impl Shard {
+    /// Judges a password. Wrong ones wait for their answer.
+    pub async fn check_password(
+        &self,
+        peer: IpAddr,
+        credentials: &Credentials,
+    ) -> Result<Admitted, NotAdmitted> {
+        let Credentials { identity, password } = credentials;
+        let directory = self.directory();
+        let check = directory.login_check(&identity.login);
+        self.brake(peer, &check.key).await;
+        let right = self.is_right(&check, password.bytes()).await?;
+        if !right || check.account.is_none() {
+            self.record_failure(peer, identity, &check.key);
+            return Err(NotAdmitted::Wrong);
+        }
+        self.admit(peer, identity)
+    }
+
+    /// What a SCRAM exchange is checked against; a decoy for a login that nobody has. Where proofs were wrong of
+    /// late, it waits.
+    pub async fn scram_verifier(&self, peer: IpAddr, identity: &Identity) -> Verifier {
+        let key = self.directory().login_key(&identity.login);
+        self.brake(peer, &key).await;
+        let ScramVerifier { salt, iterations, stored_key, server_key } =
+            self.directory().login_check(&identity.login).scram;
+        Verifier { salt, iterations, stored_key, server_key }
+    }
+
+    /// A SCRAM proof was wrong.
+    pub fn reject_proof(&self, peer: IpAddr, identity: &Identity) {
+        let key = self.directory().login_key(&identity.login);
+        self.record_failure(peer, identity, &key);
+    }
+
+    /// Opens the account of a login that was proved, by its password or by SCRAM.
+    pub fn admit(&self, peer: IpAddr, identity: &Identity) -> Result<Admitted, NotAdmitted> {
+        let directory = self.directory();
+        let account = directory.login(&identity.login).ok_or(NotAdmitted::Wrong)?;
+        let key = directory.login_key(&identity.login);
+        self.throttle.borrow_mut().record_success(peer, &key, clock::instant());
+        let other = identity.authzid.as_deref().filter(|other| !is_same_login(&directory, other, account));
+        if other.is_some() {
+            return Err(NotAdmitted::Authorization);
+        }
+        Ok(Admitted {
+            account: AccountId(account.id),
+            log: LogId(account.log),
+            login: account.address.to_string(),
+        })
+    }
+
+    /// Waits as long as the throttle says.
+    async fn brake(&self, peer: IpAddr, key: &str) {
+        let delay = self.throttle.borrow().delay(peer, key, clock::instant());
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+    }
+
+    fn record_failure(&self, peer: IpAddr, identity: &Identity, key: &str) {
+        self.throttle.borrow_mut().record_failure(peer, key, clock::instant());
+        tracing::info!(%peer, login = %identity.login.escape_debug(), "wrong login or password");
+    }
+
+    async fn is_right(&self, check: &LoginCheck, password: &[u8]) -> Result<bool, NotAdmitted> {
+        if self.logins.borrow_mut().knows(&check.key, password, &check.hash, clock::instant()) {
+            return Ok(true);
+        }
+        let (hash, given) = (check.hash.clone(), password.to_vec());
+        let verified = self.hashing.run(move || hash.verify(&given)).await;
+        let right = verified.map_err(|_| NotAdmitted::Unavailable)?;
+        if right && check.account.is_some() {
+            self.logins.borrow_mut().remember(&check.key, password, &check.hash, clock::instant());
+        }
+        Ok(right)
+    }
+}
+
+fn is_same_login(directory: &Directory, name: &str, account: &Account) -> bool {
+    directory.login(name).is_some_and(|other| other.id == account.id)
+}

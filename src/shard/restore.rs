@@ -1,0 +1,328 @@
+//! The state of a log as it is read back: from the last checkpoint, then record by record.
+//!
+//! A checkpoint is gathered while the log goes on, so that its parts are as of different moments, none before the
+//! position where replay begins. A part that holds a record already must not take it twice: what is about messages
+//! is known by its mod-sequence, everything else of an account by the sequence in the name of its blob.
+
+use std::collections::HashMap;
+
+use super::deliver;
+use crate::io::disk::index_file::IndexFile;
+use crate::mailbox::account::{Account, account_of};
+use crate::store::checkpoint::{BlobKind, BlobRef};
+use crate::store::index::Chunk;
+use crate::store::owed::Owed;
+use crate::store::record::Record;
+use crate::store::recover::Recovered;
+use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, Place, Sequence};
+
+/// The section of a checkpoint's directory with what the log owes.
+pub const OWED_SECTION: u16 = 1;
+
+/// State of one log while it is read back.
+pub struct Loading {
+    log: LogId,
+    pub accounts: HashMap<AccountId, Loaded>,
+    pub owed: Owed,
+    /// Records read after the checkpoint.
+    pub replayed: u64,
+}
+
+pub struct Loaded {
+    pub account: Account,
+    /// Everything but its messages is as after this record.
+    through: Sequence,
+    /// Mailboxes that are not as the checkpoint says; `None` for what is of the account alone.
+    pub changed: Vec<Option<MailboxId>>,
+}
+
+impl Loading {
+    /// Before the first record.
+    pub fn empty(log: LogId) -> Self {
+        Self { log, accounts: HashMap::new(), owed: Owed::new(log), replayed: 0 }
+    }
+
+    /// As of the checkpoint; `None` if any part of it is not good.
+    pub fn restore(log: LogId, index: &IndexFile) -> Option<Self> {
+        let directory = index.directory()?;
+        let mut loading = Self::empty(log);
+        let section = directory.sections.iter().find(|(number, _)| *number == OWED_SECTION)?;
+        loading.owed = Owed::decode(log, &section.1).ok()?;
+        let mut chunks: Vec<(BlobRef, Chunk)> = Vec::new();
+        for blob in &directory.blobs {
+            let payload = index.read(blob).ok()?;
+            match blob.name.kind {
+                BlobKind::Chunk => chunks.push((*blob, Chunk::open(payload).ok()?)),
+                BlobKind::Account => {
+                    let account = Account::restore(&payload).ok()?;
+                    let loaded = Loaded { account, through: blob.name.sequence, changed: Vec::new() };
+                    let id = loaded.account.id();
+                    let is_first = loading.accounts.insert(id, loaded).is_none();
+                    (is_first && id == blob.name.account).then_some(())?;
+                }
+                BlobKind::State => {
+                    let loaded = loading.accounts.get_mut(&blob.name.account)?;
+                    loaded.restore_mailbox(blob, &payload, std::mem::take(&mut chunks))?;
+                }
+                BlobKind::Directory => return None,
+            }
+        }
+        chunks.is_empty().then_some(loading)
+    }
+
+    pub fn replay(&mut self, recovered: Recovered) {
+        self.replayed += 1;
+        let Recovered { sequence, place, record } = recovered;
+        let mut message = None;
+        if let Record::Message(taken) = &record {
+            let (mut locator, bytes) = deliver::locator(MessageId { log: self.log, sequence }, &taken.body);
+            if bytes.is_some() {
+                locator.place = Place::Segment { number: place.segment, offset: place.offset };
+            }
+            message = Some(Kept { message: locator, record: place });
+        }
+        self.owed.apply(&record, message.as_ref());
+        if let Some(id) = account_of(&record) {
+            self.accounts.entry(id).or_insert_with(|| Loaded::new(id)).replay(sequence, &record);
+        }
+    }
+}
+
+impl Loaded {
+    fn new(id: AccountId) -> Self {
+        Self { account: Account::new(id), through: Sequence(0), changed: Vec::new() }
+    }
+
+    fn replay(&mut self, sequence: Sequence, record: &Record) {
+        let is_of_messages = matches!(
+            record,
+            Record::Delivered(_) | Record::FlagsChanged(_) | Record::Expunged(_) | Record::KeywordAdded(_)
+        );
+        if sequence <= self.through && !is_of_messages {
+            return;
+        }
+        self.account.apply(record, None);
+        let mailbox = super::commit::subject(record).and_then(|(_, mailbox)| mailbox);
+        if self.changed.last() != Some(&mailbox) {
+            self.changed.push(mailbox);
+        }
+    }
+
+    fn restore_mailbox(
+        &mut self,
+        state: &BlobRef,
+        payload: &[u8],
+        chunks: Vec<(BlobRef, Chunk)>,
+    ) -> Option<()> {
+        let of_this = |blob: &BlobRef| {
+            (blob.name.account, blob.name.mailbox) == (state.name.account, state.name.mailbox)
+        };
+        chunks.iter().all(|(blob, _)| of_this(blob)).then_some(())?;
+        let chunks = chunks.into_iter().map(|(_, chunk)| chunk).collect();
+        let id = self.account.restore_mailbox(payload, chunks).ok()?;
+        let lacks_digests = self.account.mailbox(id)?.without_digest().next().is_some();
+        self.changed.extend(lacks_digests.then_some(Some(id)));
+        (id == state.name.mailbox).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Loading, OWED_SECTION};
+    use crate::bytes::Slice;
+    use crate::io::disk::index_file::IndexFile;
+    use crate::io::disk::layout::DataDir;
+    use crate::mail::flags::Flags;
+    use crate::mail::time::Timestamp;
+    use crate::mailbox::account::Account;
+    use crate::mailbox::plan::Incoming;
+    use crate::mailbox::rows::SealWhen;
+    use crate::mailbox::{Change, Plan};
+    use crate::store::checkpoint::{BlobKind, BlobName, Directory, IndexOwner};
+    use crate::store::index::Chunk;
+    use crate::store::log::Position;
+    use crate::store::owed::Owed;
+    use crate::store::record::{AccountPurged, Record};
+    use crate::store::recover::Recovered;
+    use crate::store::segment::SegmentKey;
+    use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, RecordPlace, Sequence};
+
+    const LOG: LogId = LogId(0);
+    const ACCOUNT: AccountId = AccountId(7);
+    const OWNER: IndexOwner = IndexOwner { log: LOG, key: SegmentKey(3) };
+
+    /// A log of one account, beside what is in the account by now.
+    struct World {
+        account: Account,
+        log: Vec<Record>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self { account: Account::new(ACCOUNT), log: Vec::new() };
+            let plan = world.account.plan_new();
+            world.carry_out(plan);
+            world
+        }
+
+        fn carry_out<T>(&mut self, plan: Plan<T>) -> T {
+            plan.changes.into_iter().for_each(|Change { record, .. }| self.add(record));
+            plan.answer
+        }
+
+        fn add(&mut self, record: Record) {
+            self.account.apply(&record, None);
+            self.log.push(record);
+        }
+
+        fn deliver(&mut self, count: u64) {
+            let inbox = self.account.named("INBOX").expect("it was made").id();
+            for _ in 0..count {
+                let id = MessageId { log: LOG, sequence: Sequence(1000 + self.log.len() as u64) };
+                let place = Place::Segment { number: 1, offset: 8192 };
+                let message = Locator { id, place, length: 9, return_path_length: 0 };
+                let (flags, internal) = (Flags::default(), Timestamp::default());
+                let incoming =
+                    Incoming { message, digest: None, key: Some((id, 0)), flags, internal, saved: 0 };
+                let plan = self.account.plan_deliver(inbox, incoming).expect("there is room");
+                self.carry_out(plan.expect("it is new"));
+            }
+        }
+
+        fn through(&self) -> Sequence {
+            Sequence(self.log.len() as u64)
+        }
+
+        /// The rest of the log, from behind a checkpoint's position.
+        fn replay_from(&self, loading: &mut Loading, position: Sequence) {
+            for (sequence, record) in (1..).map(Sequence).zip(&self.log).filter(|(at, _)| *at > position) {
+                let place = RecordPlace { segment: 1, offset: 0 };
+                loading.replay(Recovered { sequence, place, record: record.clone() });
+            }
+        }
+    }
+
+    fn picture(account: &Account) -> Vec<Vec<u8>> {
+        let states = account.mailboxes().map(|mailbox| {
+            let rows = mailbox.uids().iter().filter_map(|&uid| mailbox.row(uid));
+            let rows: Vec<String> = rows.map(|row| format!("{row:?}")).collect();
+            let numbers = (mailbox.uid_next(), mailbox.highest_modseq(), mailbox.uid_validity());
+            format!("{numbers:?} {:?} {rows:?}", mailbox.counts()).into_bytes()
+        });
+        let usage = format!("{:?}", account.usage()).into_bytes();
+        states.chain([account.snapshot(), usage]).collect()
+    }
+
+    /// Writes the account's blob as of now, lets `meanwhile` happen, writes the mailboxes.
+    fn checkpoint(world: &mut World, index: &mut IndexFile, meanwhile: impl FnOnce(&mut World)) -> Sequence {
+        let through = world.through();
+        let mut blobs = vec![
+            index
+                .append(BlobName::of_account(ACCOUNT, through), &world.account.snapshot())
+                .expect("appended"),
+        ];
+        let mailboxes: Vec<MailboxId> = world.account.mailboxes().map(|mailbox| mailbox.id()).collect();
+        meanwhile(world);
+        for id in mailboxes {
+            while let Some(seal) =
+                world.account.mailbox(id).and_then(|found| found.seal(SealWhen::Checkpoint))
+            {
+                let chunk = Chunk::open(Slice::from(seal.bytes.clone())).expect("just made");
+                let (uid_first, uid_last) = (chunk.uid(0), chunk.uid(chunk.len() - 1));
+                let name = BlobName::of_state(ACCOUNT, id, world.through());
+                let name = BlobName { kind: BlobKind::Chunk, uid_first, uid_last, ..name };
+                blobs.push(index.append(name, &seal.bytes).expect("appended"));
+                assert!(world.account.install(id, &seal.uids, chunk));
+            }
+            if let Some(mailbox) = world.account.mailbox(id) {
+                let name = BlobName::of_state(ACCOUNT, id, world.through());
+                blobs.push(index.append(name, &mailbox.snapshot(ACCOUNT)).expect("appended"));
+            }
+        }
+        let position = Some(Position { segment: 1, offset: 8192, through });
+        let sections = vec![(OWED_SECTION, Owed::new(LOG).encode())];
+        index.commit(Directory { position, blobs, sections }).expect("committed");
+        through
+    }
+
+    #[test]
+    fn what_happens_while_a_checkpoint_is_gathered_is_taken_once() {
+        type Happening = fn(&mut World);
+        let happenings: [Happening; 5] = [
+            |_| {},
+            |world| world.deliver(70),
+            |world| {
+                let trash = world.account.named("Trash").expect("it was made").id();
+                let plan = world.account.plan_delete("Trash").expect("it is there");
+                world.carry_out(plan);
+                assert!(world.account.mailbox(trash).is_none());
+                let plan = world.account.plan_create("Trash", None).expect("a new name");
+                world.carry_out(plan);
+            },
+            |world| {
+                world.add(Record::AccountPurged(AccountPurged { account: ACCOUNT }));
+                let plan = world.account.plan_new();
+                world.carry_out(plan);
+                world.deliver(3);
+            },
+            |world| {
+                world.deliver(3);
+                let plan = world.account.plan_rename("Trash", "Sent/old", 0).expect("a new name");
+                world.carry_out(plan);
+            },
+        ];
+        for (number, happening) in happenings.into_iter().enumerate() {
+            let temporary = tempfile::tempdir().expect("a directory");
+            let data = DataDir::open(temporary.path()).expect("opened");
+            let dir = data.log(LOG).expect("made");
+            let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+            let mut world = World::new();
+            world.deliver(200);
+            let position = checkpoint(&mut world, &mut index, happening);
+            world.deliver(5);
+            let index = IndexFile::open(dir, OWNER).expect("opened");
+            let mut loading = Loading::restore(LOG, &index).expect("it is good");
+            world.replay_from(&mut loading, position);
+            let found = &loading.accounts[&ACCOUNT].account;
+            assert_eq!(picture(found), picture(&world.account), "happening {number}");
+        }
+    }
+
+    #[test]
+    fn a_cut_or_damaged_index_is_refused_or_says_the_same() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(temporary.path()).expect("opened");
+        let dir = data.log(LOG).expect("made");
+        let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+        let mut world = World::new();
+        world.deliver(300);
+        checkpoint(&mut world, &mut index, |_| {});
+        let whole = fs::read(dir.index(1)).expect("read");
+        let root = fs::read(dir.index_root()).expect("read");
+        let check = |bytes: &[u8], what: &str, at: usize| {
+            fs::write(dir.index_root(), &root).expect("written");
+            fs::write(dir.index(1), bytes).expect("written");
+            let index = IndexFile::open(dir.clone(), OWNER).expect("opened");
+            let found = index.directory().and_then(|_| Loading::restore(LOG, &index));
+            if let Some(loading) = &found {
+                let same = picture(&loading.accounts[&ACCOUNT].account) == picture(&world.account);
+                assert!(same, "{what} at {at}");
+            }
+            found.is_some()
+        };
+        assert!(check(&whole, "nothing", 0));
+        for length in (0..whole.len()).step_by(4096) {
+            assert!(!check(&whole[..length], "cut", length));
+        }
+        let mut refused = 0;
+        let places = (0..whole.len()).step_by(331);
+        for at in places.clone() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            refused += usize::from(!check(&damaged, "damage", at));
+        }
+        assert!(refused > places.len() / 2, "{refused} of {}", places.len());
+    }
+}

@@ -1,0 +1,199 @@
+//! POP3 sessions: before login where the connection came to, after it at the owner of the account.
+
+use std::io;
+use std::rc::Rc;
+
+use super::{Engine, Front, bindings, is_trusted, settle};
+use crate::config::TlsMode;
+use crate::io::net::{Conn, Filled};
+use crate::io::{clock, random};
+use crate::mail::set::Ranges;
+use crate::mailbox::plan::Doomed;
+use crate::proto::pop3::{
+    Channel, CommitVerdict, Event, LoginVerdict, Maildrop, MessageFailure, OpenFailure, Outcome, Server, Tls,
+};
+use crate::proto::sasl::Nonce;
+use crate::shard::Shard;
+use crate::shard::login::{Admitted, NotAdmitted};
+use crate::shard::seat::Seat;
+
+const INBOX: &str = "INBOX";
+
+/// Serves a client until it has logged in or gone.
+pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
+    let channel = Channel {
+        tls: match front.config.tls {
+            _ if front.conn.tls().is_some() => Tls::Active(bindings(&front.conn)),
+            TlsMode::Starttls => Tls::Offered,
+            _ => Tls::Unavailable,
+        },
+        takes_clear_passwords: is_trusted(&front),
+    };
+    let Front { mut conn, counted, .. } = front;
+    let mut engine = Box::new(Server::new(channel, conn.out(), clock::instant()));
+    let mut admitted = None;
+    loop {
+        while let Some(event) = next_event(&mut conn, &mut engine) {
+            let checked = match event {
+                Event::Close => return close(conn).await,
+                Event::StartTls => {
+                    conn.start_tls(shard.tls().session()?).await?;
+                    engine.handle_tls(bindings(&conn), clock::instant());
+                    continue;
+                }
+                Event::Verifier(identity) => {
+                    let verifier = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
+                    let verifier = Some(verifier);
+                    let outcome = Outcome::Verifier { verifier, nonce: Nonce(random::bytes()) };
+                    engine.handle_done(outcome, conn.out(), clock::instant());
+                    continue;
+                }
+                Event::Rejected(identity) => {
+                    shard.reject_proof(conn.peer().ip(), &identity);
+                    continue;
+                }
+                Event::Open => {
+                    conn.flush().await?;
+                    let Some(admitted) = admitted.take() else {
+                        return close(conn).await;
+                    };
+                    return settle(&shard, conn, Engine::Pop3(engine), (admitted, counted));
+                }
+                Event::Password(credentials) => {
+                    Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
+                }
+                Event::Proved(identity) => shard.admit(conn.peer().ip(), &identity),
+                // Without a login there is no maildrop; the engine does not ask.
+                Event::Retrieve { .. } | Event::Commit(_) => continue,
+            };
+            let verdict = verdict(&checked);
+            admitted = checked.ok();
+            engine.handle_done(Outcome::Login(verdict), conn.out(), clock::instant());
+        }
+        if !wait(&shard, &mut conn, &mut engine).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Goes on after login, on the shard that owns the account.
+pub async fn run(
+    shard: &Rc<Shard>,
+    mut conn: Box<Conn>,
+    mut engine: Box<Server>,
+    admitted: &Admitted,
+) -> io::Result<()> {
+    let seat = shard.open_seat(admitted.account, admitted.log).await;
+    tracing::info!(peer = %conn.peer(), login = %admitted.login, tls = conn.tls().is_some(), "POP3 login");
+    let opened = seat.as_ref().and_then(|seat| open(seat)).ok_or(OpenFailure::Unavailable);
+    engine.handle_done(Outcome::Opened(opened), conn.out(), clock::instant());
+    loop {
+        while let Some(event) = next_event(&mut conn, &mut engine) {
+            let outcome = match event {
+                Event::Close => return close(conn).await,
+                Event::Retrieve { uid, .. } => {
+                    let seat = seat.as_ref().ok_or(MessageFailure::Unavailable);
+                    Outcome::Message(seat.and_then(|seat| retrieve(shard, seat, uid)))
+                }
+                Event::Commit(uids) => Outcome::Committed(match &seat {
+                    Some(seat) => commit(seat, &uids).await,
+                    None => CommitVerdict::Failed,
+                }),
+                _ => continue,
+            };
+            engine.handle_done(outcome, conn.out(), clock::instant());
+            send_rest(&mut conn, &mut engine).await?;
+        }
+        if !wait(shard, &mut conn, &mut engine).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// The INBOX as it is now.
+fn open(seat: &Seat) -> Option<Maildrop> {
+    let account = seat.account();
+    let inbox = account.named(INBOX)?;
+    let messages = inbox.uids().iter().filter_map(|&uid| Some((uid, inbox.row(uid)?.locator.length)));
+    Some(Maildrop::new(inbox.uid_validity(), messages))
+}
+
+fn retrieve(shard: &Shard, seat: &Seat, uid: u32) -> Result<crate::bytes::Slice, MessageFailure> {
+    let account = seat.account();
+    let row = account.named(INBOX).and_then(|inbox| inbox.row(uid)).ok_or(MessageFailure::Gone)?;
+    shard.read(&row.locator).ok_or(MessageFailure::Damaged)
+}
+
+/// Removes the marked messages, those that are still there, before QUIT gets its +OK.
+async fn commit(seat: &Seat, uids: &Ranges) -> CommitVerdict {
+    let planned = {
+        let mut account = seat.account_mut();
+        let inbox = account.named(INBOX).map(|inbox| inbox.id());
+        inbox.map(|inbox| account.plan_expunge(inbox, Doomed::These(uids)))
+    };
+    let Some(Ok(plan)) = planned else {
+        return CommitVerdict::Failed;
+    };
+    match seat.carry_out(plan).await {
+        Ok(_) => CommitVerdict::Durable,
+        Err(_) => CommitVerdict::Failed,
+    }
+}
+
+/// Sends a long response to its end, burst by burst.
+async fn send_rest(conn: &mut Conn, engine: &mut Server) -> io::Result<()> {
+    while engine.is_sending() {
+        conn.flush().await?;
+        engine.poll_more(conn.out(), clock::instant());
+    }
+    Ok(())
+}
+
+/// Sends what is due and waits for input. False when the client is gone.
+async fn wait(shard: &Shard, conn: &mut Conn, engine: &mut Server) -> io::Result<bool> {
+    send_rest(conn, engine).await?;
+    conn.flush().await?;
+    if !conn.input().is_empty() {
+        return Ok(true);
+    }
+    conn.set_deadline(engine.deadline());
+    match conn.fill().await? {
+        Filled::Input => Ok(true),
+        Filled::End => Ok(false),
+        Filled::Deadline if shard.is_stopping() => {
+            conn.close().await;
+            Ok(false)
+        }
+        Filled::Deadline => {
+            engine.handle_timeout(clock::instant());
+            Ok(true)
+        }
+    }
+}
+
+async fn close(mut conn: Box<Conn>) -> io::Result<()> {
+    conn.flush().await?;
+    conn.close().await;
+    Ok(())
+}
+
+/// Lets the engine take input until it asks for something, has a long response to send, or has taken all.
+fn next_event(conn: &mut Conn, engine: &mut Server) -> Option<Event> {
+    loop {
+        let (input, out) = conn.input_and_out();
+        let taken = engine.handle_bytes(input, out, clock::instant());
+        conn.consume(taken);
+        let event = engine.poll_event();
+        if event.is_some() || taken == 0 || conn.input().is_empty() || engine.is_sending() {
+            return event;
+        }
+    }
+}
+
+fn verdict(checked: &Result<Admitted, NotAdmitted>) -> LoginVerdict {
+    match checked {
+        Ok(_) => LoginVerdict::Accepted,
+        Err(NotAdmitted::Wrong | NotAdmitted::Authorization) => LoginVerdict::Refused,
+        Err(NotAdmitted::Unavailable) => LoginVerdict::Unavailable,
+    }
+}

@@ -1,0 +1,441 @@
+//! SMTP sessions: mail exchange and submission.
+//!
+//! A session stays on the shard that accepted it. Recipients are resolved in the shared snapshot of the
+//! directory; the complete message goes to `deliver`, and its 250 out when the log has synced it.
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::{Front, bindings};
+use crate::auth::{Resolution, Target};
+use crate::config::{Config, Protocol as Listening, TlsMode};
+use crate::io::net::{Conn, Filled};
+use crate::io::{clock, random};
+use crate::limits;
+use crate::mail::address::Address;
+use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::header::Header;
+use crate::mail::submission::{self, Mending};
+use crate::mail::trace::{self, Dialect, Protocol, Received};
+use crate::proto::sasl::{Credentials, Identity, Mechanism, Nonce};
+use crate::proto::smtp::{
+    Event, LoginVerdict, MessageRefusal, Outcome, Policy, RecipientVerdict, Role, SenderVerdict, Server,
+    Session, Tls, Transaction,
+};
+use crate::shard::Shard;
+use crate::shard::commit::NotStored;
+use crate::shard::intake::Intake;
+use crate::shard::login::{Admitted, NotAdmitted};
+use crate::store::record::{Accepted, Route};
+use crate::store::{AccountId, MessageId};
+
+/// Stands in the trace field until the log has given the message its identity: as long as one.
+const ID_PLACEHOLDER: &str = "------------";
+
+/// A session with what its engine does not know.
+struct Smtp {
+    shard: Rc<Shard>,
+    conn: Box<Conn>,
+    engine: Server,
+    role: Role,
+    peer: IpAddr,
+    /// The account that has logged in.
+    login: Option<Admitted>,
+    /// Where the accepted recipients of the open transaction go, in their order.
+    targets: Vec<Vec<Target>>,
+    /// The message that is coming in.
+    incoming: Option<Incoming>,
+}
+
+struct Incoming {
+    intake: Intake,
+    /// Where in the message the sender's own bytes begin.
+    prefix_length: usize,
+    return_path_length: usize,
+    /// Where the placeholder of the identity stands.
+    id_offset: Option<usize>,
+    /// The identity in the trace field of a message that is large.
+    large_id: String,
+    /// Who sends, for a message that does not say.
+    sender: String,
+}
+
+/// What an event leaves to be done that needs the whole session.
+enum Step {
+    Done(Outcome),
+    Continue,
+    Spill(Vec<u8>),
+    Store(Envelope, Vec<u8>),
+    Password(Credentials),
+    Verifier(Identity),
+    StartTls,
+    Close,
+}
+
+/// Serves a client to its end.
+pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
+    let Front { mut conn, config, counted } = front;
+    let _counted = counted;
+    let role = match config.protocol {
+        Listening::Submission => Role::Submission,
+        _ => Role::Relay,
+    };
+    let server_config = shard.config();
+    let policy = Policy {
+        hostname: server_config.hostname.clone(),
+        role,
+        is_tls_available: config.tls == TlsMode::Starttls,
+        message_bytes_max: server_config.limits.message_bytes,
+        recipients_max: server_config.limits.recipients.min(limits::smtp::RECIPIENTS_MAX),
+        mails_max: None,
+        mechanisms: Mechanism::ALL.to_vec(),
+    };
+    let tls = tls_facts(&conn);
+    let engine = Server::new(Rc::new(policy), tls, conn.out(), clock::instant());
+    let peer = conn.peer().ip();
+    let smtp = Smtp { shard, conn, engine, role, peer, login: None, targets: Vec::new(), incoming: None };
+    smtp.run().await
+}
+
+impl Smtp {
+    async fn run(mut self) -> io::Result<()> {
+        loop {
+            if !self.take_input().await? {
+                self.conn.flush().await?;
+                self.conn.close().await;
+                return Ok(());
+            }
+            self.conn.flush().await?;
+            self.conn.set_deadline(self.engine.deadline());
+            match self.conn.fill().await? {
+                Filled::Input => {}
+                Filled::End => return Ok(()),
+                Filled::Deadline if self.shard.is_stopping() => self.engine.shut_down(self.conn.out()),
+                Filled::Deadline => self.engine.handle_timeout(self.conn.out(), clock::instant()),
+            }
+        }
+    }
+
+    /// Lets the engine take all input and answers its questions. False when the session is over.
+    async fn take_input(&mut self) -> io::Result<bool> {
+        loop {
+            let (input, out) = self.conn.input_and_out();
+            let taken = self.engine.handle_bytes(input, out, clock::instant());
+            self.conn.consume(taken);
+            let mut asked = false;
+            while let Some(step) = self.next_step() {
+                asked = true;
+                let outcome = match step {
+                    Step::Done(outcome) => outcome,
+                    Step::Continue => continue,
+                    Step::Spill(part) => Box::pin(self.spill(part)).await,
+                    Step::Store(envelope, body) => {
+                        Outcome::Message(Box::pin(self.store(envelope, body)).await)
+                    }
+                    Step::Password(credentials) => {
+                        let checked = Box::pin(self.shard.check_password(self.peer, &credentials)).await;
+                        Outcome::Login(self.log_in(checked))
+                    }
+                    Step::Verifier(identity) => {
+                        let verifier = Box::pin(self.shard.scram_verifier(self.peer, &identity)).await;
+                        Outcome::Verifier { verifier: Some(verifier), nonce: Nonce(random::bytes()) }
+                    }
+                    Step::StartTls => {
+                        self.start_tls().await?;
+                        continue;
+                    }
+                    Step::Close => return Ok(false),
+                };
+                self.engine.handle_done(outcome, self.conn.out(), clock::instant());
+            }
+            if !asked && (taken == 0 || self.conn.input().is_empty()) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The engine's next question, answered where that takes no waiting.
+    fn next_step(&mut self) -> Option<Step> {
+        let Self { shard, engine, role, peer, login, targets, incoming, conn } = self;
+        let step = match engine.poll_event()? {
+            Event::Sender { transaction, .. } => {
+                targets.clear();
+                let verdict = judge_sender(shard, *role, login.as_ref(), transaction);
+                Step::Done(Outcome::Sender(verdict))
+            }
+            Event::Recipient { transaction, recipient, .. } => {
+                let (verdict, found) = judge_recipient(shard, *peer, login.as_ref(), transaction, recipient);
+                targets.extend(found);
+                Step::Done(Outcome::Recipient(verdict))
+            }
+            Event::Begin { session, transaction } => {
+                let (begun, prefix) = begin(shard, conn, session, transaction);
+                *incoming = Some(begun);
+                Step::Done(Outcome::Begin { prefix })
+            }
+            Event::BodyFull(part) => Step::Spill(part),
+            Event::Message { envelope, body } => Step::Store(envelope, body),
+            Event::Aborted => {
+                *incoming = None;
+                Step::Continue
+            }
+            Event::StartTls => Step::StartTls,
+            Event::Password(credentials) => Step::Password(credentials),
+            Event::Verifier(identity) => Step::Verifier(identity.clone()),
+            Event::Rejected(identity) => {
+                shard.reject_proof(*peer, &identity);
+                Step::Continue
+            }
+            Event::Proved(identity) => {
+                let admitted = shard.admit(*peer, &identity);
+                Step::Done(Outcome::Login(self.log_in(admitted)))
+            }
+            Event::Refused(refusal) => {
+                let address = refusal.address.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::info!(%peer, verb = refusal.verb, reply = refusal.reply.line(), address, "refused");
+                Step::Continue
+            }
+            Event::Close => Step::Close,
+        };
+        Some(step)
+    }
+
+    fn log_in(&mut self, admitted: Result<Admitted, NotAdmitted>) -> LoginVerdict {
+        match admitted {
+            Ok(admitted) => {
+                tracing::info!(peer = %self.peer, login = %admitted.login, "SMTP login");
+                let login = admitted.login.clone();
+                self.login = Some(admitted);
+                LoginVerdict::Accepted { login }
+            }
+            Err(NotAdmitted::Wrong | NotAdmitted::Authorization) => LoginVerdict::Refused,
+            Err(NotAdmitted::Unavailable) => LoginVerdict::Unavailable,
+        }
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        self.conn.start_tls(self.shard.tls().session()?).await?;
+        let tls = tls_facts(&self.conn).ok_or(io::ErrorKind::InvalidData)?;
+        self.engine.handle_tls(tls, clock::instant());
+        Ok(())
+    }
+
+    async fn spill(&mut self, mut part: Vec<u8>) -> Outcome {
+        let Some(incoming) = &mut self.incoming else {
+            return Outcome::Refuse(MessageRefusal::Temporary);
+        };
+        if !incoming.intake.is_large()
+            && let Err(refusal) = incoming.complete_front(&mut part, self.role, &self.shard.config(), None)
+        {
+            self.incoming = None;
+            return Outcome::Refuse(refusal);
+        }
+        match incoming.intake.spill(part).await {
+            Ok(()) => Outcome::Continue { spare: Vec::new() },
+            Err(error) => {
+                self.incoming = None;
+                Outcome::Refuse(not_stored(error))
+            }
+        }
+    }
+
+    /// Keeps the message. The log line is written when it is safe, before the client knows.
+    async fn store(&mut self, envelope: Envelope, mut body: Vec<u8>) -> Result<String, MessageRefusal> {
+        let mut incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
+        let size = body.len();
+        let accepted = self.promise(envelope);
+        let is_large = incoming.intake.is_large();
+        if !is_large {
+            let id = self.shard.own_log().next_message();
+            incoming.complete_front(&mut body, self.role, &self.shard.config(), Some(id))?;
+        }
+        let return_path_length = incoming.return_path_length;
+        let body = match is_large {
+            true => incoming.intake.finish(body, return_path_length).await.map_err(not_stored)?,
+            // Nothing waits here, so that the identity is still the next one.
+            false => crate::store::record::Body::Inline {
+                bytes: body.into(),
+                return_path_length: u32::try_from(return_path_length).unwrap_or(0),
+            },
+        };
+        let recipients = accepted.routes.len();
+        let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = self.shard.accept(accepted, body).await.map_err(not_stored)?;
+        tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, "message accepted");
+        Ok(id.to_string())
+    }
+
+    /// What is owed to whom: aliases opened, nobody twice.
+    fn promise(&mut self, envelope: Envelope) -> Accepted {
+        let Envelope { recipients, .. } = envelope;
+        let mut expanded: Vec<Recipient> = Vec::with_capacity(recipients.len());
+        let mut routes: Vec<Route> = Vec::with_capacity(recipients.len());
+        for (recipient, targets) in recipients.into_iter().zip(self.targets.drain(..)) {
+            for target in targets {
+                let (route, address) = match target {
+                    Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
+                    Target::Remote(address) => (Route::Remote, address),
+                };
+                let is_double = match route {
+                    Route::Local(_) => routes.contains(&route),
+                    Route::Remote => expanded
+                        .iter()
+                        .zip(&routes)
+                        .any(|(other, of)| *of == route && other.address == address),
+                };
+                if !is_double {
+                    expanded.push(Recipient { address, ..recipient.clone() });
+                    routes.push(route);
+                }
+            }
+        }
+        let login = self.login.as_ref().map(|admitted| admitted.login.clone());
+        Accepted { envelope: Envelope { recipients: expanded, ..envelope }, routes, login }
+    }
+}
+
+impl Incoming {
+    /// The message's identity goes into its trace field; what a submission lacks goes behind that.
+    fn complete_front(
+        &mut self,
+        message: &mut Vec<u8>,
+        role: Role,
+        config: &Config,
+        id: Option<MessageId>,
+    ) -> Result<(), MessageRefusal> {
+        let text = id.map_or_else(|| self.large_id.clone(), |id| id.to_string());
+        if let Some(offset) = self.id_offset
+            && text.len() == ID_PLACEHOLDER.len()
+        {
+            message[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+        }
+        if role != Role::Submission {
+            return Ok(());
+        }
+        let own = &message[self.prefix_length..];
+        let missing = submission::check(&Header::of(own)).map_err(|_| MessageRefusal::BadHeader)?;
+        let mending =
+            Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender: &self.sender };
+        let mut fields = Vec::new();
+        submission::mend(missing, &mending, &mut fields);
+        message.splice(self.prefix_length..self.prefix_length, fields);
+        Ok(())
+    }
+}
+
+/// Whether this sender may be used: on submission it must be the login's own (RFC 6409 6.1).
+fn judge_sender(
+    shard: &Shard,
+    role: Role,
+    login: Option<&Admitted>,
+    transaction: &Transaction,
+) -> SenderVerdict {
+    if shard.is_backed_up() {
+        return SenderVerdict::NoSpace;
+    }
+    match (role, login, &transaction.envelope.sender) {
+        // On port 25 too: a login there is no way around the check.
+        (_, Some(login), Some(sender)) => match shard.directory().may_send_as(login.account.0, sender) {
+            true => SenderVerdict::Accepted,
+            false => SenderVerdict::NotOwned,
+        },
+        (Role::Submission, None, _) => SenderVerdict::Denied,
+        _ => SenderVerdict::Accepted,
+    }
+}
+
+/// Who gets mail for this recipient, or why nobody does.
+fn judge_recipient(
+    shard: &Shard,
+    peer: IpAddr,
+    login: Option<&Admitted>,
+    transaction: &Transaction,
+    recipient: &Recipient,
+) -> (RecipientVerdict, Option<Vec<Target>>) {
+    let directory = shard.directory();
+    let targets = match directory.resolve(&recipient.address) {
+        Resolution::Local(targets) => targets,
+        Resolution::UnknownUser => return (RecipientVerdict::UnknownUser, None),
+        Resolution::NotLocal => {
+            let config = shard.config();
+            let is_allowed =
+                login.is_some() || config.relay_allow.iter().any(|network| network.contains(peer));
+            return match is_allowed {
+                true => (RecipientVerdict::Accepted, Some(vec![Target::Remote(recipient.address.clone())])),
+                false => (RecipientVerdict::RelayDenied, None),
+            };
+        }
+    };
+    let bytes = transaction.declared_bytes.unwrap_or(0);
+    let is_full = targets.iter().all(|target| match target {
+        Target::Account(id) => directory.account(*id).is_some_and(|account| !account.has_room_for(bytes)),
+        Target::Remote(_) => false,
+    });
+    match is_full {
+        true => (RecipientVerdict::OverQuota, None),
+        false => (RecipientVerdict::Accepted, Some(targets)),
+    }
+}
+
+/// The trace fields that the message will begin with.
+fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transaction) -> (Incoming, Vec<u8>) {
+    let Envelope { sender, recipients, smtputf8, .. } = &transaction.envelope;
+    let mut prefix = Vec::new();
+    trace::return_path(sender.as_ref(), &mut prefix);
+    let return_path_length = prefix.len();
+    let only: Option<&Address> = match recipients.as_slice() {
+        [only] => Some(&only.address),
+        _ => None,
+    };
+    let greeting = session.greeting.as_ref();
+    let dialect = match greeting.is_some_and(|greeting| greeting.is_esmtp) {
+        true => Dialect::Esmtp,
+        false => Dialect::Smtp,
+    };
+    let received = Received {
+        greeting: greeting.map_or(&b""[..], |greeting| greeting.name.as_bytes()),
+        reverse_name: None,
+        client: conn.peer().ip(),
+        host: &shard.config().hostname,
+        protocol: Protocol {
+            dialect,
+            tls: session.tls.is_some(),
+            authenticated: session.login.is_some(),
+            smtputf8: *smtputf8,
+        },
+        id: ID_PLACEHOLDER,
+        recipient: only,
+        cipher: session.tls.as_ref().map(|tls| tls.cipher.as_str()),
+        at: clock::timestamp(),
+    };
+    received.render(&mut prefix);
+    let incoming = Incoming {
+        intake: Intake::new(&shard.large_files, shard.own_log()),
+        prefix_length: prefix.len(),
+        return_path_length,
+        id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
+            .map(|offset| return_path_length + offset),
+        large_id: large_id(),
+        sender: sender.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    (incoming, prefix)
+}
+
+/// An identity for the trace field of a message that is written before the log knows of it.
+fn large_id() -> String {
+    let random = u64::from_le_bytes(random::bytes());
+    format!("L{:011X}", random & 0xFFF_FFFF_FFFF)
+}
+
+fn tls_facts(conn: &Conn) -> Option<Tls> {
+    let tls = conn.tls()?;
+    Some(Tls { cipher: tls.cipher().unwrap_or_default().to_owned(), bindings: bindings(conn) })
+}
+
+fn not_stored(why: NotStored) -> MessageRefusal {
+    match why {
+        NotStored::Full => MessageRefusal::NoSpace,
+        NotStored::Failed | NotStored::TooLarge => MessageRefusal::Temporary,
+    }
+}

@@ -1,0 +1,295 @@
+//! The life of a shard: logs read back, listeners opened, letters answered, and the way down.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use glommio::timer::sleep;
+
+use super::checkpoint::Keeper;
+use super::commit::{Around, Commit};
+use super::mesh::{Letter, Mesh};
+use super::notify::Bells;
+use super::restore::Loading;
+use super::seat::{Seat, Seats};
+use super::{Shard, accept, session};
+use crate::auth::{Directory, LoginCache, Throttle};
+use crate::bytes::Pool;
+use crate::config::Config;
+use crate::io::disk::DiskError;
+use crate::io::disk::index_file::IndexFile;
+use crate::io::disk::indexer::Indexer;
+use crate::io::disk::large::LargeFiles;
+use crate::io::disk::layout::DataDir;
+use crate::io::disk::open::open_log;
+use crate::io::disk::prepare::Preparer;
+use crate::io::disk::reader::Reader;
+use crate::io::executor::{spawn, spawn_vital};
+use crate::io::inbox::Inbox;
+use crate::io::net::{Census, Deadlines, Listener};
+use crate::io::tls::ServerTls;
+use crate::io::workers::Workers;
+use crate::io::{clock, random};
+use crate::limits;
+use crate::mailbox::account::{Account, Quota};
+use crate::store::{AccountId, LogId};
+
+/// Buffers that a shard keeps while nobody needs them.
+const BUFFERS_KEPT_MAX: usize = 256;
+
+/// How long sessions may take to end when the server stops.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// What a shard is made of.
+pub struct Setup {
+    pub own: usize,
+    pub inboxes: Vec<Inbox<Letter>>,
+    pub config: Arc<Config>,
+    /// Listeners are opened only where mail is to be served.
+    pub listens: bool,
+    pub tls: ServerTls,
+    pub directory: Arc<Directory>,
+    pub data: Arc<DataDir>,
+    pub preparer: Preparer,
+    pub large_files: LargeFiles,
+    pub hashing: Workers,
+    pub census: Census,
+    /// Told once, when the shard serves or cannot.
+    pub ready: Sender<Result<(), StartError>>,
+}
+
+/// Why a shard cannot serve.
+#[derive(Debug)]
+pub enum StartError {
+    Disk(DiskError),
+    Listen(SocketAddr, io::Error),
+}
+
+/// Runs a shard until it is told to stop.
+pub async fn run(setup: Setup) {
+    let ready = setup.ready.clone();
+    let (listeners, shard) = match start(setup).await {
+        Ok(started) => started,
+        Err(error) => {
+            // If nobody listens any more the server is on its way down already.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    spawn_vital("clock", tick(Rc::clone(&shard)));
+    shard.send_out_all();
+    for keeper in &shard.keepers {
+        spawn("checkpoint", Rc::clone(keeper).run(Rc::clone(&shard)));
+    }
+    for (listener, config) in listeners {
+        spawn_vital("accept", accept::run(Rc::clone(&shard), listener, config));
+    }
+    let _ = ready.send(Ok(()));
+    read_letters(&shard).await;
+    shard.wind_down().await;
+}
+
+async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>, Rc<Shard>), StartError> {
+    let seats = Rc::new(Seats::default());
+    let bells = Rc::new(Bells::default());
+    let mesh = Mesh::new(&setup.inboxes, setup.own);
+    let (mut logs, mut keepers) = (Vec::new(), Vec::new());
+    for id in own_logs(&setup.data, &setup.directory, &mesh).map_err(StartError::Disk)? {
+        let around =
+            Around { preparer: setup.preparer.clone(), seats: Rc::clone(&seats), bells: Rc::clone(&bells) };
+        let (commit, keeper) = load(&setup.data, id, around).map_err(StartError::Disk)?;
+        logs.push(commit);
+        keepers.push(keeper);
+    }
+    let listeners = if setup.listens { listen(&setup.config)? } else { Vec::new() };
+    let shard = Rc::new(Shard {
+        mesh,
+        bells,
+        deadlines: Deadlines::default(),
+        buffers: Pool::new(limits::RECEIVE_BUFFER_BYTES, BUFFERS_KEPT_MAX),
+        census: setup.census,
+        hashing: setup.hashing,
+        large_files: setup.large_files,
+        reader: Reader::new(&setup.data),
+        config: RefCell::new(setup.config),
+        tls: RefCell::new(setup.tls),
+        directory: RefCell::new(Arc::clone(&setup.directory)),
+        logs,
+        keepers,
+        seats,
+        throttle: RefCell::new(Throttle::default()),
+        logins: RefCell::new(LoginCache::new(&random::bytes())),
+        stopping: Cell::new(false),
+        sessions: Cell::new(0),
+    });
+    shard.take_directory(setup.directory).await;
+    Ok((listeners, shard))
+}
+
+/// The logs that this shard drives, its own first: those that are there and those that accounts name. Any that
+/// is not there is made.
+fn own_logs(data: &DataDir, directory: &Directory, mesh: &Mesh) -> Result<Vec<LogId>, DiskError> {
+    let own = LogId(u16::try_from(mesh.own()).expect("shards are counted in cores"));
+    let named = directory.accounts().map(|account| LogId(account.log));
+    let known: BTreeSet<LogId> = data.logs()?.into_iter().chain(named).collect();
+    let others = known.into_iter().filter(|&id| id != own && mesh.is_own(id));
+    Ok(std::iter::once(own).chain(others).collect())
+}
+
+/// Reads a log back and seats its accounts.
+fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
+    let begin = |index: Option<&IndexFile>| match index {
+        Some(index) => {
+            let restored = Loading::restore(id, index);
+            if restored.is_none() {
+                tracing::warn!(log = id.0, "the index is not good; it is made again from the log");
+            }
+            restored
+        }
+        None => Some(Loading::empty(id)),
+    };
+    let (opened, loading) = open_log(data, id, begin, Loading::replay)?;
+    let replayed = loading.replayed;
+    let with_checkpoint = opened.index.directory().is_some();
+    tracing::info!(log = id.0, records = replayed, with_checkpoint, "a log was read back");
+    for damage in &opened.damage {
+        tracing::error!(log = id.0, ?damage, "a part of the log is damaged");
+    }
+    let seats = Rc::clone(&around.seats);
+    let commit = Commit::new(opened.log, opened.writer, loading.owed, around);
+    for loaded in loading.accounts.into_values() {
+        let seat = Seat::new(loaded.account, Rc::clone(&commit));
+        loaded.changed.into_iter().for_each(|mailbox| seat.mark(mailbox));
+        seats.insert(seat);
+    }
+    let found = opened.index.directory().cloned();
+    let indexer = Indexer::start(data, opened.index)?;
+    let keeper = Keeper::new(Rc::clone(&commit), seats, indexer, (found.as_ref(), replayed));
+    Ok((commit, Rc::new(keeper)))
+}
+
+/// Fails if a listener's address is taken, before any shard listens.
+pub fn check_free(config: &Config) -> Result<(), StartError> {
+    let check = |address| Listener::check_free(address).map_err(|error| StartError::Listen(address, error));
+    config.listeners.iter().try_for_each(|listener| check(listener.address))
+}
+
+fn listen(config: &Config) -> Result<Vec<(Listener, crate::config::Listener)>, StartError> {
+    let bind = |listener: &crate::config::Listener| {
+        let bound = Listener::bind(listener.address);
+        bound.map(|bound| (bound, *listener)).map_err(|error| StartError::Listen(listener.address, error))
+    };
+    config.listeners.iter().map(bind).collect()
+}
+
+/// Once a second: deadlines, and records that nobody waits for.
+async fn tick(shard: Rc<Shard>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        shard.deadlines.sweep(clock::instant());
+        shard.logs().iter().for_each(|commit| commit.nudge());
+    }
+}
+
+async fn read_letters(shard: &Rc<Shard>) {
+    loop {
+        for letter in shard.mesh.own_inbox().take().await {
+            match letter {
+                Letter::Deliver(deliver) => shard.start_delivery(deliver),
+                Letter::Delivered(delivered) => shard.delivered(delivered),
+                Letter::Session(moved) => spawn("session", session::resume(Rc::clone(shard), *moved)),
+                Letter::Directory(directory, taken) => {
+                    let shard = Rc::clone(shard);
+                    spawn("directory", async move {
+                        shard.take_directory(directory).await;
+                        taken.post(());
+                    });
+                }
+                Letter::Reload(config, tls) => shard.reload(config, tls),
+                Letter::Control(request) => spawn("control", Rc::clone(shard).answer(request)),
+                Letter::Stop => return,
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Goes on with a new snapshot of accounts, aliases and domains; returns when new accounts have their
+    /// mailboxes.
+    pub async fn take_directory(self: &Rc<Self>, directory: Arc<Directory>) {
+        *self.directory.borrow_mut() = Arc::clone(&directory);
+        let default_quota = self.config.borrow().limits.account_bytes;
+        for account in directory.accounts() {
+            let log = LogId(account.log);
+            if !self.mesh.is_own(log) {
+                continue;
+            }
+            let Some(seat) = self.open_seat(AccountId(account.id), log).await else {
+                continue;
+            };
+            let bytes_max = account.quota_bytes.or(default_quota);
+            seat.account_mut().set_quota(Quota { bytes_max, messages_max: None });
+            seat.publish_usage(&account.usage);
+        }
+    }
+
+    /// The account's seat at this shard, made with its first mailboxes if there is none. `None` if this shard
+    /// does not drive the log, or cannot write to it.
+    pub async fn open_seat(&self, account: AccountId, log: LogId) -> Option<Rc<Seat>> {
+        let commit = self.log(log)?;
+        let seat = self.seats.seat(account).unwrap_or_else(|| {
+            let seat = Seat::new(Account::new(account), Rc::clone(commit));
+            self.seats.insert(Rc::clone(&seat));
+            seat
+        });
+        let is_new = seat.account().named("INBOX").is_none();
+        if is_new {
+            let plan = seat.account_mut().plan_new();
+            seat.carry_out(plan).await.ok()?;
+            // Somebody else may have planned the mailboxes just before.
+            commit.barrier().await.ok()?;
+        }
+        Some(seat)
+    }
+
+    fn reload(&self, config: Arc<Config>, tls: ServerTls) {
+        *self.config.borrow_mut() = config;
+        *self.tls.borrow_mut() = tls;
+    }
+
+    /// Stops accepting, lets sessions end, writes what is left.
+    async fn wind_down(&self) {
+        self.stopping.set(true);
+        let patience = clock::instant() + STOP_MAX;
+        while self.sessions.get() > 0 && clock::instant() < patience {
+            self.deadlines.pass_all();
+            sleep(Duration::from_millis(20)).await;
+        }
+        if self.sessions.get() > 0 {
+            tracing::warn!(sessions = self.sessions.get(), "sessions were cut off");
+        }
+        for commit in self.logs() {
+            // What failed was answered as failed; nothing is promised that is not stored.
+            let _ = commit.barrier().await;
+        }
+        for keeper in &self.keepers {
+            keeper.finish().await;
+        }
+    }
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disk(error) => write!(f, "{error}"),
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
