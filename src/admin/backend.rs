@@ -1,0 +1,255 @@
+//! What operators ask of a server, answered over its shards.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_lite::future::block_on;
+
+use crate::admin::control::{Change, QueueRow, Refusal};
+use crate::admin::directory_file;
+use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
+use crate::auth::Directory;
+use crate::config::Config;
+use crate::io::disk::layout::DataDir;
+use crate::io::disk::open::verify_log;
+use crate::io::inbox::Inbox;
+use crate::mail::address::Address;
+use crate::shard::control::{Append, Figures, Held, Request};
+use crate::shard::mesh::Letter;
+use crate::shard::server::Server;
+use crate::store::{AccountId, LogId};
+
+/// Messages that are handed over at once.
+const MESSAGES_AT_ONCE: usize = 64;
+
+/// A running server as its operators see it.
+pub struct ShardBackend {
+    server: Server,
+    data: Arc<DataDir>,
+    config: Arc<Config>,
+    /// The newest snapshot. Whoever changes it holds it until all shards go by the next.
+    directory: Mutex<Arc<Directory>>,
+}
+
+/// An account with the log that its mail lies in.
+#[derive(Clone, Copy)]
+struct Place {
+    account: AccountId,
+    log: LogId,
+}
+
+impl ShardBackend {
+    pub fn new(server: Server, data: Arc<DataDir>, config: Arc<Config>, directory: Arc<Directory>) -> Self {
+        Self { server, data, config, directory: Mutex::new(directory) }
+    }
+
+    /// Asks one shard.
+    fn ask<T>(&self, shard: usize, request: impl FnOnce(Inbox<T>) -> Request) -> T {
+        let answer = Inbox::new();
+        self.server.post(shard, Letter::Control(request(answer.clone())));
+        block_on(answer.next())
+    }
+
+    /// Asks all shards.
+    fn ask_all<T>(&self, request: impl Fn(Inbox<T>) -> Request) -> Vec<T> {
+        (0..self.server.shards()).map(|shard| self.ask(shard, &request)).collect()
+    }
+
+    fn owner(&self, place: Place) -> usize {
+        self.server.driver_of(place.log)
+    }
+
+    fn place(&self, address: &Address) -> Result<Place, Refusal> {
+        let directory = self.directory();
+        let account = directory.account_at(address);
+        let account = account.ok_or_else(|| Refusal::wrong(format!("there is no account {address}")))?;
+        Ok(Place { account: AccountId(account.id), log: LogId(account.log) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Directory>> {
+        // The snapshot is replaced in one assignment, so that a panic elsewhere left it whole.
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self, place: Place, mailbox: &str, above: u32) -> Vec<Held> {
+        self.ask(self.owner(place), |answer| Request::Messages {
+            account: place.account,
+            mailbox: mailbox.to_owned(),
+            above,
+            count: MESSAGES_AT_ONCE,
+            answer,
+        })
+    }
+
+    /// Reads every message of every mailbox.
+    fn verify_mailboxes(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> io::Result<()> {
+        let directory = self.directory();
+        let total = self.ask_all(Request::Figures).iter().map(|figures| figures.message_bytes).sum();
+        let mut done = 0;
+        for account in directory.accounts() {
+            let place = Place { account: AccountId(account.id), log: LogId(account.log) };
+            let mailboxes = self.ask(self.owner(place), |answer| Request::Mailboxes(place.account, answer));
+            for mailbox in mailboxes {
+                let mut above = 0;
+                loop {
+                    let held = self.held(place, &mailbox.name, above);
+                    let Some(last) = held.last() else {
+                        break;
+                    };
+                    above = last.uid;
+                    for message in &held {
+                        match &message.bytes {
+                            Some(bytes) => done += bytes.len() as u64,
+                            None => report(Finding::Damage(format!(
+                                "{}: message {} in {} cannot be read",
+                                account.address, message.uid, mailbox.name
+                            )))?,
+                        }
+                    }
+                    report(Finding::Progress { done, total })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for ShardBackend {
+    fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.lock())
+    }
+
+    fn change(&self, change: Change) -> Result<(), Refusal> {
+        change.check_against(&self.config.domains)?;
+        let mut current = self.lock();
+        let purged = match &change {
+            Change::RemoveAccount { address, purge: true } => {
+                let address = Address::parse(address).ok();
+                let account = address.and_then(|address| current.account_at(&address).cloned());
+                account.map(|account| Place { account: AccountId(account.id), log: LogId(account.log) })
+            }
+            _ => None,
+        };
+        let logs = self.data.logs().map_err(Refusal::unavailable)?;
+        let logs: Vec<u16> = logs.into_iter().map(|log| log.0).collect();
+        let next = Arc::new(directory_file::apply(change, &current, &logs)?);
+        directory_file::write(self.data.path(), &next)?;
+        self.server.publish(&next);
+        *current = next;
+        drop(current);
+        if let Some(place) = purged {
+            let gone = self.ask(self.owner(place), |answer| Request::Purge(place.account, place.log, answer));
+            if !gone {
+                return Err(Refusal::unavailable(
+                    "the account is removed, its mail could not be; purge it again",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn queue(&self) -> Result<Vec<QueueRow>, Refusal> {
+        let mut queued: Vec<_> = self.ask_all(Request::Queue).into_iter().flatten().collect();
+        queued.sort_by_key(|message| message.received);
+        let row = |message: crate::shard::control::Queued| QueueRow {
+            id: message.id,
+            arrived: message.received,
+            bytes: message.size,
+            sender: message.sender,
+            recipients: message.recipients,
+            state: String::new(),
+        };
+        Ok(queued.into_iter().map(row).collect())
+    }
+
+    fn stats(&self) -> Result<Vec<(String, u64)>, Refusal> {
+        let figures = self.ask_all(Request::Figures);
+        let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>();
+        let segments = self.data.segment_bytes().map_err(Refusal::unavailable)?;
+        let rows = [
+            ("shards", figures.len() as u64),
+            ("logs", sum(|figures| figures.logs)),
+            ("log bytes on disk", segments),
+            ("accounts", sum(|figures| figures.accounts)),
+            ("messages", sum(|figures| figures.messages)),
+            ("message bytes", sum(|figures| figures.message_bytes)),
+            ("queued messages", sum(|figures| figures.queued)),
+            ("sessions", sum(|figures| figures.sessions)),
+            ("records appended since the start", sum(|figures| figures.records)),
+            ("syncs since the start", sum(|figures| figures.syncs)),
+        ];
+        Ok(rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        let logs = self.data.logs().map_err(Refusal::unavailable)?;
+        for log in logs {
+            for damage in verify_log(&self.data, log).map_err(Refusal::unavailable)?.damage {
+                let text = format!(
+                    "log {}, segment {}, about byte {}: records {} to {} are damaged",
+                    log.0, damage.segment, damage.offset, damage.first.0, damage.last.0
+                );
+                report(Finding::Damage(text)).map_err(Refusal::unavailable)?;
+            }
+        }
+        self.verify_mailboxes(report).map_err(Refusal::unavailable)
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        self.config.limits.message_bytes
+    }
+
+    fn mailboxes(&self, account: &Address) -> Result<Vec<MailboxRow>, Refusal> {
+        let place = self.place(account)?;
+        let mailboxes = self.ask(self.owner(place), |answer| Request::Mailboxes(place.account, answer));
+        let row = |mailbox: crate::shard::control::MailboxSummary| MailboxRow {
+            name: mailbox.name,
+            messages: u64::from(mailbox.messages),
+        };
+        Ok(mailboxes.into_iter().map(row).collect())
+    }
+
+    fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal> {
+        let Place { account, log } = self.place(account)?;
+        let owner = self.server.driver_of(log);
+        let append = |message: NewMessage| Append {
+            account,
+            log,
+            mailbox: message.mailbox,
+            flags: message.flags,
+            internal: Some(message.date),
+            bytes: message.bytes,
+        };
+        // All are on their way before the first answer is awaited, so that they share their syncs.
+        let answers: Vec<Inbox<Result<u32, String>>> = messages
+            .into_iter()
+            .map(|message| {
+                let answer = Inbox::new();
+                let request = Request::Append(append(message), answer.clone());
+                self.server.post(owner, Letter::Control(request));
+                answer
+            })
+            .collect();
+        let results: Vec<_> = answers.iter().map(|answer| block_on(answer.next())).collect();
+        results.into_iter().try_for_each(|result| result.map(|_| ()).map_err(Refusal::unavailable))
+    }
+
+    fn messages(
+        &self,
+        account: &Address,
+        mailbox: &str,
+        after_uid: u32,
+    ) -> Result<Vec<StoredMessage>, Refusal> {
+        let place = self.place(account)?;
+        let held = self.held(place, mailbox, after_uid);
+        let unreadable = held.iter().filter(|message| message.bytes.is_none()).count();
+        if unreadable > 0 && unreadable == held.len() {
+            return Err(Refusal::unavailable(format!("{unreadable} messages in {mailbox} cannot be read")));
+        }
+        let stored = |message: Held| {
+            let Held { uid, flags, internal, bytes } = message;
+            Some(StoredMessage { uid, flags, date: internal, bytes: bytes? })
+        };
+        Ok(held.into_iter().filter_map(stored).collect())
+    }
+}

@@ -1,0 +1,479 @@
+//! The command line: its grammar, which is also its manual.
+//!
+//! Each command is a struct whose doc comments are its help; the man pages are printed from the same
+//! ([`crate::admin::manual`]). Families of commands live in files of their own beside this one.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::admin::failure::Failure;
+use crate::admin::offline::OpenStore;
+use crate::admin::{accounts, init, manual, storage, transfer};
+use crate::config::{Config, FILE_NAME};
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0  it was done
+  1  the thing asked for is wrong: a bad configuration, an unknown account, damaged mail
+  2  the command line cannot be understood
+  3  the server or its data cannot be reached or used";
+
+/// What only the program as a whole can do: start servers.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    pub serve: fn(&Serve) -> Result<ExitCode, Failure>,
+    pub open_store: OpenStore,
+}
+
+/// A durable SMTP relay and a POP3/IMAP mailbox server on io_uring, one thread per core.
+///
+/// Without a configuration file Ringpost keeps its data in ./ringpost-data and listens on this machine alone:
+/// SMTP 2525, submission 2587 (STARTTLS) and 2465 (TLS), IMAP 2143 and 2993 (TLS), POP3 2110 and 2995 (TLS).
+/// `ringpost init` writes a file to change that.
+///
+/// Commands about accounts, aliases, domains and mail find the server by its data directory, which --data or
+/// the file of --config names; they work while it runs and while it does not.
+#[derive(Parser)]
+#[command(name = "ringpost", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(Serve),
+    Init(Init),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Add, list and remove accounts, change their passwords
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Add, list and remove aliases: names for other addresses
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Add, list and remove local domains
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Check what is stored, and say how much it is
+    #[command(subcommand)]
+    Store(StoreCommand),
+    Import(Import),
+    Export(Export),
+    /// Look at the mail that waits for its way out
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    Man(Man),
+}
+
+/// Where the server's data is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Place {
+    /// The configuration file; without it, embedded defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory, in place of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// Run the server
+///
+/// Takes mail by SMTP and serves it by IMAP and POP3 until it gets SIGTERM or SIGINT; a second one ends it at once,
+/// and nothing that was acknowledged is lost. SIGHUP makes it read its configuration and certificates again;
+/// if they are wrong it says so and goes on with the old ones.
+///
+/// Prints one line with the word "ready" once all listeners accept. At the first start it also makes a local CA
+/// and a certificate (tls/ca.pem in the data directory is what clients may trust).
+#[derive(Args, Debug, Clone)]
+#[command(after_long_help = "\
+Examples:
+  ringpost serve
+  ringpost serve --config /etc/ringpost.toml
+  ringpost serve --data /var/lib/ringpost --cores 4")]
+pub struct Serve {
+    #[command(flatten)]
+    pub place: Place,
+    /// How many cores to use, in place of the configuration's; another number than last time is fine
+    #[arg(long, value_name = "N")]
+    pub cores: Option<NonZeroUsize>,
+}
+
+/// Write a commented configuration and print the DNS records to publish
+///
+/// The file has every setting with its meaning. One that is there already is never overwritten.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ringpost init --domain example.org
+  ringpost init --domain example.org --config /etc/ringpost.toml --data /var/lib/ringpost --public")]
+pub struct Init {
+    /// The domain to take mail for
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = FILE_NAME)]
+    pub config: PathBuf,
+    /// The data directory to name in it
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Listen on all addresses and the usual ports, not on this machine alone
+    #[arg(long)]
+    pub public: bool,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say what is wrong with a configuration file and where
+    ///
+    /// Each mistake is one line: the file, the line and the column, what was found and what was expected. The
+    /// certificate and the key that the file names are looked at too.
+    Check {
+        /// The file to check
+        #[arg(value_name = "FILE", default_value = FILE_NAME)]
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AccountCommand {
+    /// Add an account, or open a removed one again
+    ///
+    /// The account's domain becomes local. Once this returns, mail for the account is taken and its owner can
+    /// log in. Without --password-stdin a password is made up and printed.
+    #[command(after_long_help = "\
+Examples:
+  echo 'correct horse battery staple' | ringpost account add bob@example.org --password-stdin
+  ringpost account add bob@example.org --quota 10000000000 --data /var/lib/ringpost")]
+    Add {
+        /// The address of the account
+        #[arg(value_name = "USER@DOMAIN")]
+        address: String,
+        /// Read the password from the first line of standard input
+        #[arg(long)]
+        password_stdin: bool,
+        /// The most mail that the account may keep, in bytes
+        #[arg(long, value_name = "BYTES")]
+        quota: Option<u64>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List all accounts: address, bytes in use, quota, and whether it was removed
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Change an account's password
+    ///
+    /// Sessions that are logged in stay so. Without --password-stdin a password is made up and printed.
+    Passwd {
+        /// The address of the account
+        #[arg(value_name = "USER@DOMAIN")]
+        address: String,
+        /// Read the password from the first line of standard input
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove an account
+    ///
+    /// It takes no more mail and nobody logs in to it. Its mail stays, and is there again when the account is
+    /// added again, unless --purge is given, which also works on an account that was removed before.
+    Remove {
+        /// The address of the account
+        #[arg(value_name = "USER@DOMAIN")]
+        address: String,
+        /// Delete its mail too, for good
+        #[arg(long)]
+        purge: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AliasCommand {
+    /// Add an alias: mail for it goes to all of its targets
+    ///
+    /// Targets may be accounts, other aliases, and addresses elsewhere. @DOMAIN as the alias takes whatever no
+    /// account or alias of the domain takes.
+    #[command(after_long_help = "\
+Examples:
+  ringpost alias add info@example.org bob@example.org eve@example.net
+  ringpost alias add @example.org bob@example.org")]
+    Add {
+        /// The address that is another name, or @DOMAIN
+        #[arg(value_name = "ALIAS")]
+        alias: String,
+        /// Where mail for it goes
+        #[arg(value_name = "TARGET", required = true)]
+        targets: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List all aliases with their targets
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove an alias
+    Remove {
+        /// The address that is another name, or @DOMAIN
+        #[arg(value_name = "ALIAS")]
+        alias: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum DomainCommand {
+    /// List the local domains, whose mail stays here
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a domain local before it has an account
+    Add {
+        /// The name of the domain
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a domain local no more; it must have no accounts and no aliases left
+    Remove {
+        /// The name of the domain
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Read everything that is stored and check it
+    ///
+    /// Every damaged piece is one line on standard output, and the exit status is 1 if there is any.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print numbers about what is stored, one a line: name, then value
+    Stats {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum QueueCommand {
+    /// List the messages that wait, the oldest first: id, time of arrival, bytes, sender, recipients
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// How other programs keep mail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// A folder with cur and new in it, and perhaps Maildir++ subfolders
+    Maildir,
+    /// A file (mboxrd), or a folder of .mbox files
+    Mbox,
+}
+
+/// Take mail over from a Maildir or mbox
+///
+/// Flags and dates come along; line ends become CRLF. PATH is only read. Each batch is durable before the next is
+/// read: an interrupted import says with which --skip it goes on.
+///
+/// Without --mailbox, a Maildir's own messages and a single mbox file go to INBOX, and folders to mailboxes of
+/// their names; with it, they go there and below.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ringpost import maildir /home/bob/Maildir --account bob@example.org
+  ringpost import mbox archive.mbox --account bob@example.org --mailbox Archive/2025")]
+pub struct Import {
+    /// How the mail is kept there
+    pub format: Format,
+    /// The folder or file
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// The account that gets the mail
+    #[arg(long, value_name = "USER@DOMAIN")]
+    pub account: String,
+    /// The mailbox that it goes to
+    #[arg(long, value_name = "MAILBOX")]
+    pub mailbox: Option<String>,
+    /// Leave the first N messages out, which an interrupted import has taken over
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: u64,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Copy an account's mail to a Maildir or mbox
+///
+/// For maildir, PATH is a folder, and each mailbox but INBOX a Maildir++ subfolder; messages that an interrupted
+/// export has written are kept. For mbox, PATH is a folder of .mbox files, or, with --mailbox, one file.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ringpost export maildir backup --account bob@example.org
+  ringpost export mbox sent.mbox --account bob@example.org --mailbox Sent")]
+pub struct Export {
+    /// How the mail is kept there
+    pub format: Format,
+    /// The folder or file
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// The account whose mail it is
+    #[arg(long, value_name = "USER@DOMAIN")]
+    pub account: String,
+    /// The one mailbox to copy; all, if none is named
+    #[arg(long, value_name = "MAILBOX")]
+    pub mailbox: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Write the manual as man pages
+#[derive(Args)]
+#[command(hide = true)]
+struct Man {
+    /// The folder to write them to
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+pub fn run(hooks: Hooks) -> ExitCode {
+    // Prints help and usage errors itself, and exits with 2 for the latter.
+    let cli = Cli::parse();
+    match cli.command.run(hooks) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The whole grammar, for the manual.
+pub fn grammar() -> clap::Command {
+    Cli::command()
+}
+
+impl Command {
+    fn run(self, hooks: Hooks) -> Result<ExitCode, Failure> {
+        let open_store = hooks.open_store;
+        match self {
+            Self::Serve(serve) => return (hooks.serve)(&serve),
+            Self::Init(init) => init::run(&init)?,
+            Self::Config(ConfigCommand::Check { file }) => init::check(&file)?,
+            Self::Account(command) => accounts::account(command)?,
+            Self::Alias(command) => accounts::alias(command)?,
+            Self::Domain(command) => accounts::domain(command)?,
+            Self::Store(command) => return storage::store(&command, open_store),
+            Self::Queue(QueueCommand::List { place }) => storage::queue(&place, open_store)?,
+            Self::Import(import) => return transfer::import(&import, open_store),
+            Self::Export(export) => transfer::export(&export, open_store)?,
+            Self::Man(man) => manual::write(&man.folder)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Place {
+    /// The configuration, with the data directory of the command line.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.config.as_deref()).map_err(Failure::wrong)?;
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        Ok(config)
+    }
+}
+
+impl Serve {
+    /// The configuration, with what the command line says above it. Reads the file anew each time.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let mut config = self.place.load()?;
+        config.cores = self.cores.or(config.cores);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{Cli, grammar};
+
+    #[test]
+    fn the_grammar_is_sound() {
+        grammar().debug_assert();
+    }
+
+    #[test]
+    fn the_names_are_a_contract() {
+        let table = [
+            "serve",
+            "serve --config c.toml --data d --cores 2",
+            "init --domain example.org",
+            "init --domain example.org --config c.toml --data d",
+            "config check",
+            "config check c.toml",
+            "account add bob@example.org --password-stdin",
+            "account add bob@example.org --password-stdin --data d",
+            "account list --config c.toml",
+            "account passwd bob@example.org --password-stdin",
+            "account remove bob@example.org",
+            "account remove bob@example.org --purge --data d",
+            "alias add info@example.org bob@example.org eve@example.net --data d",
+            "alias list",
+            "alias remove info@example.org",
+            "domain list",
+            "domain add example.org --data d",
+            "domain remove example.org",
+            "store verify --data d",
+            "store stats --config c.toml",
+            "import maildir p --account bob@example.org",
+            "import mbox p --account bob@example.org --mailbox M --data d",
+            "export maildir p --account bob@example.org",
+            "export mbox p --account bob@example.org --mailbox M",
+            "queue list --data d",
+            "man m",
+        ];
+        for line in table {
+            let words = ["ringpost"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in
+            ["", "serve --cores 0", "account add", "alias add a@b", "init", "import tar p --account a@b"]
+        {
+            let words = ["ringpost"].into_iter().chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        let mut commands = vec![grammar()];
+        while let Some(command) = commands.pop() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                // clap writes the help of its own `help` command.
+                let is_helped = argument.get_help().is_some();
+                assert!(is_helped, "{} {}", command.get_name(), argument.get_id());
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The words of the control socket, and the client's end of it.
+//!
+//! ```text
+//!   C: {"change":{"add_domain":{"name":"example.org"}}}
+//!   S: "done"
+//!
+//!   C: {"import":{"account":"bob@example.org"}}
+//!   C: {"message":{"mailbox":"INBOX",…,"bytes":5}}     5 octets follow the line
+//!   C: "commit"
+//!   S: {"progress":{"done":1,"total":0}}               all up to here is durable
+//!   C: "end"
+//!   S: "done"
+//!
+//!   C: {"export":{"account":"bob@example.org","mailbox":null}}
+//!   S: {"mailbox":{"name":"INBOX","messages":1}}
+//!   S: {"message":{"mailbox":"INBOX",…,"bytes":5}}     5 octets follow the line
+//!   S: "done"
+//! ```
+//!
+//! Each line is one JSON value. A request is answered by any number of lines, of which the last is `done` or
+//! `failed`; then the next request may come. An import is in lockstep: the server answers each `commit`, and
+//! the client waits for it.
+//!
+//! Invariants: no line is longer than `LINE_BYTES_MAX`; octets are announced by the line before them; passwords
+//! never travel, only what is kept of them.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::failure::Failure;
+use crate::mail::flags::{Flags, SystemFlags};
+use crate::mail::time::Timestamp;
+
+/// An alias with as many targets as it may have, each as long as it may be, fits.
+pub const LINE_BYTES_MAX: u64 = 8 << 20;
+
+/// What can be asked.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    Change(Change),
+    Accounts,
+    Aliases,
+    Domains,
+    Queue,
+    Stats,
+    /// Reads everything that is stored and checks it.
+    Verify,
+    /// [`ImportItem`]s follow.
+    Import {
+        account: String,
+    },
+    /// All mailboxes, or one.
+    Export {
+        account: String,
+        mailbox: Option<String>,
+    },
+}
+
+/// A change of the directory. Addresses are as the operator wrote them.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    AddAccount {
+        address: String,
+        secrets: Secrets,
+        quota_bytes: Option<u64>,
+    },
+    SetPassword {
+        address: String,
+        secrets: Secrets,
+    },
+    /// Without `purge` the mail stays for the day the address comes back.
+    RemoveAccount {
+        address: String,
+        purge: bool,
+    },
+    AddAlias {
+        name: String,
+        targets: Vec<String>,
+    },
+    RemoveAlias {
+        name: String,
+    },
+    AddDomain {
+        name: String,
+    },
+    RemoveDomain {
+        name: String,
+    },
+}
+
+/// What is kept of a password, in the forms of the directory's file.
+#[derive(Serialize, Deserialize)]
+pub struct Secrets {
+    pub hash: String,
+    pub scram: String,
+}
+
+/// What follows a request to import.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportItem {
+    /// The octets of the message follow the line.
+    Message(MessageHead),
+    /// Make all since the last one durable.
+    Commit,
+    End,
+}
+
+/// What is known of a message besides its octets.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MessageHead {
+    pub mailbox: String,
+    /// `\Seen` and its like, and keywords.
+    pub flags: Vec<String>,
+    /// The internal date.
+    pub seconds: i64,
+    pub zone_minutes: i16,
+    /// 0 where it has none yet.
+    #[serde(default)]
+    pub uid: u32,
+    pub bytes: u64,
+}
+
+/// What comes back.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// `total` is 0 where nobody knows it.
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    Account(AccountRow),
+    Alias {
+        name: String,
+        targets: Vec<String>,
+    },
+    Domain {
+        name: String,
+    },
+    Queued(QueueRow),
+    Stat {
+        name: String,
+        value: u64,
+    },
+    /// Something that is stored and cannot be read.
+    Damage {
+        text: String,
+    },
+    Mailbox {
+        name: String,
+        messages: u64,
+    },
+    /// The octets of the message follow the line.
+    Message(MessageHead),
+    Done,
+    Failed(Refusal),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountRow {
+    pub address: String,
+    pub log: u16,
+    pub usage_bytes: u64,
+    pub quota_bytes: Option<u64>,
+    pub is_closed: bool,
+}
+
+/// A message that waits for its way out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueueRow {
+    pub id: String,
+    /// Seconds since 1970.
+    pub arrived: i64,
+    pub bytes: u64,
+    /// Empty for a bounce.
+    pub sender: String,
+    pub recipients: Vec<String>,
+    /// Why it is still here, in words; may be empty.
+    pub state: String,
+}
+
+/// Why something was not done, as a sentence, and whose fault it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// What was asked for is wrong.
+    Wrong,
+    /// The server cannot do it now.
+    Unavailable,
+}
+
+/// The client's end: one request after the other.
+pub struct Control {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+}
+
+impl Control {
+    pub fn over(stream: UnixStream) -> io::Result<Self> {
+        let writer = stream.try_clone()?;
+        Ok(Self { reader: BufReader::new(stream), writer })
+    }
+
+    /// Asks, and hands each line of the answer but the last to `each`.
+    pub fn ask(
+        &mut self,
+        request: &Request,
+        mut each: impl FnMut(Reply) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.send(request)?;
+        loop {
+            match self.receive()? {
+                Reply::Done => return Ok(()),
+                reply => each(reply)?,
+            }
+        }
+    }
+
+    /// Sends a line. A server that has refused hangs up; why is in its last words.
+    pub fn send(&mut self, line: &impl Serialize) -> Result<(), Failure> {
+        let sent = write_line(&mut self.writer, line);
+        self.or_last_words(sent)
+    }
+
+    /// Sends the octets that the line before announced.
+    pub fn send_octets(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        let sent = self.writer.write_all(octets);
+        self.or_last_words(sent)
+    }
+
+    /// The next line of an answer; a refusal is a failure.
+    pub fn receive(&mut self) -> Result<Reply, Failure> {
+        match read_line(&mut self.reader) {
+            Ok(Some(Reply::Failed(refusal))) => Err(refusal.into()),
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(lost("it hung up")),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    /// The octets that the line before announced.
+    pub fn receive_octets(&mut self, count: u64) -> Result<Vec<u8>, Failure> {
+        read_octets(&mut self.reader, count).map_err(lost)
+    }
+
+    fn or_last_words(&mut self, sent: io::Result<()>) -> Result<(), Failure> {
+        let Err(error) = sent else {
+            return Ok(());
+        };
+        match self.receive() {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(lost(error)),
+        }
+    }
+}
+
+impl Refusal {
+    pub fn wrong(text: impl ToString) -> Self {
+        Self { kind: RefusalKind::Wrong, text: text.to_string() }
+    }
+
+    pub fn unavailable(text: impl ToString) -> Self {
+        Self { kind: RefusalKind::Unavailable, text: text.to_string() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.kind {
+            RefusalKind::Wrong => Self::Wrong(refusal.text),
+            RefusalKind::Unavailable => Self::Unavailable(refusal.text),
+        }
+    }
+}
+
+impl MessageHead {
+    pub fn new(mailbox: &str, flags: &Flags, date: Timestamp, bytes: usize) -> Self {
+        let system = SystemFlags::NAMES.iter().filter(|(flag, _)| flags.system.contains(*flag));
+        let names = system.map(|(_, name)| (*name).to_owned()).chain(flags.keywords.iter().cloned());
+        Self {
+            mailbox: mailbox.to_owned(),
+            flags: names.collect(),
+            seconds: date.seconds,
+            zone_minutes: date.zone_minutes,
+            uid: 0,
+            bytes: bytes as u64,
+        }
+    }
+
+    pub fn flags(&self) -> Flags {
+        let mut flags = Flags::default();
+        for name in &self.flags {
+            match SystemFlags::named(name) {
+                Some(flag) => flags.system |= flag,
+                None => flags.add_keyword(name),
+            }
+        }
+        flags
+    }
+
+    pub fn date(&self) -> Timestamp {
+        Timestamp { seconds: self.seconds, zone_minutes: self.zone_minutes }
+    }
+}
+
+/// One JSON value and a line feed, in one write.
+pub fn write_line(writer: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes)
+}
+
+/// The next line; `None` at the end.
+pub fn read_line<T: DeserializeOwned>(reader: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(serde_json::from_slice(&line)?)),
+        Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Exactly `count` octets. Memory grows with what comes, not with what was announced.
+pub fn read_octets(reader: &mut impl Read, count: u64) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    reader.by_ref().take(count).read_to_end(&mut octets)?;
+    match octets.len() as u64 == count {
+        true => Ok(octets),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn lost(error: impl std::fmt::Display) -> Failure {
+    Failure::Unavailable(format!(
+        "the server was lost in mid-answer ({error}); look at its log, then try again"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::{MessageHead, Reply, Request, read_line, read_octets, write_line};
+    use crate::mail::flags::{Flags, SystemFlags};
+    use crate::mail::time::Timestamp;
+
+    #[test]
+    fn lines_and_octets() {
+        let mut wire = Vec::new();
+        write_line(&mut wire, &Request::Import { account: "bob@example.org".to_owned() }).unwrap();
+        write_line(&mut wire, &Reply::Message(MessageHead { bytes: 5, ..MessageHead::default() })).unwrap();
+        wire.extend_from_slice(b"a\nb\nc");
+        write_line(&mut wire, &Reply::Done).unwrap();
+        let mut reader = BufReader::new(&wire[..]);
+        let request: Request = read_line(&mut reader).unwrap().unwrap();
+        assert!(matches!(request, Request::Import { account } if account == "bob@example.org"));
+        let Some(Reply::Message(head)) = read_line(&mut reader).unwrap() else {
+            panic!("a message was announced");
+        };
+        assert_eq!(read_octets(&mut reader, head.bytes).unwrap(), b"a\nb\nc");
+        assert!(matches!(read_line(&mut reader).unwrap(), Some(Reply::Done)));
+        assert!(read_line::<Reply>(&mut reader).unwrap().is_none());
+        assert!(read_line::<Reply>(&mut BufReader::new(&b"\"done\""[..])).is_err());
+        assert!(read_octets(&mut &b"abc"[..], 4).is_err());
+    }
+
+    #[test]
+    fn heads_keep_flags_and_dates() {
+        let mut flags = Flags::system(SystemFlags::SEEN | SystemFlags::DRAFT);
+        flags.add_keyword("$Forwarded");
+        let date = Timestamp { seconds: 1_750_000_000, zone_minutes: -90 };
+        let head = MessageHead::new("Sent", &flags, date, 7);
+        assert_eq!((head.flags(), head.date(), head.bytes), (flags, date, 7));
+    }
+}

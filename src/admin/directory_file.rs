@@ -1,0 +1,195 @@
+//! The directory's file, and how a change that an operator asks for becomes the next directory.
+//!
+//! The file `directory` in the data directory is replaced whole. Whoever changes it holds the lock of the data
+//! directory: the running server, or a command while no server runs.
+//!
+//! Invariant: a file that cannot be read is never taken for an empty one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::admin::control::{Change, Refusal, Secrets};
+use crate::admin::failure::Failure;
+use crate::auth::directory::AliasName;
+use crate::auth::{
+    Account, Alias, Directory, DirectoryError, NewAccount, PasswordHash, PasswordRecord, ScramVerifier,
+};
+use crate::io::disk::replace_file;
+use crate::io::random;
+use crate::mail::address::{Address, domain_key};
+
+const NAME: &str = "directory";
+
+/// Reads the directory under `data`, or makes an empty one where there is none yet, and adds the domains that
+/// the configuration names. Nothing is written.
+pub fn read(data: &Path, domains: &[String]) -> Result<Directory, Failure> {
+    let path = path(data);
+    let directory = match fs::read(&path) {
+        Ok(bytes) => Directory::parse(&bytes).map_err(|damage| {
+            Failure::unavailable(format!("{}: {damage}; put back a copy of the file", path.display()))
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::new(random::bytes()),
+        Err(error) => {
+            return Err(Failure::unavailable(format!("{} cannot be read: {error}", path.display())));
+        }
+    };
+    directory.with_domains(domains.iter().map(String::as_str)).map_err(Failure::wrong)
+}
+
+/// Replaces the file under `data`; durable on return.
+pub fn write(data: &Path, directory: &Directory) -> Result<(), Refusal> {
+    replace_file(&path(data), &directory.render()).map_err(Refusal::unavailable)
+}
+
+/// The directory after `change`. The mail of a new account goes to the one of `logs` that has the fewest.
+pub fn apply(change: Change, directory: &Directory, logs: &[u16]) -> Result<Directory, Refusal> {
+    match change {
+        Change::AddAccount { address, secrets, quota_bytes } => {
+            let (address, password) = (parse_address(&address)?, password_record(&secrets)?);
+            let log = emptiest_log(directory, logs);
+            done(directory.add(NewAccount { address, log, password, quota_bytes }))
+        }
+        Change::SetPassword { address, secrets } => {
+            done(directory.set_password(&parse_address(&address)?, password_record(&secrets)?))
+        }
+        Change::RemoveAccount { address, purge: false } => done(directory.remove(&parse_address(&address)?)),
+        Change::RemoveAccount { address, purge: true } => done(directory.purge(&parse_address(&address)?)),
+        Change::AddAlias { name, targets } => {
+            let name = AliasName::parse(&name).map_err(|error| Refusal::wrong(format!("{name}: {error}")))?;
+            let targets = targets.iter().map(|target| parse_address(target)).collect::<Result<_, _>>()?;
+            done(directory.add_alias(Alias { name, targets }))
+        }
+        Change::RemoveAlias { name } => {
+            let name = AliasName::parse(&name).map_err(|error| Refusal::wrong(format!("{name}: {error}")))?;
+            done(directory.remove_alias(&name))
+        }
+        Change::AddDomain { name } => done(directory.add_domain(&name)),
+        Change::RemoveDomain { name } => done(directory.remove_domain(&name)),
+    }
+}
+
+impl Change {
+    /// A domain that the configuration names cannot be removed for good by a command.
+    pub fn check_against(&self, domains: &[String]) -> Result<(), Refusal> {
+        match self {
+            Self::RemoveDomain { name } if domains.contains(&domain_key(name)) => Err(Refusal::wrong(
+                format!("the configuration names {name} in a [[domain]] section; take it out there"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn path(data: &Path) -> PathBuf {
+    data.join(NAME)
+}
+
+fn done(next: Result<Directory, DirectoryError>) -> Result<Directory, Refusal> {
+    next.map_err(Refusal::wrong)
+}
+
+fn parse_address(text: &str) -> Result<Address, Refusal> {
+    let parsed = Address::parse(text);
+    parsed.map_err(|error| Refusal::wrong(format!("{text}: {}", DirectoryError::BadAddress(error))))
+}
+
+fn password_record(secrets: &Secrets) -> Result<PasswordRecord, Refusal> {
+    let parsed = PasswordHash::parse(&secrets.hash).zip(ScramVerifier::parse(&secrets.scram));
+    let (hash, scram) = parsed.ok_or_else(|| Refusal::wrong("the password was not hashed as we do it"))?;
+    Ok(PasswordRecord { hash, scram })
+}
+
+/// Accounts are spread by number; what each brings nobody knows yet.
+fn emptiest_log(directory: &Directory, logs: &[u16]) -> u16 {
+    let accounts = |log: u16| {
+        let in_log = |account: &&Account| account.log == log && !account.is_closed;
+        directory.accounts().filter(in_log).count()
+    };
+    logs.iter().copied().min_by_key(|log| (accounts(*log), *log)).unwrap_or(0)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::{apply, emptiest_log, password_record};
+    use crate::admin::control::{Change, RefusalKind, Secrets};
+    use crate::auth::{Cost, Directory, PasswordRecord};
+
+    /// What is kept of a password, made cheaply.
+    pub fn secrets(password: &str) -> Secrets {
+        let cost = Cost { memory_kib: 8, passes: 1, lanes: 1, scram_iterations: 4096 };
+        let made = PasswordRecord::derive(password, &[7; 32], cost).unwrap();
+        Secrets { hash: made.hash.as_str().to_owned(), scram: made.scram.render() }
+    }
+
+    fn add(address: &str) -> Change {
+        Change::AddAccount { address: address.to_owned(), secrets: secrets("x"), quota_bytes: None }
+    }
+
+    #[test]
+    fn accounts_are_spread_over_logs() {
+        let mut directory = Directory::new([1; 32]);
+        for number in 0..9 {
+            directory = apply(add(&format!("user{number}@example.org")), &directory, &[0, 1, 2]).unwrap();
+        }
+        let logs: Vec<u16> = directory.accounts().map(|account| account.log).collect();
+        assert_eq!(logs, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+        assert_eq!((emptiest_log(&directory, &[2, 3]), emptiest_log(&directory, &[])), (3, 0));
+    }
+
+    #[test]
+    fn changes_and_refusals() {
+        let name = |name: &str| name.to_owned();
+        let alias =
+            |alias: &str, target: &str| Change::AddAlias { name: name(alias), targets: vec![name(target)] };
+        let remove = |address: &str, purge| Change::RemoveAccount { address: name(address), purge };
+        let steps = [
+            (add("bob@example.org"), true),
+            (add("Bob@EXAMPLE.org"), false),
+            (add("bob"), false),
+            (alias("info@example.org", "bob@example.org"), true),
+            (alias("info@elsewhere.example", "bob@example.org"), false),
+            (alias("all@example.org", "nobody@example.org"), false),
+            (Change::RemoveDomain { name: name("example.org") }, false),
+            (Change::RemoveAlias { name: name("info@example.org") }, true),
+            (Change::RemoveAlias { name: name("info@example.org") }, false),
+            (Change::SetPassword { address: name("bob@example.org"), secrets: secrets("y") }, true),
+            (Change::SetPassword { address: name("eve@example.org"), secrets: secrets("y") }, false),
+            (remove("bob@example.org", false), true),
+            (remove("bob@example.org", false), false),
+            (remove("bob@example.org", true), true),
+            (Change::RemoveDomain { name: name("example.org") }, true),
+            (Change::AddDomain { name: name("example.net") }, true),
+            (Change::AddDomain { name: name("example.net") }, false),
+            (Change::AddDomain { name: name("not a domain") }, false),
+        ];
+        let mut directory = Directory::new([1; 32]);
+        for (index, (change, expected)) in steps.into_iter().enumerate() {
+            match apply(change, &directory, &[0]) {
+                Ok(next) => {
+                    assert!(expected, "step {index}");
+                    directory = next;
+                }
+                Err(refusal) => {
+                    assert!(!expected, "step {index}: {}", refusal.text);
+                    assert_eq!(refusal.kind, RefusalKind::Wrong);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn domains_of_the_configuration_stay() {
+        let domains = ["example.org".to_owned()];
+        let remove = |name: &str| Change::RemoveDomain { name: name.to_owned() };
+        assert!(remove("Example.ORG").check_against(&domains).is_err());
+        assert!(remove("example.net").check_against(&domains).is_ok());
+    }
+
+    #[test]
+    fn foreign_hashes_are_refused() {
+        let good = secrets("x");
+        assert!(password_record(&good).is_ok());
+        assert!(password_record(&Secrets { hash: "$1$abc".to_owned(), scram: good.scram }).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! A backend that keeps everything in memory, for tests of both ends of the control socket.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::admin::control::{Change, QueueRow, Refusal};
+use crate::admin::directory_file::{self, tests::secrets};
+use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
+use crate::auth::Directory;
+use crate::bytes::Slice;
+use crate::mail::address::Address;
+
+/// See the module.
+pub struct MemoryBackend {
+    state: Mutex<State>,
+    pub message_bytes_max: u64,
+}
+
+struct State {
+    directory: Arc<Directory>,
+    mailboxes: BTreeMap<String, Vec<StoredMessage>>,
+    appends: usize,
+}
+
+impl MemoryBackend {
+    /// With one account, bob@example.org.
+    pub fn with_bob() -> Arc<Self> {
+        let add = Change::AddAccount {
+            address: "bob@example.org".to_owned(),
+            secrets: secrets("x"),
+            quota_bytes: Some(1000),
+        };
+        let directory =
+            directory_file::apply(add, &Directory::new([1; 32]), &[0]).unwrap_or_else(|_| panic!());
+        let state = State { directory: Arc::new(directory), mailboxes: BTreeMap::new(), appends: 0 };
+        Arc::new(Self { state: Mutex::new(state), message_bytes_max: 10_000 })
+    }
+
+    /// What is in a mailbox: flags, date and octets of each message.
+    pub fn contents(&self, mailbox: &str) -> Vec<(Vec<String>, i64, Vec<u8>)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = state.mailboxes.get(mailbox).into_iter().flatten();
+        messages
+            .map(|message| {
+                let head = crate::admin::control::MessageHead::new(mailbox, &message.flags, message.date, 0);
+                (head.flags, message.date.seconds, message.bytes.to_vec())
+            })
+            .collect()
+    }
+
+    pub fn mailbox_names(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.mailboxes.keys().cloned().collect()
+    }
+
+    /// How many batches came.
+    pub fn appends(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).appends
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).directory)
+    }
+
+    fn change(&self, change: Change) -> Result<(), Refusal> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.directory = Arc::new(directory_file::apply(change, &state.directory, &[0])?);
+        Ok(())
+    }
+
+    fn queue(&self) -> Result<Vec<QueueRow>, Refusal> {
+        let row = QueueRow {
+            id: "0-1".to_owned(),
+            arrived: 0,
+            bytes: 5,
+            sender: "bob@example.org".to_owned(),
+            recipients: vec!["eve@relay.test".to_owned()],
+            state: String::new(),
+        };
+        Ok(vec![row])
+    }
+
+    fn stats(&self) -> Result<Vec<(String, u64)>, Refusal> {
+        Err(Refusal::unavailable("nobody counts"))
+    }
+
+    fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        report(Finding::Progress { done: 5, total: 10 }).map_err(Refusal::unavailable)?;
+        report(Finding::Damage("log 0, message 7: a block has another checksum".to_owned()))
+            .map_err(Refusal::unavailable)
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        self.message_bytes_max
+    }
+
+    fn mailboxes(&self, _: &Address) -> Result<Vec<MailboxRow>, Refusal> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |(name, messages): (&String, &Vec<StoredMessage>)| MailboxRow {
+            name: name.clone(),
+            messages: messages.len() as u64,
+        };
+        Ok(state.mailboxes.iter().map(row).collect())
+    }
+
+    fn append(&self, _: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.appends += 1;
+        for NewMessage { mailbox, flags, date, bytes } in messages {
+            if mailbox == "Full" {
+                return Err(Refusal::wrong("the account is full"));
+            }
+            let there = state.mailboxes.entry(mailbox).or_default();
+            let uid = u32::try_from(there.len()).unwrap_or(u32::MAX) + 1;
+            there.push(StoredMessage { uid, flags, date, bytes: Slice::from(bytes) });
+        }
+        Ok(())
+    }
+
+    /// Two at a time, so that pages are tested.
+    fn messages(&self, _: &Address, mailbox: &str, after_uid: u32) -> Result<Vec<StoredMessage>, Refusal> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = state.mailboxes.get(mailbox).into_iter().flatten();
+        let copy = |message: &StoredMessage| StoredMessage {
+            uid: message.uid,
+            flags: message.flags.clone(),
+            date: message.date,
+            bytes: message.bytes.clone(),
+        };
+        Ok(there.filter(|message| message.uid > after_uid).take(2).map(copy).collect())
+    }
+}

@@ -1,0 +1,221 @@
+//! `ringpost serve`: from a configuration to a server, and from signals to its end.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::admin::backend::ShardBackend;
+use crate::admin::cli::Serve;
+use crate::admin::directory_file;
+use crate::admin::failure::Failure;
+use crate::admin::server::{Backend, ControlServer};
+use crate::auth::password::{ENTROPY_BYTES, RANDOM_PASSWORD_BYTES, random_password};
+use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
+use crate::config::{Config, LogLevel, Protocol, TlsMode};
+use crate::io::disk::layout::DataDir;
+use crate::io::tls::ServerTls;
+use crate::io::{clock, executor, random};
+use crate::mail::address::Address;
+use crate::shard::server::{Parts, Server, Threads};
+
+/// The name of the account that a first start makes.
+const FIRST_USER: &str = "me";
+
+/// Runs the server until a signal ends it.
+pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
+    let config = Arc::new(serve.load()?);
+    log_to_stderr(config.log_level);
+    let data = Arc::new(DataDir::open(&config.data).map_err(|error| match error.source.kind() {
+        io::ErrorKind::WouldBlock => Failure::unavailable(format!(
+            "another process uses {}; end it first, or name another folder with --data",
+            config.data.display()
+        )),
+        _ => Failure::unavailable(error),
+    })?);
+    let mut directory = directory_file::read(&config.data, &config.domains)?;
+    let mut welcome = None;
+    if directory.accounts().next().is_none() {
+        let (next, words) = first_account(&config, &directory)?;
+        directory_file::write(&config.data, &next)?;
+        directory = next;
+        welcome = Some(words);
+    }
+    let (server, threads) = start(&config, &data, &Arc::new(directory.clone()), Listens::Yes)?;
+    // Before the signals' thread: whoever stops the server afterwards finds it whole.
+    let backend =
+        ShardBackend::new(server.clone(), Arc::clone(&data), Arc::clone(&config), Arc::new(directory));
+    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let control = ControlServer::start(data.path(), backend).map_err(|error| {
+        Failure::unavailable(format!("no control socket in {}: {error}", config.data.display()))
+    })?;
+    answer_signals(serve.clone(), server)?;
+    say_ready(&config, welcome.as_deref())?;
+    let whole = threads.join();
+    drop(control);
+    match whole {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(Failure::unavailable(
+            "a shard ended in a panic; the log says why. Nothing acknowledged is lost",
+        )),
+    }
+}
+
+/// A server without listeners, for commands about mail while none runs.
+pub fn open_store(config: &Config, data: DataDir) -> Result<Arc<dyn Backend>, Failure> {
+    let (config, data) = (Arc::new(config.clone()), Arc::new(data));
+    let directory = Arc::new(directory_file::read(&config.data, &config.domains)?);
+    let (server, _) = start(&config, &data, &directory, Listens::No)?;
+    Ok(Arc::new(ShardBackend::new(server, data, config, directory)))
+}
+
+/// Whether connections are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listens {
+    Yes,
+    No,
+}
+
+fn start(
+    config: &Arc<Config>,
+    data: &Arc<DataDir>,
+    directory: &Arc<Directory>,
+    listens: Listens,
+) -> Result<(Server, Threads), Failure> {
+    let tls = ServerTls::open(config, clock::timestamp()).map_err(Failure::unavailable)?;
+    let shards = config.cores.map_or_else(|| executor::allowed_cpus().len(), |cores| cores.get());
+    let parts = Parts {
+        config: Arc::clone(config),
+        tls,
+        directory: Arc::clone(directory),
+        data: Arc::clone(data),
+        shards,
+        listens: listens == Listens::Yes,
+    };
+    Server::start(parts).map_err(Failure::unavailable)
+}
+
+/// An account for whoever tries the server out, and what to type with it.
+fn first_account(config: &Config, directory: &Directory) -> Result<(Directory, String), Failure> {
+    let domain = config.domains.first().unwrap_or(&config.hostname);
+    let address = Address::parse(&format!("{FIRST_USER}@{domain}")).map_err(|_| {
+        Failure::wrong(format!("hostname {domain:?} is no mail domain; name one in a [[domain]]"))
+    })?;
+    let password = random_password(&random::bytes::<RANDOM_PASSWORD_BYTES>());
+    let record = PasswordRecord::derive(&password, &random::bytes::<ENTROPY_BYTES>(), Cost::DEFAULT)
+        .map_err(|_| Failure::unavailable("no password could be made"))?;
+    let account = NewAccount { address: address.clone(), log: 0, password: record, quota_bytes: None };
+    let next = directory.add(account).map_err(Failure::wrong)?;
+    Ok((next, welcome(config, &address, &password)))
+}
+
+/// What to type to send and read a first message.
+fn welcome(config: &Config, address: &Address, password: &str) -> String {
+    let port = |protocol: Protocol, tls: TlsMode| {
+        let found =
+            config.listeners.iter().find(|listener| listener.protocol == protocol && listener.tls == tls);
+        found.map(|listener| listener.address.port())
+    };
+    let ca = config.data.join("tls").join("ca.pem");
+    let ca = ca.display();
+    let mut text = format!(
+        "This is the first start: there is an account now.\n\n  account   {address}\n  password  {password}\n\n"
+    );
+    let submission = port(Protocol::Submission, TlsMode::Starttls);
+    let imaps = port(Protocol::Imap, TlsMode::Implicit);
+    if let (Some(submission), Some(imaps)) = (submission, imaps) {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "Send a first message, and read it:\n\n  \
+             printf 'From: {address}\\nTo: {address}\\nSubject: hello\\n\\nIt works.\\n' > message.txt\n  \
+             curl --crlf --ssl-reqd --cacert {ca} -u '{address}:{password}' \\\n       \
+             --mail-from {address} --mail-rcpt {address} --upload-file message.txt smtp://localhost:{submission}\n  \
+             curl --cacert {ca} -u '{address}:{password}' 'imaps://localhost:{imaps}/INBOX;MAILINDEX=1'\n\n"
+        );
+    }
+    let typed = std::env::args().next().unwrap_or_else(|| "ringpost".to_owned());
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        "More accounts, with the same --config or --data if you gave one:\n\n  {typed} account add USER@DOMAIN\n\n"
+    );
+    text
+}
+
+fn say_ready(config: &Config, welcome: Option<&str>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if let Some(welcome) = welcome {
+        write!(out, "{welcome}")?;
+    }
+    let listeners: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {}", name(listener.protocol, listener.tls), listener.address))
+        .collect();
+    writeln!(out, "ringpost {} is ready: {}", env!("CARGO_PKG_VERSION"), listeners.join(", "))?;
+    out.flush()?;
+    Ok(())
+}
+
+fn name(protocol: Protocol, tls: TlsMode) -> &'static str {
+    match (protocol, tls) {
+        (Protocol::Smtp, _) => "smtp",
+        (Protocol::Submission, TlsMode::Implicit) => "submissions",
+        (Protocol::Submission, _) => "submission",
+        (Protocol::Imap, TlsMode::Implicit) => "imaps",
+        (Protocol::Imap, _) => "imap",
+        (Protocol::Pop3, TlsMode::Implicit) => "pop3s",
+        (Protocol::Pop3, _) => "pop3",
+    }
+}
+
+/// The first SIGTERM or SIGINT winds the server down, the second ends the process at once: what was acknowledged
+/// is synced already. SIGHUP reads configuration and certificates again.
+fn answer_signals(serve: Serve, server: Server) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::unavailable)?;
+    let answer = move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => reload(&serve, &server),
+                _ if stopping => std::process::exit(0),
+                _ => {
+                    tracing::info!("stopping");
+                    stopping = true;
+                    server.stop();
+                }
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("signals".to_owned()).spawn(answer);
+    started.map(|_| ()).map_err(Failure::unavailable)
+}
+
+fn reload(serve: &Serve, server: &Server) {
+    let config = match serve.load() {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(%error, "the configuration stays as it was"),
+    };
+    match ServerTls::open(&config, clock::timestamp()) {
+        Ok(tls) => {
+            server.reload(&Arc::new(config), &tls);
+            tracing::info!("configuration and certificates were read again");
+        }
+        Err(error) => tracing::error!(%error, "configuration and certificates stay as they were"),
+    }
+}
+
+fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false).init();
+}
