@@ -1,0 +1,98 @@
+//! A disk that is full: mail is refused for now, what is there is read and deleted, and space brings all back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::flow::{message, wait_for};
+use crate::server::Server;
+
+const ALICE: &str = "alice@example.test";
+const SENDER: &str = "sender@elsewhere.test";
+const DISK: &str = "size=80m";
+
+/// A small file system of its own, taken away at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).ok()?;
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "ringpost-test"]).arg(at).output().ok()?;
+        mounted.status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server of the test may hold files until it is gone.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_mail_for_now_and_recovers() {
+    let mut server = Server::prepare(2, "");
+    let Some(disk) = SmallDisk::mount(&server.data()) else {
+        eprintln!("skipped: a small file system cannot be mounted here (it takes root)");
+        return;
+    };
+    server.add_account(ALICE);
+    server.start();
+    let mut smtp = server.smtp();
+    assert!(smtp.message(SENDER, &[ALICE], &message(0, 900)).expect("a reply"));
+    wait_for(&server, ALICE, 1);
+
+    let ballast = disk.0.join("ballast");
+    fill(&ballast);
+    let accepted = 1 + fill_with_mail(&server);
+    wait_for(&server, ALICE, accepted);
+
+    let mut imap = server.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    let bodies = imap.command("FETCH 1 BODY.PEEK[]").expect("a reply");
+    assert_eq!(bodies[0].literals.len(), 1, "what is there can be read");
+    let text = message(1, 900_000);
+    let refused = imap
+        .command(&format!("APPEND INBOX {{{}+}}\r\n{}", text.len(), String::from_utf8_lossy(&text)))
+        .expect("a reply");
+    assert!(refused[refused.len() - 1].text.contains(" NO "), "{refused:?}");
+    imap.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").expect("flags are changed");
+    imap.ok("EXPUNGE").expect("mail is deleted");
+
+    fs::remove_file(&ballast).expect("there is space again");
+    let begun = Instant::now();
+    while !try_message(&server, 900_000) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not recover; log:\n{}", server.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    server.kill();
+    server.start();
+    wait_for(&server, ALICE, accepted);
+    server.kill();
+}
+
+fn fill(ballast: &Path) {
+    let mut file = fs::File::create(ballast).expect("a file");
+    let block = vec![7; 1 << 16];
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+}
+
+/// Sends until the answer is no; how many messages were taken.
+fn fill_with_mail(server: &Server) -> usize {
+    for count in 0..2000 {
+        if !try_message(server, 200_000) {
+            return count;
+        }
+    }
+    panic!("the disk is full and mail is still taken");
+}
+
+/// Whether a message is taken; a refusal must be for now.
+fn try_message(server: &Server, size: usize) -> bool {
+    let mut smtp = server.smtp();
+    let (code, lines) = smtp.message_reply(SENDER, &[ALICE], &message(5, size)).expect("a reply");
+    assert!(code == 250 || (400..500).contains(&code), "{lines:?}");
+    code == 250
+}

@@ -1,0 +1,20 @@
+//! The real binary, from outside: mail in by SMTP, out by IMAP and POP3, through kills and stops.
+
+mod accounts;
+mod client;
+mod crash;
+mod exchange;
+mod flow;
+mod full_disk;
+mod hostile;
+mod imap_mail;
+mod imap_mailboxes;
+mod imap_news;
+mod ledger;
+mod persist;
+mod pop3;
+mod restart;
+mod scram;
+mod server;
+mod stop;
+mod submission;
