@@ -1,0 +1,22 @@
+//! The programs that people read and send mail with, and the commands that they type, against the real binary.
+//!
+//! A program that is not installed is a skipped test that says so, and a failure where
+//! `RINGPOST_INTEROP=required`.
+
+mod bulk;
+#[allow(dead_code, reason = "shared with the stories of the server")]
+#[path = "../e2e/client.rs"]
+mod client;
+mod curl;
+mod mail;
+mod mbsync;
+mod mpop;
+mod mutt;
+mod openssl;
+mod operator;
+mod program;
+mod python;
+#[path = "../e2e/server.rs"]
+#[allow(dead_code, reason = "shared with tests that stop and start the server")]
+mod server;
+mod swaks;
