@@ -1,0 +1,208 @@
+//! What a durably accepted message costs, beside a sink that stores nothing.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::cost::{Counters, cpu_ns, machine_cpu_ns};
+use crate::server::{self, Server};
+use crate::smtp::Load;
+use crate::wire::Wire;
+
+#[derive(Args)]
+pub struct Accept {
+    /// The server's program; by default the one that was built beside this.
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Kept-open connections.
+    #[arg(long, default_value_t = 20)]
+    sessions: usize,
+    #[arg(long, default_value_t = 40_000)]
+    messages: usize,
+    /// Bytes of a message.
+    #[arg(long, default_value_t = 4096)]
+    size: usize,
+    /// Local accounts that the messages go to in turn.
+    #[arg(long, default_value_t = 100)]
+    accounts: usize,
+    /// Shards of the server.
+    #[arg(long, default_value_t = 1)]
+    cores: usize,
+    /// MAIL, RCPT and DATA in one send. Without it the dialogue is that of smtp-source.
+    #[arg(long)]
+    pipelined: bool,
+    /// Rounds; each measures the server and the sink one after the other.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+/// One measurement.
+struct Cost {
+    cpu_us: f64,
+    machine_cpu_us: f64,
+    rate: f64,
+    p50_us: u64,
+    p99_us: u64,
+    system_calls: Option<f64>,
+    syncs: Option<f64>,
+}
+
+const SINK_PORT: u16 = 2725;
+
+impl Accept {
+    pub fn run(&self) -> io::Result<()> {
+        let program = self.server.clone().unwrap_or_else(server::default_program);
+        println!(
+            "{} messages of {} bytes over {} kept-open connections to {} accounts, {} core(s), {}",
+            self.messages,
+            self.size,
+            self.sessions,
+            self.accounts,
+            self.cores,
+            if self.pipelined { "pipelined" } else { "one command at a time" },
+        );
+        let sink_program = sink_program();
+        for round in 1..=self.rounds {
+            let ours = self.measure_server(&program)?;
+            ours.print(&format!("round {round}: synced before 250"));
+            let Some(sink_program) = &sink_program else {
+                println!(
+                    "round {round}: smtp-sink is not installed (Debian package postfix); nothing to compare with"
+                );
+                continue;
+            };
+            let sink = self.measure_sink(sink_program)?;
+            sink.print(&format!("round {round}: smtp-sink, stores nothing"));
+            println!("round {round}: CPU ours / smtp-sink = {:.2}", ours.cpu_us / sink.cpu_us);
+        }
+        Ok(())
+    }
+
+    fn measure_server(&self, program: &Path) -> io::Result<Cost> {
+        let server = Server::start(program, self.cores, self.accounts)?;
+        // Logged in before the load: the hashing of passwords is not what is measured.
+        let mut watchers = (0..self.accounts).map(watch).collect::<io::Result<Vec<_>>>()?;
+        let settled = || wait_visible(&mut watchers, self.messages);
+        self.measure(server.pid(), server::smtp_address(), settled)
+    }
+
+    fn measure_sink(&self, program: &Path) -> io::Result<Cost> {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), SINK_PORT);
+        let sink = Sink::start(program, address)?;
+        server::wait_for(address)?;
+        self.measure(sink.0.id(), address, || Ok(()))
+    }
+
+    /// Drives the load and waits for `settled`; what happens in between is the server's cost.
+    fn measure(
+        &self,
+        pid: u32,
+        to: SocketAddr,
+        settled: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Cost> {
+        let recipients = Arc::new((0..self.accounts).map(server::account).collect::<Vec<_>>());
+        let load = Load {
+            to,
+            sessions: self.sessions,
+            messages: self.messages,
+            size: self.size,
+            recipients,
+            pipelined: self.pipelined,
+        };
+        let counters = Counters::start(pid);
+        let (cpu_before, machine_before) = (cpu_ns(pid)?, machine_cpu_ns()?);
+        let sent = load.run()?;
+        settled()?;
+        let (cpu, machine) = (cpu_ns(pid)? - cpu_before, machine_cpu_ns()? - machine_before);
+        let counted = counters.and_then(Counters::stop);
+        let per_message = |count: u64| count as f64 / sent.acknowledged as f64;
+        Ok(Cost {
+            cpu_us: per_message(cpu) / 1e3,
+            machine_cpu_us: per_message(machine) / 1e3,
+            rate: sent.acknowledged as f64 / sent.seconds,
+            p50_us: sent.latency.value_at_quantile(0.5),
+            p99_us: sent.latency.value_at_quantile(0.99),
+            system_calls: counted.map(|counted| per_message(counted.system_calls)),
+            syncs: counted.map(|counted| per_message(counted.syncs)),
+        })
+    }
+}
+
+impl Cost {
+    fn print(&self, what: &str) {
+        let optional =
+            |value: Option<f64>| value.map_or("not counted".to_owned(), |value| format!("{value:.3}"));
+        println!(
+            "{what}: {:.1} us CPU a message ({:.1} on the whole machine), {} system calls, {} syncs; {:.0} messages/s, \
+             answered in {} us (p50), {} us (p99)",
+            self.cpu_us,
+            self.machine_cpu_us,
+            optional(self.system_calls),
+            optional(self.syncs),
+            self.rate,
+            self.p50_us,
+            self.p99_us,
+        );
+    }
+}
+
+/// An IMAP session of an account.
+fn watch(number: usize) -> io::Result<Wire> {
+    let mut wire = Wire::connect(server::imap_address())?;
+    wire.line()?;
+    wire.imap("a", &format!("LOGIN {} \"{}\"", server::account(number), server::PASSWORD))?;
+    Ok(wire)
+}
+
+/// Waits until every message can be seen by IMAP.
+fn wait_visible(watchers: &mut [Wire], messages: usize) -> io::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    let accounts = watchers.len();
+    for (number, wire) in watchers.iter_mut().enumerate() {
+        let expected = messages / accounts + usize::from(number < messages % accounts);
+        loop {
+            let lines = wire.imap("b", "STATUS INBOX (MESSAGES)")?;
+            let found = lines
+                .iter()
+                .find_map(|line| line.split("MESSAGES ").nth(1)?.trim_end_matches(')').parse().ok());
+            if found == Some(expected) {
+                break;
+            }
+            if Instant::now() > patience {
+                return Err(io::Error::other(format!(
+                    "account {number} has {found:?} of {expected} messages"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+/// Postfix's sink.
+struct Sink(Child);
+
+impl Sink {
+    fn start(program: &Path, address: SocketAddr) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["-u", "nobody", &format!("inet:{address}"), "1024"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Self)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing left to do then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sink_program() -> Option<PathBuf> {
+    ["/usr/sbin/smtp-sink", "/usr/bin/smtp-sink"].iter().map(PathBuf::from).find(|path| path.exists())
+}
