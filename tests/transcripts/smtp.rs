@@ -146,7 +146,7 @@ impl Session {
 
 fn tls() -> Tls {
     let bindings = Bindings { exporter: Some(*b"0123456789abcdef0123456789abcdef"), server_end_point: None };
-    Tls { cipher: "TLS13_AES_128_GCM_SHA256".into(), bindings }
+    Tls { cipher: "TLS_AES_128_GCM_SHA256".into(), bindings }
 }
 
 fn local_part(address: Option<&Address>) -> &str {

@@ -430,7 +430,7 @@ fn large_id() -> String {
 
 fn tls_facts(conn: &Conn) -> Option<Tls> {
     let tls = conn.tls()?;
-    Some(Tls { cipher: tls.cipher().unwrap_or_default().to_owned(), bindings: bindings(conn) })
+    Some(Tls { cipher: tls.cipher().unwrap_or_default(), bindings: bindings(conn) })
 }
 
 fn not_stored(why: NotStored) -> MessageRefusal {
