@@ -14,7 +14,7 @@ use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::verify_log;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
-use crate::shard::control::{Append, Figures, Held, Request};
+use crate::shard::control::{Append, Figures, Held, NewMail, Request};
 use crate::shard::mesh::Letter;
 use crate::shard::server::Server;
 use crate::store::{AccountId, LogId};
@@ -211,27 +211,16 @@ impl Backend for ShardBackend {
 
     fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal> {
         let Place { account, log } = self.place(account)?;
-        let owner = self.server.driver_of(log);
-        let append = |message: NewMessage| Append {
-            account,
-            log,
+        let mail = |message: NewMessage| NewMail {
             mailbox: message.mailbox,
             flags: message.flags,
-            internal: Some(message.date),
+            internal: message.date,
             bytes: message.bytes,
         };
-        // All are on their way before the first answer is awaited, so that they share their syncs.
-        let answers: Vec<Inbox<Result<u32, String>>> = messages
-            .into_iter()
-            .map(|message| {
-                let answer = Inbox::new();
-                let request = Request::Append(append(message), answer.clone());
-                self.server.post(owner, Letter::Control(request));
-                answer
-            })
-            .collect();
-        let results: Vec<_> = answers.iter().map(|answer| block_on(answer.next())).collect();
-        results.into_iter().try_for_each(|result| result.map(|_| ()).map_err(Refusal::unavailable))
+        let messages = messages.into_iter().map(mail).collect();
+        let append = Append { account, log, messages };
+        let appended = self.ask(self.server.driver_of(log), |answer| Request::Append(append, answer));
+        appended.map_err(Refusal::unavailable)
     }
 
     fn messages(

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
+use super::commit::Ticket;
 use super::deliver::{change, locator};
 use super::seat::Seat;
 use crate::bytes::Slice;
@@ -21,8 +22,8 @@ use crate::store::{AccountId, Kept, LogId};
 pub enum Request {
     /// Messages that this shard's logs still owe to someone, oldest first.
     Queue(Inbox<Vec<Queued>>),
-    /// Puts a message into a mailbox, which is made if it is not there.
-    Append(Append, Inbox<Result<u32, String>>),
+    /// Puts messages into mailboxes, which are made if they are not there, in this order.
+    Append(Append, Inbox<Result<(), String>>),
     /// The mailboxes of an account.
     Mailboxes(AccountId, Inbox<Vec<MailboxSummary>>),
     /// UIDs of a mailbox above one, at most so many.
@@ -38,13 +39,17 @@ pub enum Request {
     Figures(Inbox<Figures>),
 }
 
-/// A message for a mailbox.
+/// Messages for mailboxes of one account.
 pub struct Append {
     pub account: AccountId,
     pub log: LogId,
+    pub messages: Vec<NewMail>,
+}
+
+pub struct NewMail {
     pub mailbox: String,
     pub flags: Flags,
-    pub internal: Option<Timestamp>,
+    pub internal: Timestamp,
     pub bytes: Vec<u8>,
 }
 
@@ -134,34 +139,22 @@ impl Shard {
         queued
     }
 
-    async fn append(&self, append: Append) -> Result<u32, String> {
-        let Append { account, log, mailbox, flags, internal, bytes } = append;
+    /// All are appended before the first is waited for, so that they share their syncs and keep their order.
+    async fn append(&self, append: Append) -> Result<(), String> {
+        let Append { account, log, messages } = append;
         let seat = self.open_seat(account, log).await.ok_or("the account's log cannot be written")?;
-        let exists = seat.account().named(&mailbox).is_some();
-        if !exists {
-            create(&seat, &mailbox).await?;
+        let mut tickets = Vec::with_capacity(messages.len());
+        for mail in messages {
+            let exists = seat.account().named(&mail.mailbox).is_some();
+            if !exists {
+                create(&seat, &mail.mailbox).await?;
+            }
+            tickets.push(append_one(&seat, mail)?);
         }
-        let now = clock::timestamp();
-        let body = Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 };
-        let (message, bytes) = locator(seat.commit().next_message(), &body);
-        let incoming = Incoming {
-            message,
-            digest: bytes.map(|bytes| Arc::new(Digest::of(&bytes))),
-            key: None,
-            flags,
-            internal: internal.unwrap_or(now),
-            saved: now.seconds,
-        };
-        let planned = {
-            let mut account = seat.account_mut();
-            let id = account.named(&mailbox).map(|mailbox| mailbox.id()).ok_or("the mailbox was deleted")?;
-            account.plan_append(id, incoming)
-        };
-        let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
-        let record = Record::Message(Message { received: now, accepted: None, body });
-        plan.changes.insert(0, change(record));
-        let placed = seat.carry_out(plan).await.map_err(|_| "the store cannot be written")?;
-        Ok(placed.uid)
+        for ticket in tickets {
+            ticket.stored().await.map_err(|_| "the store cannot be written")?;
+        }
+        Ok(())
     }
 
     fn mailboxes(&self, account: AccountId) -> Vec<MailboxSummary> {
@@ -227,6 +220,30 @@ impl Shard {
 }
 
 /// Makes a mailbox that does not exist yet.
+fn append_one(seat: &Seat, mail: NewMail) -> Result<Rc<Ticket>, String> {
+    let NewMail { mailbox, flags, internal, bytes } = mail;
+    let now = clock::timestamp();
+    let body = Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 };
+    let (message, bytes) = locator(seat.commit().next_message(), &body);
+    let incoming = Incoming {
+        message,
+        digest: bytes.map(|bytes| Arc::new(Digest::of(&bytes))),
+        key: None,
+        flags,
+        internal,
+        saved: now.seconds,
+    };
+    let planned = {
+        let mut account = seat.account_mut();
+        let id = account.named(&mailbox).map(|mailbox| mailbox.id()).ok_or("the mailbox was deleted")?;
+        account.plan_append(id, incoming)
+    };
+    let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
+    let record = Record::Message(Message { received: now, accepted: None, body });
+    plan.changes.insert(0, change(record));
+    Ok(seat.commit().append(plan.changes))
+}
+
 async fn create(seat: &Seat, mailbox: &str) -> Result<(), String> {
     let planned = seat.account_mut().plan_create(mailbox, None);
     let created = match planned {
