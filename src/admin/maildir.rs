@@ -1,7 +1,7 @@
 //! Mailboxes as folders of files: Maildir, and its `Maildir++` subfolders.
 //!
 //! ```text
-//!   PATH/cur/1767262830.U7.ringpost,S=4321:2,FS     INBOX: flags behind ":2,"
+//!   PATH/cur/1767262830.U0000000007.ringpost,S=4321:2,FS   INBOX: flags behind ":2,"
 //!   PATH/new/…                                      not looked at by any client yet
 //!   PATH/tmp/…                                      being written
 //!   PATH/.Sent/cur/…                                the mailbox Sent
@@ -137,7 +137,8 @@ impl Writer {
     /// Writes a message unless it is there; says whether it was written.
     pub fn put(&mut self, uid: u32, flags: &Flags, date: Timestamp, bytes: &[u8]) -> io::Result<bool> {
         let text = to_lf(bytes);
-        let base = format!("{}.U{uid}.ringpost,S={}", date.seconds, text.len());
+        // Padded, so that messages of one second sort by their UID.
+        let base = format!("{}.U{uid:010}.ringpost,S={}", date.seconds, text.len());
         if !self.known.insert(base.clone().into_bytes()) {
             return Ok(false);
         }
