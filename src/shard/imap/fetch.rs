@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::news::keyword_names;
+use super::news::{flags_row, keyword_names};
 use super::session::{Session, numbering};
 use super::{mailbox_gone, not_stored, refused};
 use crate::bytes::{Output, Slice};
@@ -17,11 +17,10 @@ use crate::mail::flags::{Flags, FlagsAction, SystemFlags};
 use crate::mail::mime::Structure;
 use crate::mail::part::{BinaryError, Decoded, SectionBytes, binary, binary_len, section_bytes};
 use crate::mail::set::Ranges;
-use crate::mail::time::Timestamp;
 use crate::mailbox::plan::StoreFlags;
 use crate::mailbox::view::Message;
 use crate::proto::imap::command::{Access, Fetch};
-use crate::proto::imap::render::fetch::{self, Content, FetchPart, FetchPlan, FetchRow, RowFlags};
+use crate::proto::imap::render::fetch::{self, Content, FetchPart, FetchPlan};
 use crate::proto::imap::reply::{Code, Done};
 use crate::store::index::RowDigest;
 use crate::store::{Locator, MailboxId};
@@ -181,24 +180,14 @@ impl Burst<'_> {
             _ => None,
         };
         let digest = row.digest.or_else(|| made.as_deref().map(row_digest));
-        let row = FetchRow {
-            number: message.msn,
-            uid: message.uid,
-            modseq: row.modseq,
-            flags: RowFlags {
-                system: row.flags,
-                keywords: row.keywords,
-                names,
-                recent: message.recent,
-                changed: self.seen.contains(message.uid),
-            },
-            size: row.locator.length,
-            internal: row.internal,
-            saved: Some(Timestamp { seconds: row.saved, zone_minutes: 0 }),
-            envelope: digest.map_or(&[], |digest| digest.envelope),
-            body: digest.map_or(&[], |digest| digest.body),
-            body_structure: digest.map_or(&[], |digest| digest.body_structure),
+        let Some(mut row) = flags_row(message, names) else {
+            return;
         };
+        row.flags.changed = self.seen.contains(message.uid);
+        if let Some(digest) = digest {
+            (row.envelope, row.body, row.body_structure) =
+                (digest.envelope, digest.body, digest.body_structure);
+        }
         match &bytes {
             Some(bytes) if !self.plan.parts().is_empty() => {
                 fetch::open(out, self.plan, &row);
