@@ -12,6 +12,8 @@ pub mod bytes;
 pub mod mail;
 
 pub mod auth;
+pub mod queue;
+
 pub mod config;
 pub mod mailbox;
 pub mod proto;

@@ -15,7 +15,7 @@ const WALLS: [(&str, &[&str]); 4] = [
 
 /// The order in which folders may use each other: only those to the left of them.
 const ORDER: [&str; 11] =
-    ["bytes", "mail", "auth", "config", "proto", "store", "mailbox", "queue", "io", "shard", "admin"];
+    ["bytes", "mail", "auth", "queue", "config", "proto", "store", "mailbox", "io", "shard", "admin"];
 
 /// The one file outside `io/` that reads mapped bytes as records.
 const INDEX_READER: &str = "src/store/index/";

@@ -25,6 +25,7 @@ pub mod mutf7;
 pub mod part;
 pub mod query;
 pub mod render;
+pub mod reply;
 pub mod section;
 pub mod set;
 pub mod special_use;
