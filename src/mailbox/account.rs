@@ -100,7 +100,7 @@ impl Account {
                 self.subscriptions.remove(&subscribed.name);
             }
             Record::AccountPurged(_) => self.apply_purged(),
-            Record::Message(_) | Record::Settled(_) => {}
+            _ => {}
         }
     }
 
@@ -312,6 +312,11 @@ pub fn account_of(record: &Record) -> Option<AccountId> {
         Record::MailboxDeleted(record) => Some(record.account),
         Record::Subscribed(record) | Record::Unsubscribed(record) => Some(record.account),
         Record::AccountPurged(record) => Some(record.account),
-        Record::Message(_) | Record::Settled(_) => None,
+        Record::Message(_)
+        | Record::Settled(_)
+        | Record::Deferred(_)
+        | Record::Held(_)
+        | Record::Released(_)
+        | Record::Rebound(_) => None,
     }
 }

@@ -8,7 +8,7 @@
 //! Invariants: apply order is log order; a group that was not synced is abandoned by the accounts it was planned
 //! in, and its asker learns of it; nothing is retried on the same pages.
 
-use std::cell::Cell;
+use std::cell::{Cell, Ref};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -18,18 +18,20 @@ use std::time::Duration;
 use futures_lite::future::yield_now;
 use glommio::timer::sleep;
 
+use super::alarm::Alarm;
 use super::notify::Bells;
 use super::seat::{Seat, Seats};
-use super::state::State;
+use super::state::{Changing, State};
 use crate::io::disk::large::{LargeFile, LargeFiles};
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::writer::{LogEvent, Writer};
 use crate::io::executor::{spawn, spawn_vital};
 use crate::mailbox::Change;
+use crate::queue::schedule::{Item, Schedule};
 use crate::store::log::{Appended, Log, Lost, Outcome, Position, Refused};
-use crate::store::owed::{Entry, Owed};
+use crate::store::owed::{Due, Owed};
 use crate::store::record::Record;
-use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, Sequence};
+use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, RecordPlace, Sequence};
 
 /// With so many groups in the last batch the shard is busy, and waiting a little gathers more for one sync.
 const BUSY_GROUPS: usize = 4;
@@ -49,6 +51,10 @@ pub struct Commit {
     seats: Rc<Seats>,
     bells: Rc<Bells>,
     owed: State<Owed>,
+    /// When what is owed elsewhere is tried.
+    schedule: State<Schedule>,
+    /// Rung when there is more to try.
+    alarm: Rc<Alarm>,
     /// Appended and not yet synced, in log order.
     pending: State<VecDeque<Group>>,
     /// Waiting for a segment, in the order of planning.
@@ -72,6 +78,7 @@ struct Group {
     last: Sequence,
     changes: Vec<Change>,
     messages: Vec<Kept>,
+    deferrals: Vec<RecordPlace>,
     ticket: Rc<Ticket>,
 }
 
@@ -105,7 +112,9 @@ pub enum NotStored {
 
 impl Commit {
     pub fn new(log: Log, writer: Writer, owed: Owed, around: Around) -> Rc<Self> {
-        let Around { preparer, seats, bells } = around;
+        let Around { preparer, seats, bells, alarm } = around;
+        let mut schedule = Schedule::default();
+        owed.dues().for_each(|due| schedule.insert(item(&due), due.at));
         let commit = Rc::new(Self {
             id: log.id(),
             log: State::new(log),
@@ -114,6 +123,8 @@ impl Commit {
             seats,
             bells,
             owed: State::new(owed),
+            schedule: State::new(schedule),
+            alarm,
             pending: State::default(),
             stalled: State::default(),
             urgent: Cell::new(false),
@@ -139,8 +150,14 @@ impl Commit {
     pub fn append_lazily(&self, changes: Vec<Change>) -> Rc<Ticket> {
         let next = self.next_sequence();
         let ticket = Rc::new(Ticket::new(next));
-        let group =
-            Group { first: next, last: next, changes, messages: Vec::new(), ticket: Rc::clone(&ticket) };
+        let group = Group {
+            first: next,
+            last: next,
+            changes,
+            messages: Vec::new(),
+            deferrals: Vec::new(),
+            ticket: Rc::clone(&ticket),
+        };
         if self.stalled.borrow().is_empty() {
             self.place(group);
         } else {
@@ -183,13 +200,18 @@ impl Commit {
         self.owed.borrow().low_water(self.next_sequence())
     }
 
-    pub fn owed_entry(&self, message: Sequence) -> Option<Entry> {
-        self.owed.borrow().entry(message).cloned()
+    /// What is owed.
+    pub fn owed(&self) -> Ref<'_, Owed> {
+        self.owed.borrow()
     }
 
-    /// What is owed, oldest first.
-    pub fn owed(&self) -> std::cell::Ref<'_, Owed> {
-        self.owed.borrow()
+    /// When what is owed elsewhere is tried.
+    pub fn schedule(&self) -> Ref<'_, Schedule> {
+        self.schedule.borrow()
+    }
+
+    pub fn schedule_mut(&self) -> Changing<'_, Schedule> {
+        self.schedule.borrow_mut()
     }
 
     /// Everything that was appended has been synced and applied.
@@ -233,10 +255,10 @@ impl Commit {
             self.log.borrow_mut().append(group.changes.iter_mut().map(|change| &mut change.record));
         self.want_segments();
         match appended {
-            Ok(Appended { first, last, messages }) => {
+            Ok(Appended { first, last, messages, deferrals }) => {
                 assert_eq!(first, group.first, "records are numbered as they were planned");
                 self.records.set(self.records.get() + group.changes.len() as u64);
-                (group.last, group.messages) = (last, messages);
+                (group.last, group.messages, group.deferrals) = (last, messages, deferrals);
                 group.ticket.first.set(first);
                 self.pending.borrow_mut().push_back(group);
             }
@@ -352,13 +374,15 @@ impl Commit {
             let Some(group) = group else {
                 return;
             };
-            let mut messages = group.messages.iter();
-            for change in &group.changes {
-                let message = match &change.record {
+            let mut messages = group.messages.iter().map(|kept| kept.record);
+            let mut deferrals = group.deferrals.iter().copied();
+            for (index, change) in (0..).zip(&group.changes) {
+                let place = match &change.record {
                     Record::Message(_) => messages.next(),
+                    Record::Deferred(_) => deferrals.next(),
                     _ => None,
                 };
-                self.owed.borrow_mut().apply(&change.record, message);
+                self.owe(group.first + index, &change.record, place.unwrap_or_default());
                 let Some((account, mailbox)) = subject(&change.record) else {
                     continue;
                 };
@@ -372,6 +396,18 @@ impl Commit {
             }
             group.ticket.answer(Fate::Stored);
         }
+    }
+
+    /// Follows what a record says about owed mail.
+    fn owe(&self, sequence: Sequence, record: &Record, place: RecordPlace) {
+        let mut due = Vec::new();
+        self.owed.borrow_mut().apply((sequence, record), place, &mut due);
+        if due.is_empty() {
+            return;
+        }
+        let mut schedule = self.schedule.borrow_mut();
+        due.iter().for_each(|due| schedule.insert(item(due), due.at));
+        self.alarm.ring();
     }
 
     fn lose_range(&self, lost: &Lost) {
@@ -398,6 +434,7 @@ pub struct Around {
     pub preparer: Preparer,
     pub seats: Rc<Seats>,
     pub bells: Rc<Bells>,
+    pub alarm: Rc<Alarm>,
 }
 
 impl Group {
@@ -484,10 +521,20 @@ async fn drive(commit: Rc<Commit>) {
     }
 }
 
+/// A message with a destination, as the schedule knows it.
+fn item(due: &Due) -> Item {
+    Item { message: due.message.0, destination: due.destination.0 }
+}
+
 /// The account and mailbox that a record is about.
 pub fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>)> {
     match record {
-        Record::Message(_) | Record::Settled(_) => None,
+        Record::Message(_)
+        | Record::Settled(_)
+        | Record::Deferred(_)
+        | Record::Held(_)
+        | Record::Released(_)
+        | Record::Rebound(_) => None,
         Record::Delivered(record) => Some((record.account, Some(record.mailbox))),
         Record::FlagsChanged(record) => Some((record.account, Some(record.mailbox))),
         Record::Expunged(record) => Some((record.account, Some(record.mailbox))),

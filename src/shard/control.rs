@@ -15,8 +15,9 @@ use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
 use crate::mailbox::Refusal;
 use crate::mailbox::plan::Incoming;
-use crate::store::record::{AccountPurged, Body, Message, Record, Route};
-use crate::store::{AccountId, Kept, LogId};
+use crate::store::owed::{Row, Way};
+use crate::store::record::{AccountPurged, Body, Message, Record};
+use crate::store::{AccountId, LogId, MessageId};
 
 /// A question and where its answer goes.
 pub enum Request {
@@ -111,32 +112,41 @@ impl Shard {
     }
 
     fn queued(&self) -> Vec<Queued> {
-        let mut queued = Vec::new();
+        let mut queued: Vec<Queued> = Vec::new();
         for commit in self.logs() {
-            for entry in commit.owed().entries() {
-                let kept = Kept { message: entry.message, record: entry.record };
-                let envelope = self.reader.accepted(&kept).ok().map(|accepted| accepted.envelope);
-                let sender = envelope.as_ref().and_then(|envelope| envelope.sender.as_ref());
-                let address = |number: u32| {
-                    let recipient = envelope.as_ref()?.recipients.get(usize::try_from(number).ok()?)?;
-                    Some(recipient.address.to_string())
-                };
-                let recipients = entry.recipients.iter().filter_map(|&(number, route)| match route {
-                    Route::Remote => address(number),
-                    Route::Local(account) => {
-                        address(number).or_else(|| Some(format!("account {}", account.0)))
-                    }
-                });
-                queued.push(Queued {
-                    id: entry.message.id.to_string(),
-                    size: entry.message.length,
-                    received: entry.received,
-                    sender: sender.map(ToString::to_string).unwrap_or_default(),
-                    recipients: recipients.collect(),
-                });
+            let owed = commit.owed();
+            let mut rows = owed.rows().peekable();
+            while let Some(&first) = rows.peek() {
+                let mut of_message = Vec::new();
+                while let Some(row) = rows.next_if(|row| row.message == first.message) {
+                    of_message.push(row);
+                }
+                let id = MessageId { log: commit.id(), sequence: first.message };
+                queued.push(self.queued_message(id, first, &of_message));
             }
         }
         queued
+    }
+
+    fn queued_message(&self, id: MessageId, first: &Row, rows: &[&Row]) -> Queued {
+        let taken = self.reader.taken(id, first.record).ok();
+        let envelope = taken.as_ref().and_then(|(_, message)| Some(&message.accepted.as_ref()?.envelope));
+        let sender = envelope.and_then(|envelope| envelope.sender.as_ref());
+        let recipient = |row: &&Row| {
+            let address = envelope.and_then(|envelope| envelope.recipients.get(row.recipient as usize));
+            match (address, row.way) {
+                (Some(recipient), _) => recipient.address.to_string(),
+                (None, Way::Local(account)) => format!("account {}", account.0),
+                (None, Way::Remote(_)) => "unreadable".to_owned(),
+            }
+        };
+        Queued {
+            id: id.to_string(),
+            size: taken.as_ref().map_or(0, |(kept, _)| kept.message.length),
+            received: i64::from(first.received),
+            sender: sender.map(ToString::to_string).unwrap_or_default(),
+            recipients: rows.iter().map(recipient).collect(),
+        }
     }
 
     /// All are appended before the first is waited for, so that they share their syncs and keep their order.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use glommio::timer::sleep;
 
 use super::Shard;
-use super::commit::NotStored;
+use super::commit::{Commit, NotStored};
 use super::mesh::{Deliver, Delivered, Letter};
 use super::seat::Seat;
 use crate::bytes::Slice;
@@ -25,9 +25,9 @@ use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
 use crate::mailbox::plan::{Incoming, Placed};
 use crate::mailbox::{Change, Plan};
-use crate::store::owed::Entry;
+use crate::store::owed::{Row, Way};
 use crate::store::record::{self, Accepted, Body, Record, Route, Settled};
-use crate::store::{AccountId, Locator, MessageId, Place};
+use crate::store::{AccountId, Locator, LogId, MessageId, Place, RecordPlace, Sequence};
 
 /// The mailbox that mail is delivered to.
 const INBOX: &str = "INBOX";
@@ -62,31 +62,27 @@ impl Shard {
         let ticket = commit.append(changes);
         ticket.stored().await?;
         let id = MessageId { log: id.log, sequence: ticket.first() };
-        if let Some(entry) = commit.owed_entry(id.sequence) {
-            self.send_out(&entry);
-        }
+        self.send_out(&commit, message.at(id));
         Ok(id)
     }
 
-    /// Writes to the owners of copies that are still owed.
-    pub fn send_out(&self, entry: &Entry) {
-        let Some(commit) = self.log(entry.message.id.log) else {
-            return;
-        };
+    /// Writes to the owners of the copies of a message that are still owed to accounts. `message` need not know its
+    /// place: its record does.
+    fn send_out(&self, commit: &Commit, message: Locator) {
         let low_water = commit.low_water();
         let directory = self.directory();
-        for &(recipient, route) in &entry.recipients {
-            // Without an account of this number the copy stays in the queue, for the operator to see.
-            let Route::Local(AccountId(account)) = route else {
+        for row in commit.owed().of_message(message.id.sequence) {
+            let Way::Local(AccountId(account)) = row.way else {
                 continue;
             };
+            // Without an account of this number the copy stays in the queue, for the operator to see.
             let Some(owner) = directory.account(account) else {
                 continue;
             };
-            let shard = self.mesh.driver_of(crate::store::LogId(owner.log));
-            let received_seconds = entry.received;
-            let deliver = Deliver { message: entry.message, recipient, account, low_water, received_seconds };
-            self.mesh.ask(shard, deliver);
+            let shard = self.mesh.driver_of(LogId(owner.log));
+            let (message, recipient) = (message.placed(row.record), row.recipient);
+            let received_seconds = i64::from(row.received);
+            self.mesh.ask(shard, Deliver { message, recipient, account, low_water, received_seconds });
         }
     }
 
@@ -113,7 +109,7 @@ impl Shard {
         let Some(log) = self.directory().account(letter.account).map(|account| account.log) else {
             return Ok(false);
         };
-        let Some(seat) = self.open_seat(AccountId(letter.account), crate::store::LogId(log)).await else {
+        let Some(seat) = self.open_seat(AccountId(letter.account), LogId(log)).await else {
             return Err(NotStored::Failed);
         };
         seat.account_mut().trim_delivered(letter.message.id.log, letter.low_water);
@@ -146,11 +142,20 @@ impl Shard {
         commit.append_lazily(vec![change(Record::Settled(settled))]);
     }
 
-    /// Asks again for everything that this shard's logs owe; after a start.
+    /// Asks again for everything that this shard's logs owe to accounts; after a start.
     pub fn send_out_all(self: &Rc<Self>) {
         for commit in self.logs() {
-            let entries: Vec<Entry> = commit.owed().entries().cloned().collect();
-            entries.iter().for_each(|entry| self.send_out(entry));
+            let mut owed: Vec<(Sequence, RecordPlace)> = Vec::new();
+            let is_local = |row: &&Row| matches!(row.way, Way::Local(_));
+            owed.extend(commit.owed().rows().filter(is_local).map(|row| (row.message, row.record)));
+            owed.dedup();
+            for (sequence, record) in owed {
+                let id = MessageId { log: commit.id(), sequence };
+                match self.reader.taken(id, record) {
+                    Ok((kept, _)) => self.send_out(commit, kept.message),
+                    Err(error) => tracing::error!(message = %id, %error, "an owed message cannot be read"),
+                }
+            }
         }
     }
 

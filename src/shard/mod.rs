@@ -16,6 +16,7 @@
 //! mailboxes, debts or a log are being changed ends the process ([`state`]).
 
 pub mod accept;
+mod alarm;
 pub mod checkpoint;
 pub mod commit;
 pub mod control;

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use super::deliver;
 use crate::io::disk::index_file::IndexFile;
 use crate::mailbox::account::{Account, account_of};
 use crate::store::checkpoint::{BlobKind, BlobRef};
@@ -14,14 +13,13 @@ use crate::store::index::Chunk;
 use crate::store::owed::Owed;
 use crate::store::record::Record;
 use crate::store::recover::Recovered;
-use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, Place, Sequence};
+use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
 /// The section of a checkpoint's directory with what the log owes.
 pub const OWED_SECTION: u16 = 1;
 
 /// State of one log while it is read back.
 pub struct Loading {
-    log: LogId,
     pub accounts: HashMap<AccountId, Loaded>,
     pub owed: Owed,
     /// Records read after the checkpoint.
@@ -39,7 +37,7 @@ pub struct Loaded {
 impl Loading {
     /// Before the first record.
     pub fn empty(log: LogId) -> Self {
-        Self { log, accounts: HashMap::new(), owed: Owed::new(log), replayed: 0 }
+        Self { accounts: HashMap::new(), owed: Owed::new(log), replayed: 0 }
     }
 
     /// As of the checkpoint; `None` if any part of it is not good.
@@ -73,15 +71,8 @@ impl Loading {
     pub fn replay(&mut self, recovered: Recovered) {
         self.replayed += 1;
         let Recovered { sequence, place, record } = recovered;
-        let mut message = None;
-        if let Record::Message(taken) = &record {
-            let (mut locator, bytes) = deliver::locator(MessageId { log: self.log, sequence }, &taken.body);
-            if bytes.is_some() {
-                locator.place = Place::Segment { number: place.segment, offset: place.offset };
-            }
-            message = Some(Kept { message: locator, record: place });
-        }
-        self.owed.apply(&record, message.as_ref());
+        // Everything is scheduled at the end of the replay.
+        self.owed.apply((sequence, &record), place, &mut Vec::new());
         if let Some(id) = account_of(&record) {
             self.accounts.entry(id).or_insert_with(|| Loaded::new(id)).replay(sequence, &record);
         }

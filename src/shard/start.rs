@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use glommio::timer::sleep;
 
+use super::alarm::Alarm;
 use super::checkpoint::Keeper;
 use super::commit::{Around, Commit};
 use super::mesh::{Letter, Mesh};
@@ -97,11 +98,16 @@ pub async fn run(setup: Setup) {
 async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>, Rc<Shard>), StartError> {
     let seats = Rc::new(Seats::default());
     let bells = Rc::new(Bells::default());
+    let alarm = Rc::new(Alarm::default());
     let mesh = Mesh::new(&setup.inboxes, setup.own);
     let (mut logs, mut keepers) = (Vec::new(), Vec::new());
     for id in own_logs(&setup.data, &setup.directory, &mesh).map_err(StartError::Disk)? {
-        let around =
-            Around { preparer: setup.preparer.clone(), seats: Rc::clone(&seats), bells: Rc::clone(&bells) };
+        let around = Around {
+            preparer: setup.preparer.clone(),
+            seats: Rc::clone(&seats),
+            bells: Rc::clone(&bells),
+            alarm: Rc::clone(&alarm),
+        };
         let (commit, keeper) = load(&setup.data, id, around).map_err(StartError::Disk)?;
         logs.push(commit);
         keepers.push(keeper);

@@ -7,9 +7,9 @@ use super::batch::{BATCH_HEADER_BYTES, BatchHeader, PAGE_BYTES, padded_length};
 use super::codec;
 use super::frame::{self, FrameSpec};
 use super::log::Tail;
-use super::record::{Body, Record};
+use super::record::Record;
 use super::segment::{FIRST_BATCH_OFFSET, SegmentHeader, SegmentKey};
-use super::{Kept, Locator, MessageId, Place, RecordPlace, Sequence};
+use super::{RecordPlace, Sequence};
 use crate::bytes::Slice;
 
 /// Below this a copy costs less than another piece to write.
@@ -50,17 +50,11 @@ impl Gather {
         }
     }
 
-    /// Where a message that is pushed after `skipped` more bytes of frames will be.
-    pub fn locate(&self, id: MessageId, body: &Body, skipped: usize) -> Kept {
+    /// Where a record that is pushed after `skipped` more bytes of frames will be.
+    pub fn place(&self, skipped: usize) -> RecordPlace {
         let offset = self.offset + (BATCH_HEADER_BYTES + self.frames_length() + skipped) as u64;
         let offset = u32::try_from(offset).expect("offsets in a segment have 32 bits");
-        let place = match body {
-            Body::File { number, .. } => Place::File { number: *number },
-            Body::Inline { .. } => Place::Segment { number: self.segment, offset },
-        };
-        let message =
-            Locator { id, place, length: body.length(), return_path_length: body.return_path_length() };
-        Kept { message, record: RecordPlace { segment: self.segment, offset } }
+        RecordPlace { segment: self.segment, offset }
     }
 
     pub fn push(&mut self, record: &Record) {

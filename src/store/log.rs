@@ -18,7 +18,7 @@ use super::gather::Gather;
 use super::record::Record;
 use super::recover::End;
 use super::segment::{FIRST_BATCH_OFFSET, SegmentHeader, SegmentKey};
-use super::{Kept, LogId, MessageId, Place, Sequence, codec};
+use super::{Kept, LogId, MessageId, Place, RecordPlace, Sequence, codec};
 use crate::bytes::Slice;
 use crate::limits;
 
@@ -59,6 +59,8 @@ pub struct Appended {
     pub last: Sequence,
     /// Where its messages are, in order.
     pub messages: Vec<Kept>,
+    /// Where its `Deferred` records are, in order.
+    pub deferrals: Vec<RecordPlace>,
 }
 
 /// Why a group was not appended. Nothing was changed.
@@ -210,14 +212,14 @@ impl Log {
             return Err(Refused::NoSegment);
         };
         let first = self.next;
-        let messages = locate(open, self.id, (&group, &lengths), first);
+        let (messages, deferrals) = locate(open, self.id, (&group, &lengths), first);
         for (index, record) in group.iter_mut().enumerate() {
             debug_assert_eq!(open.first + u64::from(open.count), first + index as u64);
             adopt(record, self.id, &messages);
             open.push(record);
         }
         self.next = first + group.len() as u64;
-        Ok(Appended { first, last: Sequence(self.next.0 - 1), messages })
+        Ok(Appended { first, last: Sequence(self.next.0 - 1), messages, deferrals })
     }
 
     /// Closes the open batch and gives it out, unless a write is in flight or there is nothing to write.
@@ -419,18 +421,27 @@ fn length_in_batch(record: &Record) -> usize {
     frame_length(codec::fields_length(record) + codec::body(record).map_or(0, |body| body.len()))
 }
 
-/// Where the messages of a group will be when it is pushed into `open`.
-fn locate(open: &Gather, log: LogId, group: (&[&mut Record], &[usize]), first: Sequence) -> Vec<Kept> {
-    let mut messages = Vec::new();
+/// Where the messages and the deferrals of a group will be when it is pushed into `open`.
+fn locate(
+    open: &Gather,
+    log: LogId,
+    group: (&[&mut Record], &[usize]),
+    first: Sequence,
+) -> (Vec<Kept>, Vec<RecordPlace>) {
+    let (mut messages, mut deferrals) = (Vec::new(), Vec::new());
     let mut skipped = 0;
     for (index, (record, length)) in group.0.iter().zip(group.1).enumerate() {
-        if let Record::Message(message) = &**record {
-            let id = MessageId { log, sequence: first + index as u64 };
-            messages.push(open.locate(id, &message.body, skipped));
+        match &**record {
+            Record::Message(message) => {
+                let id = MessageId { log, sequence: first + index as u64 };
+                messages.push(Kept::new(id, &message.body, open.place(skipped)));
+            }
+            Record::Deferred(_) => deferrals.push(open.place(skipped)),
+            _ => {}
         }
         skipped += length;
     }
-    messages
+    (messages, deferrals)
 }
 
 /// Gives a delivery the whole locator of its message, where the message is of the same group.

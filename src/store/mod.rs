@@ -73,8 +73,8 @@ pub struct Kept {
     pub record: RecordPlace,
 }
 
-/// Where the header of a record begins.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Where the header of a record begins; at offset 0 none does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct RecordPlace {
     pub segment: u32,
     pub offset: u32,
@@ -94,11 +94,41 @@ impl Place {
     pub const UNPLACED: Self = Self::Segment { number: 0, offset: 0 };
 }
 
+impl Kept {
+    /// A message whose record is at a place.
+    pub fn new(id: MessageId, body: &Body, record: RecordPlace) -> Self {
+        let place = match body {
+            Body::File { number, .. } => Place::File { number: *number },
+            Body::Inline { .. } => Place::Segment { number: record.segment, offset: record.offset },
+        };
+        let (length, return_path_length) = (body.length(), body.return_path_length());
+        Self { message: Locator { id, place, length, return_path_length }, record }
+    }
+}
+
 impl Locator {
     /// The locator of a message for a record of the same group, before either is appended.
     pub fn unplaced(id: MessageId, body: &Body) -> Self {
         let (length, return_path_length) = (body.length(), body.return_path_length());
         Self { id, place: Place::UNPLACED, length, return_path_length }
+    }
+}
+
+impl Locator {
+    /// The same bytes under the identity that they have got.
+    pub fn at(self, id: MessageId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// With the place of its record filled in, where its bytes are there.
+    pub fn placed(self, record: RecordPlace) -> Self {
+        match self.place {
+            Place::File { .. } => self,
+            Place::Segment { .. } => {
+                let place = Place::Segment { number: record.segment, offset: record.offset };
+                Self { place, ..self }
+            }
+        }
     }
 }
 

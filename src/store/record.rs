@@ -26,6 +26,10 @@ pub enum Record {
     Unsubscribed(Subscribed),
     AccountPurged(AccountPurged),
     Settled(Settled),
+    Deferred(Deferred),
+    Held(Selected),
+    Released(Selected),
+    Rebound(Rebound),
 }
 
 /// A message that was taken: its bytes and, if it came by SMTP, what is owed to whom.
@@ -170,4 +174,44 @@ pub struct AccountPurged {
 pub struct Settled {
     pub message: Sequence,
     pub recipient: u32,
+}
+
+/// Recipients of a message of the same log are to be tried again, not before a time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deferred {
+    pub message: Sequence,
+    /// Numbers of recipients in the envelope.
+    pub recipients: Vec<u32>,
+    /// How often they have been tried by now.
+    pub attempts: u16,
+    /// Unix seconds.
+    pub due: i64,
+    pub warning: Warning,
+    /// Why: what the other server said, or what stands for it. Empty where an operator moved the time.
+    pub reply: String,
+}
+
+/// Whether the sender has been told that the message is late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Warning {
+    NotSent,
+    Sent,
+}
+
+/// Some recipients of a message of the same log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selected {
+    pub message: Sequence,
+    /// Numbers of recipients in the envelope.
+    pub recipients: Vec<u32>,
+}
+
+/// Recipients of a message of the same log go by the way of another destination from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rebound {
+    pub message: Sequence,
+    /// Numbers of recipients in the envelope.
+    pub recipients: Vec<u32>,
+    /// A domain, in lower case and A-labels, or an address literal.
+    pub destination: String,
 }

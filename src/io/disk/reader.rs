@@ -20,9 +20,9 @@ use crate::bytes::Slice;
 use crate::limits;
 use crate::store::frame::Frame;
 use crate::store::large::{self, LargeName};
-use crate::store::record::{Accepted, Record};
+use crate::store::record::{Deferred, Message, Record};
 use crate::store::segment::{Heading, SegmentKey};
-use crate::store::{Kept, Locator, LogId, Place, RecordPlace, codec};
+use crate::store::{Kept, Locator, LogId, MessageId, Place, RecordPlace, Sequence, codec};
 
 /// Reads messages of all logs; one per shard.
 pub struct Reader {
@@ -81,27 +81,44 @@ impl Reader {
         message
     }
 
-    /// What was promised for a message, from its record.
-    pub fn accepted(&self, kept: &Kept) -> Result<Accepted, ReadError> {
-        let Kept { message: locator, record: RecordPlace { segment, offset } } = kept;
-        let mut files = self.files.borrow_mut();
-        let file = self.file(&mut files, (locator.id.log, FileName::Segment(*segment)), locator)?;
-        let at = *offset as usize;
-        let bytes = file.bytes.get(at..).ok_or(ReadError::Elsewhere(*locator))?;
-        let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(*locator))?;
-        if frame.sequence != locator.id.sequence || frame.kind != codec::MESSAGE {
-            return Err(ReadError::Elsewhere(*locator));
+    /// A message as it was taken, from its record: what was promised, and where its bytes are.
+    pub fn taken(&self, id: MessageId, record: RecordPlace) -> Result<(Kept, Message), ReadError> {
+        match self.record(id, record)? {
+            Record::Message(message) => Ok((Kept::new(id, &message.body, record), message)),
+            _ => Err(ReadError::Elsewhere(at(id, record))),
         }
-        let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
-        if !is_good {
-            return Err(ReadError::Damaged(*locator));
+    }
+
+    /// Why owed mail was put off, from the record that says so.
+    pub fn deferral(&self, log: LogId, record: RecordPlace) -> Option<Deferred> {
+        let any = MessageId { log, sequence: Sequence(0) };
+        match self.record(any, record) {
+            Ok(Record::Deferred(deferred)) => Some(deferred),
+            _ => None,
+        }
+    }
+
+    /// The record at a place, with this identity or, where that is 0, with any.
+    fn record(&self, id: MessageId, record: RecordPlace) -> Result<Record, ReadError> {
+        let locator = at(id, record);
+        let mut files = self.files.borrow_mut();
+        let file = self.file(&mut files, (id.log, FileName::Segment(record.segment)), &locator)?;
+        let start = record.offset as usize;
+        let bytes = file.bytes.get(start..).ok_or(ReadError::Elsewhere(locator))?;
+        let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(locator))?;
+        if id.sequence != Sequence(0) && frame.sequence != id.sequence {
+            return Err(ReadError::Elsewhere(locator));
+        }
+        if !file.checked.contains(&record.offset) || has_lost_pages(&file.bytes) {
+            let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
+            if !is_good {
+                return Err(ReadError::Damaged(locator));
+            }
+            file.checked.insert(record.offset);
         }
         let body = frame.body();
-        let body = file.bytes.part(at + body.start..at + body.end);
-        match codec::decode(frame.kind, &bytes[frame.fields()], body) {
-            Ok(Record::Message(message)) => message.accepted.ok_or(ReadError::Elsewhere(*locator)),
-            _ => Err(ReadError::Damaged(*locator)),
-        }
+        let body = file.bytes.part(start + body.start..start + body.end);
+        codec::decode(frame.kind, &bytes[frame.fields()], body).map_err(|_| ReadError::Damaged(locator))
     }
 
     /// Forgets a mapping, before its file is removed or used again.
@@ -189,6 +206,12 @@ impl Reader {
         let key = key.ok_or(ReadError::Damaged(*locator))?;
         Ok(Mapped { bytes, key, checked: HashSet::new(), used: 0 })
     }
+}
+
+/// A place as an error names it.
+fn at(id: MessageId, record: RecordPlace) -> Locator {
+    let place = Place::Segment { number: record.segment, offset: record.offset };
+    Locator { id, place, length: 0, return_path_length: 0 }
 }
 
 impl FileName {

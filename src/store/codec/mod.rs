@@ -8,8 +8,10 @@
 //! `decode` panic or take more memory than a few times its own size.
 
 mod message;
+mod queue;
 
 use message::{put_message, take_message};
+use queue::{put_deferred, put_rebound, put_selected, take_deferred, take_rebound, take_selected};
 
 use super::fields::{Count, Malformed, Put, Take};
 use super::record::{
@@ -40,6 +42,10 @@ const SUBSCRIBED: u8 = 10;
 const UNSUBSCRIBED: u8 = 11;
 const ACCOUNT_PURGED: u8 = 12;
 const SETTLED: u8 = 13;
+const DEFERRED: u8 = 14;
+const HELD: u8 = 15;
+const RELEASED: u8 = 16;
+const REBOUND: u8 = 17;
 
 /// The number of the record's kind.
 pub fn kind(record: &Record) -> u8 {
@@ -56,6 +62,10 @@ pub fn kind(record: &Record) -> u8 {
         Record::Unsubscribed(_) => UNSUBSCRIBED,
         Record::AccountPurged(_) => ACCOUNT_PURGED,
         Record::Settled(_) => SETTLED,
+        Record::Deferred(_) => DEFERRED,
+        Record::Held(_) => HELD,
+        Record::Released(_) => RELEASED,
+        Record::Rebound(_) => REBOUND,
     }
 }
 
@@ -111,6 +121,9 @@ pub fn encode(record: &Record, to: &mut impl Put) {
             to.put_u64(message.0);
             to.put_u32(*recipient);
         }
+        Record::Deferred(deferred) => put_deferred(deferred, to),
+        Record::Held(selected) | Record::Released(selected) => put_selected(selected, to),
+        Record::Rebound(rebound) => put_rebound(rebound, to),
     }
 }
 
@@ -148,6 +161,10 @@ pub fn decode(kind: u8, fields: &[u8], body: Slice) -> Result<Record, Malformed>
         UNSUBSCRIBED => Record::Unsubscribed(take_subscribed(&mut take)?),
         ACCOUNT_PURGED => Record::AccountPurged(AccountPurged { account: AccountId(take.u32()?) }),
         SETTLED => Record::Settled(Settled { message: Sequence(take.u64()?), recipient: take.u32()? }),
+        DEFERRED => Record::Deferred(take_deferred(&mut take)?),
+        HELD => Record::Held(take_selected(&mut take)?),
+        RELEASED => Record::Released(take_selected(&mut take)?),
+        REBOUND => Record::Rebound(take_rebound(&mut take)?),
         _ => return Err(take.malformed()),
     };
     match take.left() {
@@ -355,8 +372,9 @@ mod tests {
     use crate::mail::flags::{FlagsAction, SystemFlags};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
-        Accepted, AccountPurged, Body, Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated,
-        MailboxDeleted, MailboxRenamed, Message, Record, Route, Settled, Subscribed,
+        Accepted, AccountPurged, Body, Deferred, Delivered, Expunged, FlagsChanged, KeywordAdded,
+        MailboxCreated, MailboxDeleted, MailboxRenamed, Message, Rebound, Record, Route, Selected, Settled,
+        Subscribed, Warning,
     };
     use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, Sequence};
 
@@ -413,6 +431,8 @@ mod tests {
         let name = "Ärger/2024".to_owned();
         let (account, mailbox, modseq) = (ACCOUNT, MAILBOX, 1 << 63);
         let subscribed = Subscribed { account, name: name.clone() };
+        let (message, recipients) = (Sequence(1 << 62), vec![0, u32::MAX]);
+        let selected = Selected { message, recipients: recipients.clone() };
         let mut records = vec![
             Record::Message(Message { received: TIME, accepted: Some(accepted()), body: inline.clone() }),
             Record::Message(Message { received: TIME, accepted: None, body: inline }),
@@ -427,7 +447,21 @@ mod tests {
             Record::Unsubscribed(subscribed),
             Record::AccountPurged(AccountPurged { account }),
             Record::Settled(Settled { message: Sequence(3), recipient: 4 }),
+            Record::Held(selected.clone()),
+            Record::Released(selected),
+            Record::Rebound(Rebound { message, recipients, destination: "elsewhere.example".to_owned() }),
         ];
+        records.extend([Warning::NotSent, Warning::Sent].map(|warning| {
+            let reply = "451 4.3.0 später".to_owned();
+            Record::Deferred(Deferred {
+                message,
+                recipients: vec![7],
+                attempts: 65535,
+                due: -1,
+                warning,
+                reply,
+            })
+        }));
         records.extend([FlagsAction::Replace, FlagsAction::Add, FlagsAction::Remove].map(|action| {
             let (flags, keywords, uids) = (SystemFlags::SEEN, 1, [7].into_iter().collect());
             Record::FlagsChanged(FlagsChanged { account, mailbox, modseq, action, flags, keywords, uids })
@@ -486,7 +520,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_fields_never_panic(number in 0..24usize, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+        fn damaged_fields_never_panic(number in 0..29usize, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
             let record = &records()[number];
             let mut fields = fields(record);
             let at = at.index(fields.len());

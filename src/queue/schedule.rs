@@ -1,0 +1,198 @@
+//! When what is owed elsewhere is tried: a timeline of messages, and what is ready for each destination.
+//!
+//! An item is a message with a destination, as two numbers. It waits for its time, is ready, or is out: given to
+//! whoever sends it. The schedule is a hint to what the log says, never the truth: an item may be settled, held or
+//! put off by the time it is taken, and whoever takes it looks. So nothing has to be found in here and removed, and
+//! an item costs sixteen bytes.
+//!
+//! Invariants: an item that was put in comes out; an item is out once; what is ready for a destination comes out
+//! by priority, then by its time; work is logarithmic in what waits.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// A message with a destination, by the numbers of the log that owes it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Item {
+    pub message: u64,
+    pub destination: u32,
+}
+
+/// Items for one destination that go the same way. Which ways there are is the shard's business.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Lane {
+    pub destination: u32,
+    pub way: u16,
+}
+
+/// The way of an item of which nothing but its destination is known.
+pub const COMMON_WAY: u16 = 0;
+
+#[derive(Debug, Default)]
+pub struct Schedule {
+    /// Unix seconds first, so that the front is what comes next.
+    waiting: BTreeSet<(u32, u64, u32)>,
+    ready: BTreeMap<Lane, BTreeSet<Ready>>,
+    out: HashSet<Item>,
+    /// Lanes that were empty and are not any more, and were not told of.
+    fresh: Vec<Lane>,
+}
+
+/// In the order in which it is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Ready {
+    /// Higher priorities first (RFC 6710).
+    rank: i8,
+    at: u32,
+    message: u64,
+}
+
+impl Schedule {
+    /// `at` is in Unix seconds. An item that is out is not ready before it is back.
+    pub fn insert(&mut self, item: Item, at: u32) {
+        self.waiting.insert((at, item.message, item.destination));
+    }
+
+    /// The next item whose time has come, to be made ready by whoever knows its way; with that time.
+    pub fn poll_due(&mut self, now: u32) -> Option<(Item, u32)> {
+        let &(at, message, destination) = self.waiting.first()?;
+        if at > now {
+            return None;
+        }
+        self.waiting.pop_first();
+        Some((Item { message, destination }, at))
+    }
+
+    /// Puts an item in line. `priority` is -9..=9, the highest first.
+    pub fn make_ready(&mut self, item: Item, way: u16, priority: i8, at: u32) {
+        let lane = Lane { destination: item.destination, way };
+        let line = self.ready.entry(lane).or_default();
+        if line.is_empty() {
+            self.fresh.push(lane);
+        }
+        line.insert(Ready { rank: priority.saturating_neg(), at, message: item.message });
+    }
+
+    /// A lane that has got its first items since it was last told of, or that was asked for more than it had.
+    pub fn poll_fresh(&mut self) -> Option<Lane> {
+        self.fresh.pop()
+    }
+
+    /// Takes the first item of a lane, which is out from now on. Items that are out already are passed over: they
+    /// come back.
+    pub fn take(&mut self, lane: Lane) -> Option<Item> {
+        loop {
+            let line = self.ready.get_mut(&lane)?;
+            let Some(Ready { message, .. }) = line.pop_first() else {
+                self.ready.remove(&lane);
+                return None;
+            };
+            let item = Item { message, destination: lane.destination };
+            if self.out.insert(item) {
+                return Some(item);
+            }
+        }
+    }
+
+    /// Whoever had the item is done with it. What is still owed has to be put in again.
+    pub fn give_back(&mut self, item: Item) {
+        self.out.remove(&item);
+    }
+
+    pub fn is_out(&self, item: Item) -> bool {
+        self.out.contains(&item)
+    }
+
+    /// How many items of a lane are ready.
+    pub fn ready(&self, lane: Lane) -> usize {
+        self.ready.get(&lane).map_or(0, BTreeSet::len)
+    }
+
+    /// Lanes with something ready, each with the number of its items.
+    pub fn lanes(&self) -> impl Iterator<Item = (Lane, usize)> {
+        self.ready.iter().filter(|(_, line)| !line.is_empty()).map(|(lane, line)| (*lane, line.len()))
+    }
+
+    /// Items that wait for their time.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Items that are out.
+    pub fn out(&self) -> usize {
+        self.out.len()
+    }
+
+    /// When the next item's time comes, in Unix seconds.
+    pub fn deadline(&self) -> Option<u32> {
+        self.waiting.first().map(|(at, _, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop, proptest};
+
+    use super::{COMMON_WAY, Item, Lane, Schedule};
+
+    const LANE: Lane = Lane { destination: 1, way: COMMON_WAY };
+
+    fn item(message: u64) -> Item {
+        Item { message, destination: LANE.destination }
+    }
+
+    /// Puts all in line whose time has come.
+    fn advance(schedule: &mut Schedule, now: u32) {
+        while let Some((item, at)) = schedule.poll_due(now) {
+            schedule.make_ready(item, COMMON_WAY, 0, at);
+        }
+    }
+
+    #[test]
+    fn nothing_is_ready_before_its_time_and_priority_goes_first() {
+        let mut schedule = Schedule::default();
+        for (at, message) in [(30, 1), (10, 2), (20, 3)] {
+            schedule.insert(item(message), at);
+        }
+        advance(&mut schedule, 9);
+        assert_eq!((schedule.take(LANE), schedule.deadline()), (None, Some(10)));
+        advance(&mut schedule, 30);
+        schedule.make_ready(item(4), COMMON_WAY, 9, 30);
+        schedule.make_ready(item(5), COMMON_WAY, -9, 1);
+        let order: Vec<u64> = std::iter::from_fn(|| schedule.take(LANE)).map(|item| item.message).collect();
+        assert_eq!(order, [4, 2, 3, 1, 5]);
+        assert_eq!((schedule.poll_fresh(), schedule.poll_fresh()), (Some(LANE), None));
+    }
+
+    #[test]
+    fn an_item_that_is_out_is_not_given_again_before_it_is_back() {
+        let mut schedule = Schedule::default();
+        schedule.insert(item(1), 0);
+        advance(&mut schedule, 0);
+        assert_eq!(schedule.take(LANE), Some(item(1)));
+        schedule.insert(item(1), 5);
+        advance(&mut schedule, 5);
+        assert_eq!(schedule.take(LANE), None);
+        schedule.give_back(item(1));
+        schedule.insert(item(1), 5);
+        advance(&mut schedule, 5);
+        assert_eq!(schedule.take(LANE), Some(item(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out_once_and_not_early(times in prop::collection::vec(0..500u32, 1..200)) {
+            let mut schedule = Schedule::default();
+            (0..).zip(&times).for_each(|(message, &at)| schedule.insert(item(message), at));
+            let mut taken = Vec::new();
+            for now in 0..=500 {
+                advance(&mut schedule, now);
+                while let Some(item) = schedule.take(LANE) {
+                    assert_eq!(times[item.message as usize], now);
+                    taken.push(item.message);
+                }
+            }
+            taken.sort_unstable();
+            assert_eq!(taken, (0..times.len() as u64).collect::<Vec<_>>());
+        }
+    }
+}

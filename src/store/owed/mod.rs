@@ -1,0 +1,477 @@
+//! What a log still owes: recipients of accepted messages whose copy is not settled, a row for each.
+//!
+//! This is the fold of the records of one log that are about owed mail. It says for each row where the copy goes,
+//! when it is tried next and how often it was; everything else is in the records it points at, so that a row is
+//! small. Everything below [`Owed::low_water`] is settled for ever: owners of mailboxes need not remember
+//! deliveries of such messages. A checkpoint carries it as bytes, drawn at [`Owed::encode`].
+
+mod destinations;
+mod rows;
+
+pub use destinations::{DestinationId, Destinations};
+
+use super::fields::{Put, Take};
+use super::record::{Accepted, Deferred, Message, Record, Route, Selected, Warning};
+use super::{AccountId, LogId, RecordPlace, Sequence};
+use rows::Rows;
+
+/// Open promises of one log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owed {
+    log: LogId,
+    rows: Rows,
+    destinations: Destinations,
+    /// Messages that have a row.
+    messages: usize,
+}
+
+/// A recipient that a message is still owed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    pub message: Sequence,
+    /// Of the message, with the envelope.
+    pub record: RecordPlace,
+    /// Number of the recipient in the envelope.
+    pub recipient: u32,
+    /// Unix seconds, as all times here; they end in the year 2106.
+    pub received: u32,
+    pub way: Way,
+    /// Not to be tried before.
+    pub due: u32,
+    /// The last record that put it off, with the reason; offset 0 if there is none.
+    deferral: RecordPlace,
+    pub attempts: u16,
+    pub state: State,
+    pub warning: Warned,
+}
+
+/// Where a copy goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    Local(AccountId),
+    Remote(DestinationId),
+}
+
+/// Whether a copy is to be sent on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum State {
+    #[default]
+    Waiting,
+    /// An operator keeps it back.
+    Held,
+}
+
+/// Whether the sender knows that the message is late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Warned {
+    #[default]
+    No,
+    Yes,
+}
+
+/// A message with a destination that it is to be tried at, at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    pub message: Sequence,
+    pub destination: DestinationId,
+    pub at: u32,
+}
+
+/// A checkpoint's bytes that do not hold what they should.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+impl Default for Way {
+    fn default() -> Self {
+        Self::Local(AccountId(0))
+    }
+}
+
+impl Row {
+    fn key(&self) -> rows::Key {
+        (self.message, self.recipient)
+    }
+
+    /// Where the reason is told why it was put off last.
+    pub fn deferral(&self) -> Option<RecordPlace> {
+        (self.deferral.offset != 0).then_some(self.deferral)
+    }
+}
+
+impl Owed {
+    pub fn new(log: LogId) -> Self {
+        Self { log, rows: Rows::default(), destinations: Destinations::default(), messages: 0 }
+    }
+
+    /// Follows a record of this log. `place` is where a `Message` or `Deferred` record is. What is to be tried at
+    /// another time than before is added to `due`.
+    pub fn apply(&mut self, (sequence, record): (Sequence, &Record), place: RecordPlace, due: &mut Vec<Due>) {
+        match record {
+            Record::Message(message) => self.take(sequence, message, place, due),
+            Record::Delivered(delivered) => {
+                if let Some((id, recipient)) = delivered.key
+                    && id.log == self.log
+                {
+                    self.settle(id.sequence, recipient);
+                }
+            }
+            Record::Settled(settled) => self.settle(settled.message, settled.recipient),
+            Record::Deferred(deferred) => self.defer(deferred, place, due),
+            Record::Held(selected) => self.set_state(selected, State::Held, due),
+            Record::Released(selected) => self.set_state(selected, State::Waiting, due),
+            Record::Rebound(rebound) => {
+                for &recipient in &rebound.recipients {
+                    let Some(row) = self.rows.get_mut((rebound.message, recipient)) else {
+                        continue;
+                    };
+                    if let Way::Remote(before) = row.way {
+                        // Taken before the other is given back, so that a name keeps its number.
+                        row.way = Way::Remote(self.destinations.take(&rebound.destination));
+                        self.destinations.give_back(before);
+                        due.extend(due_of(row));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The oldest message that is still owed to someone; `next` if there is none.
+    pub fn low_water(&self, next: Sequence) -> Sequence {
+        self.rows.first().map_or(next, |row| row.message)
+    }
+
+    /// The recipients that a message is still owed to.
+    pub fn of_message(&self, message: Sequence) -> impl Iterator<Item = &Row> {
+        self.rows.from((message, 0)).take_while(move |row| row.message == message)
+    }
+
+    fn has(&self, message: Sequence) -> bool {
+        self.of_message(message).next().is_some()
+    }
+
+    /// Oldest first, from a message on.
+    pub fn rows_from(&self, message: Sequence) -> impl Iterator<Item = &Row> {
+        self.rows.from((message, 0))
+    }
+
+    /// Oldest first.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows_from(Sequence(0))
+    }
+
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
+    /// How many messages are owed to someone.
+    pub fn count(&self) -> usize {
+        self.messages
+    }
+
+    /// When and where everything is to be tried that waits for its time.
+    pub fn dues(&self) -> impl Iterator<Item = Due> {
+        self.rows().filter_map(due_of)
+    }
+
+    /// ```text
+    /// owed := count u32 | count * (number u32 | name: length u32, bytes)        destinations
+    ///       | row *
+    /// row  := message u64 | segment u32, offset u32 of its record | recipient u32 | received u32
+    ///       | to: kind u8 (0 account, 1 destination), number u32 | due u32
+    ///       | segment u32, offset u32 of the last deferral | attempts u16 | held u8 | warned u8
+    /// ```
+    /// All little-endian.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4 + self.rows.len() * ROW_BYTES);
+        let count = self.destinations.iter().count();
+        bytes.put_u32(u32::try_from(count).expect("there are fewer destinations than rows"));
+        for (DestinationId(number), name, _) in self.destinations.iter() {
+            bytes.put_u32(number);
+            bytes.put_text(name);
+        }
+        for row in self.rows() {
+            bytes.put_u64(row.message.0);
+            put_place(row.record, &mut bytes);
+            bytes.put_u32(row.recipient);
+            bytes.put_u32(row.received);
+            let (kind, number) = match row.way {
+                Way::Local(AccountId(number)) => (0, number),
+                Way::Remote(DestinationId(number)) => (1, number),
+            };
+            bytes.put_u8(kind);
+            bytes.put_u32(number);
+            bytes.put_u32(row.due);
+            put_place(row.deferral, &mut bytes);
+            bytes.put_u16(row.attempts);
+            bytes.put_u8(u8::from(row.state == State::Held));
+            bytes.put_u8(u8::from(row.warning == Warned::Yes));
+        }
+        bytes
+    }
+
+    /// Reads what [`Owed::encode`] wrote. Destinations may get other numbers.
+    pub fn decode(log: LogId, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut owed = Self::new(log);
+        let mut take = Take::new(bytes);
+        let mut names = std::collections::HashMap::new();
+        for _ in 0..take.count(8)? {
+            let number = take.u32()?;
+            names.insert(number, take.text()?);
+        }
+        while take.left() > 0 {
+            let message = Sequence(take.u64()?);
+            let record = take_place(&mut take)?;
+            let (recipient, received) = (take.u32()?, take.u32()?);
+            let way = match (take.u8()?, take.u32()?) {
+                (0, number) => Way::Local(AccountId(number)),
+                (1, number) => {
+                    let name = names.get(&number).ok_or(Malformed)?;
+                    Way::Remote(owed.destinations.take(name))
+                }
+                _ => return Err(Malformed),
+            };
+            let due = take.u32()?;
+            let deferral = take_place(&mut take)?;
+            let attempts = take.u16()?;
+            let state = if take.u8()? == 0 { State::Waiting } else { State::Held };
+            let warning = if take.u8()? == 0 { Warned::No } else { Warned::Yes };
+            owed.messages += usize::from(!owed.has(message));
+            owed.rows.insert(Row {
+                message,
+                record,
+                recipient,
+                received,
+                way,
+                due,
+                deferral,
+                attempts,
+                state,
+                warning,
+            });
+        }
+        Ok(owed)
+    }
+
+    fn take(&mut self, sequence: Sequence, message: &Message, record: RecordPlace, due: &mut Vec<Due>) {
+        let Some(Accepted { envelope, routes, .. }) = &message.accepted else {
+            return;
+        };
+        let received = seconds(message.received.seconds);
+        // A replay may come upon a message that a checkpoint had already.
+        let known: Vec<u32> = self.of_message(sequence).map(|row| row.recipient).collect();
+        known.into_iter().for_each(|recipient| self.settle(sequence, recipient));
+        for (number, (route, recipient)) in (0..).zip(routes.iter().zip(&envelope.recipients)) {
+            let way = match route {
+                Route::Local(account) => Way::Local(*account),
+                Route::Remote => {
+                    let domain = recipient.address.ascii_domain();
+                    let domain = domain.as_deref().unwrap_or(&recipient.address.domain);
+                    Way::Remote(self.destinations.take(domain))
+                }
+            };
+            let row = Row {
+                message: sequence,
+                record,
+                recipient: number,
+                received,
+                way,
+                due: received,
+                ..Row::default()
+            };
+            self.rows.insert(row);
+            due.extend(due_of(&row));
+        }
+        self.messages += usize::from(!routes.is_empty());
+    }
+
+    fn defer(&mut self, deferred: &Deferred, place: RecordPlace, due: &mut Vec<Due>) {
+        for &recipient in &deferred.recipients {
+            let Some(row) = self.rows.get_mut((deferred.message, recipient)) else {
+                continue;
+            };
+            row.due = seconds(deferred.due);
+            row.attempts = deferred.attempts;
+            row.warning = match deferred.warning {
+                Warning::Sent => Warned::Yes,
+                Warning::NotSent => row.warning,
+            };
+            if !deferred.reply.is_empty() {
+                row.deferral = place;
+            }
+            due.extend(due_of(row));
+        }
+    }
+
+    fn set_state(&mut self, selected: &Selected, state: State, due: &mut Vec<Due>) {
+        for &recipient in &selected.recipients {
+            if let Some(row) = self.rows.get_mut((selected.message, recipient)) {
+                row.state = state;
+                due.extend(due_of(row));
+            }
+        }
+    }
+
+    fn settle(&mut self, message: Sequence, recipient: u32) {
+        let Some(row) = self.rows.remove((message, recipient)) else {
+            return;
+        };
+        if let Way::Remote(destination) = row.way {
+            self.destinations.give_back(destination);
+        }
+        self.messages -= usize::from(!self.has(message));
+    }
+}
+
+impl From<super::fields::Malformed> for Malformed {
+    fn from(_: super::fields::Malformed) -> Self {
+        Self
+    }
+}
+
+const ROW_BYTES: usize = 8 + 8 + 4 + 4 + 5 + 4 + 8 + 2 + 1 + 1;
+
+fn due_of(row: &Row) -> Option<Due> {
+    match (row.way, row.state) {
+        (Way::Remote(destination), State::Waiting) => {
+            Some(Due { message: row.message, destination, at: row.due })
+        }
+        _ => None,
+    }
+}
+
+/// Unix seconds as rows keep them: a clock that is far off gives the nearest time there is.
+fn seconds(unix: i64) -> u32 {
+    u32::try_from(unix.max(0)).unwrap_or(u32::MAX)
+}
+
+fn put_place(place: RecordPlace, to: &mut impl Put) {
+    to.put_u32(place.segment);
+    to.put_u32(place.offset);
+}
+
+fn take_place(take: &mut Take<'_>) -> Result<RecordPlace, Malformed> {
+    Ok(RecordPlace { segment: take.u32()?, offset: take.u32()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DestinationId, Due, Malformed, Owed, State, Warned, Way};
+    use crate::bytes::Slice;
+    use crate::mail::address::Address;
+    use crate::mail::envelope::{Envelope, Recipient};
+    use crate::mail::time::Timestamp;
+    use crate::store::record::{
+        Accepted, Body, Deferred, Message, Rebound, Record, Route, Selected, Settled, Warning,
+    };
+    use crate::store::{AccountId, LogId, RecordPlace, Sequence};
+
+    const LOG: LogId = LogId(3);
+    const PLACE: RecordPlace = RecordPlace { segment: 7, offset: 4096 };
+
+    fn message() -> Record {
+        let recipient =
+            |domain: &str| Recipient::new(Address { local: "x".to_owned(), domain: domain.to_owned() });
+        let recipients = ["here.example", "a.example", "bücher.example", "a.example"].map(recipient);
+        let accepted = Accepted {
+            envelope: Envelope { recipients: recipients.to_vec(), ..Envelope::default() },
+            routes: vec![Route::Local(AccountId(7)), Route::Remote, Route::Remote, Route::Remote],
+            login: None,
+        };
+        let body = Body::Inline { bytes: Slice::from(Vec::new()), return_path_length: 2 };
+        let received = Timestamp { seconds: 99, zone_minutes: 0 };
+        Record::Message(Message { received, accepted: Some(accepted), body })
+    }
+
+    fn apply(owed: &mut Owed, sequence: u64, record: &Record) -> Vec<Due> {
+        let mut due = Vec::new();
+        owed.apply((Sequence(sequence), record), PLACE, &mut due);
+        due
+    }
+
+    fn owed_of(messages: &[u64]) -> Owed {
+        let mut owed = Owed::new(LOG);
+        messages.iter().for_each(|&sequence| drop(apply(&mut owed, sequence, &message())));
+        owed
+    }
+
+    fn settled(message: u64, recipient: u32) -> Record {
+        Record::Settled(Settled { message: Sequence(message), recipient })
+    }
+
+    #[test]
+    fn the_low_water_rises_when_all_recipients_of_the_oldest_are_settled() {
+        let mut owed = owed_of(&[5, 9]);
+        assert_eq!(owed.count(), 2);
+        for recipient in [0, 0, 2, 3, 1] {
+            assert_eq!(owed.low_water(Sequence(10)), Sequence(5));
+            apply(&mut owed, 20, &settled(5, recipient));
+        }
+        assert_eq!((owed.low_water(Sequence(10)), owed.count()), (Sequence(9), 1));
+        (0..4).for_each(|recipient| drop(apply(&mut owed, 20, &settled(9, recipient))));
+        assert_eq!((owed.low_water(Sequence(10)), owed.count()), (Sequence(10), 0));
+        assert_eq!(owed.destinations().iter().count(), 0);
+    }
+
+    #[test]
+    fn what_is_owed_elsewhere_is_due_at_once_then_later_then_elsewhere() {
+        let mut owed = Owed::new(LOG);
+        let [a, buecher] = [0, 1].map(DestinationId);
+        let due = |destination, at| Due { message: Sequence(5), destination, at };
+        assert_eq!(apply(&mut owed, 5, &message()), [due(a, 99), due(buecher, 99), due(a, 99)]);
+        assert_eq!(owed.destinations().name(buecher), Some("xn--bcher-kva.example"));
+
+        let deferred = Deferred {
+            message: Sequence(5),
+            recipients: vec![1, 9],
+            attempts: 1,
+            due: 400,
+            warning: Warning::Sent,
+            reply: "451".to_owned(),
+        };
+        assert_eq!(apply(&mut owed, 6, &Record::Deferred(deferred.clone())), [due(a, 400)]);
+        let moved = Deferred { due: 7, warning: Warning::NotSent, reply: String::new(), ..deferred };
+        assert_eq!(apply(&mut owed, 7, &Record::Deferred(moved)), [due(a, 7)]);
+        let row = *owed.of_message(Sequence(5)).nth(1).expect("the second recipient");
+        assert_eq!((row.attempts, row.due, row.warning, row.deferral()), (1, 7, Warned::Yes, Some(PLACE)));
+
+        let selected = Selected { message: Sequence(5), recipients: vec![1, 2] };
+        assert_eq!(apply(&mut owed, 8, &Record::Held(selected.clone())), []);
+        assert_eq!(owed.of_message(Sequence(5)).filter(|row| row.state == State::Held).count(), 2);
+        assert_eq!(apply(&mut owed, 9, &Record::Released(selected)), [due(a, 7), due(buecher, 99)]);
+
+        let (recipients, destination) = (vec![0, 1, 2], "c.example".to_owned());
+        let rebound = Rebound { message: Sequence(5), recipients, destination };
+        let moved = apply(&mut owed, 10, &Record::Rebound(rebound));
+        let there = owed.destinations().find("c.example").expect("it has rows");
+        assert_eq!(moved, [due(there, 7), due(there, 99)]);
+        let ways: Vec<Way> = owed.of_message(Sequence(5)).map(|row| row.way).collect();
+        let expected = [Way::Local(AccountId(7)), Way::Remote(there), Way::Remote(there), Way::Remote(a)];
+        assert_eq!(ways, expected);
+        assert_eq!(owed.destinations().find("xn--bcher-kva.example"), None);
+    }
+
+    #[test]
+    fn a_message_that_is_replayed_is_as_new() {
+        let mut owed = owed_of(&[5]);
+        apply(&mut owed, 6, &settled(5, 1));
+        assert_eq!(apply(&mut owed, 5, &message()).len(), 3);
+        assert_eq!(owed, owed_of(&[5]));
+    }
+
+    #[test]
+    fn a_checkpoint_gives_it_back_and_a_cut_one_is_refused() {
+        let mut owed = owed_of(&[5, 9]);
+        let held = Selected { message: Sequence(9), recipients: vec![3] };
+        apply(&mut owed, 10, &Record::Held(held));
+        let bytes = owed.encode();
+        assert_eq!(Owed::decode(LOG, &bytes), Ok(owed));
+        for length in 1..bytes.len() {
+            if let Ok(shorter) = Owed::decode(LOG, &bytes[..length]) {
+                assert!(shorter.rows().count() < 8);
+            }
+        }
+        assert_eq!(Owed::decode(LOG, &bytes[..bytes.len() - 1]), Err(Malformed));
+        assert_eq!(Owed::decode(LOG, &Owed::new(LOG).encode()), Ok(Owed::new(LOG)));
+    }
+}
