@@ -14,7 +14,7 @@ use std::time::Duration;
 use glommio::timer::sleep;
 
 use super::Shard;
-use super::commit::{Commit, NotStored};
+use super::commit::{Commit, NotStored, Ticket};
 use super::mesh::{Deliver, Delivered, Letter};
 use super::seat::Seat;
 use crate::bytes::Slice;
@@ -35,22 +35,49 @@ const INBOX: &str = "INBOX";
 /// A delivery that could not be stored is tried again so much later.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// A message that is on its way into the log.
+pub struct Promised {
+    message: Locator,
+    pub ticket: Rc<Ticket>,
+    commit: Rc<Commit>,
+}
+
+impl Promised {
+    /// Waits until it is durable, and writes to the owners of its copies.
+    pub async fn kept(self, shard: &Shard) -> Result<MessageId, NotStored> {
+        self.ticket.stored().await?;
+        let id = MessageId { log: self.message.id.log, sequence: self.ticket.first() };
+        shard.send_out(&self.commit, self.message.at(id));
+        Ok(id)
+    }
+}
+
 impl Shard {
     /// Takes responsibility for a message (RFC 5321 4.2.5) and says its identity, which is
     /// [`Commit::next_message`] of this moment unless the log has to wait for space.
     ///
     /// [`Commit::next_message`]: super::commit::Commit::next_message
     pub async fn accept(self: &Rc<Self>, accepted: Accepted, body: Body) -> Result<MessageId, NotStored> {
-        let commit = Rc::clone(self.own_log());
+        self.promise(self.own_log(), accepted, body, Vec::new()).kept(self).await
+    }
+
+    /// Appends a message with what is owed to whom and `also`, to become durable together.
+    pub fn promise(
+        &self,
+        commit: &Rc<Commit>,
+        accepted: Accepted,
+        body: Body,
+        also: Vec<Change>,
+    ) -> Promised {
         let received = clock::timestamp();
         let id = commit.next_message();
         let (message, bytes) = locator(id, &body);
-        let mut changes = Vec::with_capacity(1 + accepted.routes.len());
+        let mut changes = Vec::with_capacity(1 + accepted.routes.len() + also.len());
         let routes = accepted.routes.clone();
         changes.push(change(Record::Message(record::Message { received, accepted: Some(accepted), body })));
         let mut digest = None;
         for (recipient, route) in (0..).zip(&routes) {
-            let Some(seat) = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), &commit)) else {
+            let Some(seat) = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), commit)) else {
                 continue;
             };
             if digest.is_none() {
@@ -59,11 +86,8 @@ impl Shard {
             let incoming = incoming(message, digest.clone(), (id, recipient), received);
             changes.extend(plan_new(&seat, incoming).into_iter().flat_map(|plan| plan.changes));
         }
-        let ticket = commit.append(changes);
-        ticket.stored().await?;
-        let id = MessageId { log: id.log, sequence: ticket.first() };
-        self.send_out(&commit, message.at(id));
-        Ok(id)
+        changes.extend(also);
+        Promised { message, ticket: commit.append(changes), commit: Rc::clone(commit) }
     }
 
     /// Writes to the owners of the copies of a message that are still owed to accounts. `message` need not know its

@@ -40,7 +40,10 @@ pub struct Row {
     pub due: u32,
     /// The last record that put it off, with the reason; offset 0 if there is none.
     deferral: RecordPlace,
-    pub attempts: u16,
+    /// 255 stands for more.
+    pub attempts: u8,
+    /// -9..=9 (RFC 6710).
+    pub priority: i8,
     pub state: State,
     pub warning: Warned,
 }
@@ -179,7 +182,7 @@ impl Owed {
     ///       | row *
     /// row  := message u64 | segment u32, offset u32 of its record | recipient u32 | received u32
     ///       | to: kind u8 (0 account, 1 destination), number u32 | due u32
-    ///       | segment u32, offset u32 of the last deferral | attempts u16 | held u8 | warned u8
+    ///       | segment u32, offset u32 of the last deferral | attempts u8 | priority i8 | held u8 | warned u8
     /// ```
     /// All little-endian.
     pub fn encode(&self) -> Vec<u8> {
@@ -203,7 +206,8 @@ impl Owed {
             bytes.put_u32(number);
             bytes.put_u32(row.due);
             put_place(row.deferral, &mut bytes);
-            bytes.put_u16(row.attempts);
+            bytes.put_u8(row.attempts);
+            bytes.put(&row.priority.to_le_bytes());
             bytes.put_u8(u8::from(row.state == State::Held));
             bytes.put_u8(u8::from(row.warning == Warned::Yes));
         }
@@ -233,7 +237,8 @@ impl Owed {
             };
             let due = take.u32()?;
             let deferral = take_place(&mut take)?;
-            let attempts = take.u16()?;
+            let attempts = take.u8()?;
+            let priority = i8::from_le_bytes([take.u8()?]);
             let state = if take.u8()? == 0 { State::Waiting } else { State::Held };
             let warning = if take.u8()? == 0 { Warned::No } else { Warned::Yes };
             owed.messages += usize::from(!owed.has(message));
@@ -246,6 +251,7 @@ impl Owed {
                 due,
                 deferral,
                 attempts,
+                priority,
                 state,
                 warning,
             });
@@ -291,7 +297,7 @@ impl Owed {
                 continue;
             };
             row.due = seconds(deferred.due);
-            row.attempts = deferred.attempts;
+            row.attempts = u8::try_from(deferred.attempts).unwrap_or(u8::MAX);
             row.warning = match deferred.warning {
                 Warning::Sent => Warned::Yes,
                 Warning::NotSent => row.warning,
@@ -329,7 +335,7 @@ impl From<super::fields::Malformed> for Malformed {
     }
 }
 
-const ROW_BYTES: usize = 8 + 8 + 4 + 4 + 5 + 4 + 8 + 2 + 1 + 1;
+const ROW_BYTES: usize = 8 + 8 + 4 + 4 + 5 + 4 + 8 + 1 + 1 + 1 + 1;
 
 fn due_of(row: &Row) -> Option<Due> {
     match (row.way, row.state) {
