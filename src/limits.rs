@@ -119,6 +119,17 @@ pub mod imap {
     pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
 }
 
+pub mod dns {
+    /// RFC 1035 4.2.
+    pub const PORT: u16 = 53;
+    /// More servers than resolv.conf takes help nobody: a lookup would outlast its caller's patience.
+    pub const SERVERS_MAX: usize = 8;
+    pub const TIMEOUT_S: u64 = 5;
+    pub const TIMEOUT_S_MOST: u64 = 60;
+    pub const ATTEMPTS: u64 = 2;
+    pub const ATTEMPTS_MOST: u64 = 10;
+}
+
 pub mod mime {
     /// Depth of parts within parts; below it a part is opaque.
     pub const NESTING_MAX: usize = 100;

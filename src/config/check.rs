@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use crate::config::document::{
-    Document, DomainKeys, LimitsKeys, ListenerKeys, Problems, RelayKeys, RouteKeys, TlsKeys, TopKeys,
+    DnsKeys, Document, DomainKeys, LimitsKeys, ListenerKeys, Problems, RelayKeys, RouteKeys, TlsKeys, TopKeys,
 };
 use crate::config::network::{Network, NetworkError};
-use crate::config::{Config, Host, Limits, Listener, Protocol, Route, Target, TlsFiles, TlsMode};
+use crate::config::{
+    Config, DnsSettings, Host, Limits, Listener, Protocol, Route, Target, TlsFiles, TlsMode,
+};
 use crate::limits::{self, imap, pop3, server, smtp, store};
 
 /// SMTP's port, for a route that names none.
@@ -32,7 +34,7 @@ pub fn config(
     fallback: impl FnOnce() -> Vec<Listener>,
     problems: &mut Problems<'_>,
 ) -> Config {
-    let Document { top, listeners, tls, limits, domains, relay, routes, log } = document;
+    let Document { top, listeners, tls, limits, domains, relay, routes, dns, log } = document;
     let TopKeys { data, hostname, cores } = top;
     Config {
         data: data.map_or_else(|| "./ringpost-data".into(), |data| path(&data, "data", problems)),
@@ -44,6 +46,7 @@ pub fn config(
         domains: self::domains(&domains, problems),
         relay_allow: relay_allow(&relay.unwrap_or_default(), problems),
         routes: self::routes(&routes, problems),
+        dns: self::dns(&dns.unwrap_or_default(), problems),
         log_level: log.and_then(|log| log.level).unwrap_or_default(),
     }
 }
@@ -334,9 +337,48 @@ fn parse_target(text: &str) -> Option<Target> {
     Some(Target { host: Host::Name(domain(name).ok()?), port })
 }
 
+fn dns(keys: &DnsKeys, problems: &mut Problems<'_>) -> DnsSettings {
+    let mut servers = Vec::new();
+    for text in &keys.servers {
+        match parse_name_server(text.get_ref()) {
+            Some(server) => servers.push(server),
+            None => problems.add(
+                text.span(),
+                format!(
+                    "`servers`: found {:?}, expected an IP address and perhaps a port, as in \"127.0.0.1\" or \
+                     \"[::1]:53\"",
+                    text.get_ref()
+                ),
+            ),
+        }
+    }
+    if let Some(surplus) = keys.servers.get(limits::dns::SERVERS_MAX) {
+        let most = limits::dns::SERVERS_MAX;
+        problems.add(surplus.span(), format!("`servers`: expected at most {most} name servers"));
+    }
+    let mut number = |value: &Option<Spanned<i64>>, key, most: u64| {
+        let found = value.as_ref().map(|value| number(value, key, 1..=signed(most), problems))?;
+        u64::try_from(found).ok()
+    };
+    DnsSettings {
+        servers,
+        timeout_s: number(&keys.timeout_s, "timeout_s", limits::dns::TIMEOUT_S_MOST),
+        attempts: number(&keys.attempts, "attempts", limits::dns::ATTEMPTS_MOST),
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`.
+fn parse_name_server(text: &str) -> Option<SocketAddr> {
+    let address = match text.parse() {
+        Ok(address) => address,
+        Err(_) => SocketAddr::new(text.parse().ok()?, limits::dns::PORT),
+    };
+    (address.port() != 0).then_some(address)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{domain, parse_target};
+    use super::{domain, parse_name_server, parse_target};
     use crate::config::{Host, Target};
 
     #[test]
@@ -385,6 +427,24 @@ mod tests {
         for (text, expected) in table {
             let expected = expected.map(|(host, port)| Target { host, port });
             assert_eq!(parse_target(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn name_servers() {
+        let table = [
+            ("127.0.0.1:5353", Some("127.0.0.1:5353")),
+            ("127.0.0.1", Some("127.0.0.1:53")),
+            ("::1", Some("[::1]:53")),
+            ("[::1]:53", Some("[::1]:53")),
+            ("127.0.0.1:0", None),
+            ("ns.example.net", None),
+            ("ns.example.net:53", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            let found = parse_name_server(text).map(|server| server.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
         }
     }
 }

@@ -27,6 +27,7 @@ pub struct Document {
     pub domains: Vec<DomainKeys>,
     pub relay: Option<RelayKeys>,
     pub routes: Vec<RouteKeys>,
+    pub dns: Option<DnsKeys>,
     pub log: Option<LogKeys>,
 }
 
@@ -92,12 +93,21 @@ pub struct RouteKeys {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+pub struct DnsKeys {
+    #[serde(default)]
+    pub servers: Vec<Spanned<String>>,
+    pub timeout_s: Option<Spanned<i64>>,
+    pub attempts: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 pub struct LogKeys {
     pub level: Option<LogLevel>,
 }
 
 /// Every section with its keys; the unnamed one is the top of the file.
-pub fn sections() -> [(&'static str, Vec<&'static str>); 8] {
+pub fn sections() -> [(&'static str, Vec<&'static str>); 9] {
     [
         ("", keys::<TopKeys>()),
         ("listener", keys::<ListenerKeys>()),
@@ -106,6 +116,7 @@ pub fn sections() -> [(&'static str, Vec<&'static str>); 8] {
         ("domain", keys::<DomainKeys>()),
         ("relay", keys::<RelayKeys>()),
         ("route", keys::<RouteKeys>()),
+        ("dns", keys::<DnsKeys>()),
         ("log", keys::<LogKeys>()),
     ]
 }
@@ -136,6 +147,7 @@ pub fn read(text: &str, problems: &mut Problems<'_>) -> Document {
     document.tls = root.remove("tls").and_then(|value| section(value, "tls", problems));
     document.limits = root.remove("limits").and_then(|value| section(value, "limits", problems));
     document.relay = root.remove("relay").and_then(|value| section(value, "relay", problems));
+    document.dns = root.remove("dns").and_then(|value| section(value, "dns", problems));
     document.log = root.remove("log").and_then(|value| section(value, "log", problems));
     document.domains = root.remove("domain").map(|value| list(value, "domain", problems)).unwrap_or_default();
     document.routes = root.remove("route").map(|value| list(value, "route", problems)).unwrap_or_default();

@@ -51,6 +51,7 @@ pub struct Config {
     /// Clients that may send to other domains without logging in. Empty by default.
     pub relay_allow: Vec<Network>,
     pub routes: Vec<Route>,
+    pub dns: DnsSettings,
     pub log_level: LogLevel,
 }
 
@@ -139,6 +140,17 @@ pub enum Host {
     Address(IpAddr),
     /// To be looked up; lower case, A-labels.
     Name(String),
+}
+
+/// Whom to ask about names, and how long. What is not said here is as `/etc/resolv.conf` has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DnsSettings {
+    /// In the order in which they are asked; empty: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// Seconds that one server has for one answer; at least 1.
+    pub timeout_s: Option<u64>,
+    /// Rounds through the servers that give no answer; at least 1.
+    pub attempts: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
@@ -249,7 +261,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::path::Path;
 
-    use super::{Config, ConfigError, DEFAULT_TEXT, Limits, LogLevel, Protocol, TlsMode};
+    use super::{Config, ConfigError, DEFAULT_TEXT, DnsSettings, Limits, LogLevel, Protocol, TlsMode};
     use crate::limits;
 
     #[test]
@@ -281,6 +293,7 @@ mod tests {
         );
         assert!(config.tls.is_none() && config.domains.is_empty());
         assert!(config.relay_allow.is_empty() && config.routes.is_empty());
+        assert_eq!(config.dns, DnsSettings::default());
     }
 
     #[test]
@@ -321,6 +334,9 @@ mod tests {
             [[route]]
             domain = "*"
             to = ["[::1]:2526"]
+            [dns]
+            servers = ["192.0.2.53", "[::1]:5353"]
+            attempts = 3
             [log]
             level = "debug"
         "#;
@@ -334,13 +350,15 @@ mod tests {
         assert_eq!(config.domains, ["example.org", "xn--bcher-kva.example"]);
         assert!(config.relay_allow[1].contains("::1".parse().unwrap()));
         assert_eq!((config.routes[0].to.len(), config.routes[1].domain.is_none()), (2, true));
+        let servers = ["192.0.2.53:53", "[::1]:5353"].map(|server| server.parse().unwrap());
+        assert_eq!(config.dns, DnsSettings { servers: servers.to_vec(), timeout_s: None, attempts: Some(3) });
         assert_eq!(config.log_level, LogLevel::Debug);
     }
 
     /// Each text with all that is said about it.
     #[test]
     fn problems_say_where_and_what() {
-        let table: [(&str, &[&str]); 27] = [
+        let table: [(&str, &[&str]); 28] = [
             ("dta = \"x\"", &["1:1: unknown key `dta` at the top of the file; did you mean `data`?"]),
             ("data = 5", &["1:8: `data`: found integer `5`, expected a string"]),
             ("data = \"\"", &["1:8: `data`: found an empty string, expected a path"]),
@@ -359,7 +377,7 @@ mod tests {
                 "frobnicate = 1",
                 &[
                     "1:1: unknown key `frobnicate` at the top of the file; expected one of data, hostname, cores, \
-                 listener, tls, limits, domain, relay, route, log",
+                 listener, tls, limits, domain, relay, route, dns, log",
                 ],
             ),
             (
@@ -448,6 +466,15 @@ mod tests {
                 &["3:7: `to`: found \"a b\", expected a host and perhaps a port, as in \"mx.example.net\", \
                      \"192.0.2.1:2526\" \
                  or \"[2001:db8::1]:25\""],
+            ),
+            (
+                "[dns]\nservers = [\"ns.example.net\"]\ntimeout_s = 0\nattempts = 99",
+                &[
+                    "2:12: `servers`: found \"ns.example.net\", expected an IP address and perhaps a port, as in \
+                     \"127.0.0.1\" or \"[::1]:53\"",
+                    "3:13: `timeout_s`: found 0, expected 1 to 60",
+                    "4:12: `attempts`: found 99, expected 1 to 10",
+                ],
             ),
             ("data = \"ä\" x\n", &["1:12: unexpected key or value, expected newline, `#`"]),
         ];

@@ -12,6 +12,7 @@
 //! Invariants: an engine is total: any bytes in any split give the same replies or a close, never a panic;
 //! work is bounded per input byte; engines know nothing of storage and of each other's protocols.
 
+pub mod dns;
 pub mod imap;
 pub mod line;
 pub mod pop3;
