@@ -128,6 +128,33 @@ pub mod dns {
     pub const TIMEOUT_S_MOST: u64 = 60;
     pub const ATTEMPTS: u64 = 2;
     pub const ATTEMPTS_MOST: u64 = 10;
+    /// A lookup ends after this, however many servers, rounds and aliases it has.
+    pub const LOOKUP_S_MAX: u64 = 60;
+    /// What passes every path in one piece (DNS flag day 2020); larger answers come by TCP.
+    pub const UDP_PAYLOAD_BYTES: u16 = 1232;
+    /// Some servers send more than they were told.
+    pub const UDP_BUFFER_BYTES: usize = 4096;
+    /// Records of a section that are looked at. Large senders have about twenty MX records and addresses.
+    pub const RECORDS_MAX: u16 = 256;
+    /// Aliases from a name to what it stands for. Resolvers give up at 8 to 17.
+    pub const ALIASES_MAX: usize = 12;
+    /// Datagrams that do not answer the open question before TCP is used, where nobody can guess.
+    pub const STRAYS_MAX: u32 = 20;
+    /// Hosts of a domain, the best ones.
+    pub const HOSTS_MAX: usize = 100;
+    /// So long an answer is kept at least: whoever says 0 would be asked for every message.
+    pub const TTL_S_MIN: u32 = 5;
+    pub const TTL_S_MAX: u32 = 86_400;
+    /// RFC 2308 5 allows up to 3 hours; a domain that comes to life should not wait so long.
+    pub const TTL_ABSENT_S_MAX: u32 = 3600;
+    /// Answers that a shard keeps, by what they hold; about 30,000 domains.
+    pub const CACHE_BYTES_MAX: usize = 16 << 20;
+    /// Questions that a shard has open at a time; others wait for their turn.
+    pub const QUESTIONS_MAX: usize = 256;
+    /// Questions that wait; more are refused for the moment.
+    pub const QUESTIONS_WAITING_MAX: usize = 20_000;
+    /// A silent server is asked last for so long.
+    pub const SILENT_SERVER_S: u64 = 30;
 }
 
 pub mod mime {
@@ -221,6 +248,10 @@ const _: () = assert!(
 const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
 const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");
 const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
+const _: () = assert!(dns::TTL_S_MIN <= dns::TTL_ABSENT_S_MAX && dns::TTL_ABSENT_S_MAX <= dns::TTL_S_MAX);
+const _: () = assert!(dns::UDP_PAYLOAD_BYTES as usize <= dns::UDP_BUFFER_BYTES);
+const _: () = assert!(dns::HOSTS_MAX <= dns::RECORDS_MAX as usize);
+const _: () = assert!(dns::LOOKUP_S_MAX >= dns::TIMEOUT_S_MOST);
 const _: () = assert!(imap::IDLE_S >= 30 * 60, "RFC 9051 5.4");
 const _: () = assert!(pop3::IDLE_S >= 10 * 60, "RFC 1939 3");
 const _: () = assert!(smtp::IDLE_S >= 5 * 60, "RFC 5321 4.5.3.2.7");

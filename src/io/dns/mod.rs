@@ -1,38 +1,88 @@
 //! Names looked up: the driver of `proto/dns` on the ring.
+//!
+//! A [`Resolver`] belongs to a shard, and its clones share what it knows. Whoever asks for what is not known waits
+//! for a *flight*: a task that drives one lookup to its end and tells all who wait for it. Flights outlive
+//! those who asked, so that giving up loses nothing and holds nothing. Each query by UDP has a socket of its own,
+//! which the kernel gives a port that nobody can guess, as nobody can guess its number.
+//!
+//! Invariants: one question has one flight at a time; only so many have queries out, and only so many wait; each
+//! flight ends, and tells those who wait, whatever happens to it.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use futures_lite::future::zip;
+
 use crate::config::DnsSettings;
+use crate::io::clock;
+use crate::proto::dns::{Kind, Known, Question, mail, name};
+
+mod exchange;
+mod flight;
+mod shared;
+
 pub use crate::proto::dns::{Addresses, DnsFailure, MailHost, MailHosts};
+use shared::Shared;
 
 /// Asks the name servers for this shard. Clones share what they know.
 #[derive(Clone)]
 pub struct Resolver {
-    settings: Rc<DnsSettings>,
+    shared: Rc<Shared>,
 }
 
 impl Resolver {
+    /// Reads `/etc/resolv.conf`, as far as `settings` leave it something to say, and `/etc/hosts`.
     pub fn new(settings: DnsSettings) -> Self {
-        Self { settings: Rc::new(settings) }
+        Self { shared: Rc::new(Shared::of_machine(&settings)) }
     }
 
     /// The hosts that take mail for `domain`, by preference.
     pub async fn mail_hosts(&self, domain: &str) -> Result<MailHosts, DnsFailure> {
-        Err(self.unanswered(domain))
+        let question = question(domain, Kind::Mx)?;
+        let domain = question.text();
+        if name::loopback(&domain).is_some() {
+            return Ok(MailHosts::loopback(&domain, clock::instant()));
+        }
+        MailHosts::of(&domain, &*self.ask(question).await?)
     }
 
     /// The addresses of `host`.
     pub async fn addresses(&self, host: &str) -> Result<Addresses, DnsFailure> {
-        Err(self.unanswered(host))
+        let v4 = question(host, Kind::A)?;
+        let v6 = Question { kind: Kind::Aaaa, ..v4.clone() };
+        let host = v4.text();
+        if let Some(ips) = self.shared.hosts().get(&host) {
+            return Ok(Addresses::known(ips, clock::instant()));
+        }
+        if let Some(ips) = name::loopback(&host) {
+            return Ok(Addresses::known(&ips, clock::instant()));
+        }
+        let (v4, v6) = zip(self.shared.ask(v4), self.shared.ask(v6)).await;
+        Addresses::of(
+            v4.as_deref().map_err(|why| &**why),
+            v6.as_deref().map_err(|why| &**why),
+            clock::instant(),
+        )
     }
 
-    /// The names that `ip` says it has.
+    /// The names that `ip` says it has. That they mean `ip` is not said.
     pub async fn reverse(&self, ip: IpAddr) -> Result<Vec<String>, DnsFailure> {
-        Err(self.unanswered(&ip.to_string()))
+        let question = Question { name: name::reverse(ip), kind: Kind::Ptr };
+        mail::names(&*self.ask(question).await?)
     }
 
-    fn unanswered(&self, name: &str) -> DnsFailure {
-        DnsFailure::Temporary(format!("{name}: none of {} servers was asked", self.settings.servers.len()))
+    /// The texts of `name`, each with its strings joined.
+    pub async fn text(&self, name: &str) -> Result<Vec<Vec<u8>>, DnsFailure> {
+        mail::texts(&*self.ask(question(name, Kind::Txt)?).await?)
     }
+
+    async fn ask(&self, question: Question) -> Result<Rc<Known>, DnsFailure> {
+        self.shared.ask(question).await.map_err(|why| DnsFailure::Temporary(why.to_string()))
+    }
+}
+
+/// A name that cannot be one does not exist, and is not asked for.
+fn question(text: &str, kind: Kind) -> Result<Question, DnsFailure> {
+    let name = name::from_text(text).ok_or(DnsFailure::NoSuchDomain)?;
+    Ok(Question { name: name.to_lowercase(), kind })
 }

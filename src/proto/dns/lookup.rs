@@ -1,0 +1,242 @@
+//! One question through its servers, rounds, carriers and aliases, until there is an answer or nobody left to ask.
+//!
+//! `poll_ask` gives the next query, `handle_*` take what came of it. A server that says something useless is not
+//! asked again; a silent one is asked once in each round. A truncated answer is asked for again by TCP, and so is
+//! one that somebody tries to guess. An alias whose end is not in the answer makes the next question.
+//!
+//! Invariants: a lookup ends: by its deadline, and after so many queries as servers, rounds, carriers, dialects
+//! and aliases allow; what is not an answer is an error that names each server with its last words.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::answer::{self, Answer, Reading};
+use super::message::{Dialect, Question, Response, Unread};
+use crate::limits;
+use crate::mail::time::Instant;
+
+/// How long servers are waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// For one answer.
+    pub timeout: Duration,
+    /// Rounds through the servers that keep silent; at least one.
+    pub attempts: usize,
+}
+
+/// A query to send.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Ask {
+    pub server: SocketAddr,
+    pub carrier: Carrier,
+    pub message: Vec<u8>,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    Udp,
+    /// With two octets of length in front of each message (RFC 1035 4.2.2).
+    Tcp,
+}
+
+/// What became of bytes that came from a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// The query is over; poll for the next.
+    Taken,
+    /// They answer nothing; the query is still open.
+    Stray,
+}
+
+/// One question on its way.
+#[derive(Debug)]
+pub struct Lookup {
+    /// What was asked at first, to be named in errors.
+    subject: String,
+    /// What is asked now: an alias later on.
+    question: Question,
+    servers: Vec<SocketAddr>,
+    patience: Patience,
+    deadline: Instant,
+    /// What is still to be tried, in this order.
+    attempts: VecDeque<Attempt>,
+    open: Option<Open>,
+    aliases: usize,
+    /// Of the aliases so far.
+    ttl_s: u32,
+    is_authentic: bool,
+    /// Each server's last words.
+    words: Vec<(SocketAddr, String)>,
+    answer: Option<Answer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Attempt {
+    server: SocketAddr,
+    carrier: Carrier,
+    dialect: Dialect,
+}
+
+/// The query that is out.
+#[derive(Debug)]
+struct Open {
+    attempt: Attempt,
+    id: u16,
+    strays: u32,
+    timeout: Duration,
+}
+
+impl Lookup {
+    /// Asks `servers` in their order.
+    pub fn new(question: Question, servers: Vec<SocketAddr>, patience: Patience, now: Instant) -> Self {
+        let asks = u32::try_from(servers.len() * patience.attempts).unwrap_or(u32::MAX);
+        let longest = Duration::from_secs(limits::dns::LOOKUP_S_MAX);
+        let mut lookup = Self {
+            subject: format!("{} of {}", question.kind.name(), question.text()),
+            question,
+            servers,
+            patience,
+            deadline: now + patience.timeout.saturating_mul(asks).min(longest),
+            attempts: VecDeque::new(),
+            open: None,
+            aliases: 0,
+            ttl_s: u32::MAX,
+            is_authentic: true,
+            words: Vec::new(),
+            answer: None,
+        };
+        lookup.plan();
+        lookup
+    }
+
+    /// The next query, under the number `id`, which nobody could have guessed; none when there is nothing to ask.
+    pub fn poll_ask(&mut self, id: u16, now: Instant) -> Option<Ask> {
+        assert!(self.open.is_none(), "one query is open at a time");
+        let left = self.deadline - now;
+        if self.answer.is_some() || left.is_zero() {
+            return None;
+        }
+        let attempt = self.attempts.pop_front()?;
+        let timeout = self.patience.timeout.min(left);
+        self.open = Some(Open { attempt, id, strays: 0, timeout });
+        let message = self.question.to_message(id, attempt.dialect);
+        Some(Ask { server: attempt.server, carrier: attempt.carrier, message, timeout })
+    }
+
+    /// Bytes came from the server, or from somebody who writes in its name.
+    pub fn handle_message(&mut self, bytes: &[u8]) -> Received {
+        let Some(mut open) = self.open.take() else {
+            return Received::Stray;
+        };
+        let response = match Response::read(bytes, open.id, &self.question) {
+            Ok(response) => response,
+            Err(Unread::Stray) if open.attempt.carrier == Carrier::Udp => {
+                open.strays += 1;
+                if open.strays <= limits::dns::STRAYS_MAX {
+                    self.open = Some(open);
+                    return Received::Stray;
+                }
+                self.attempts.push_front(Attempt { carrier: Carrier::Tcp, ..open.attempt });
+                return Received::Taken;
+            }
+            Err(_) => {
+                self.strike(open.attempt.server, "sent what is no answer".to_owned());
+                return Received::Taken;
+            }
+        };
+        self.take_response(response, open.attempt);
+        Received::Taken
+    }
+
+    /// Nothing came in time.
+    pub fn handle_silence(&mut self) {
+        if let Some(open) = self.open.take() {
+            let seconds = open.timeout.as_secs_f32().ceil();
+            let by = if open.attempt.carrier == Carrier::Tcp { " by TCP" } else { "" };
+            self.note(open.attempt.server, format!("gave no answer{by} in {seconds} s"));
+        }
+    }
+
+    /// The server cannot be reached, as the system says.
+    pub fn handle_error(&mut self, error: &str) {
+        if let Some(open) = self.open.take() {
+            self.strike(open.attempt.server, format!("cannot be reached ({error})"));
+        }
+    }
+
+    /// What was found out, when there is nothing left to ask; or who said what.
+    pub fn into_answer(self) -> Result<Answer, String> {
+        if let Some(answer) = self.answer {
+            return Ok(answer);
+        }
+        let words: Vec<String> =
+            self.words.iter().map(|(server, words)| format!("{server} {words}")).collect();
+        Err(format!("{}: {}", self.subject, words.join("; ")))
+    }
+
+    fn take_response(&mut self, response: Response, attempt: Attempt) {
+        if response.is_truncated {
+            match attempt.carrier {
+                Carrier::Udp => self.attempts.push_front(Attempt { carrier: Carrier::Tcp, ..attempt }),
+                Carrier::Tcp => self.strike(attempt.server, "cut its answer short by TCP".to_owned()),
+            }
+            return;
+        }
+        // Over a network anybody could have set the bit.
+        let is_authentic = response.is_authentic && attempt.server.ip().is_loopback();
+        match answer::read(response, &self.question) {
+            Reading::Answered(answer) => {
+                let ttl_s = answer.ttl_s.map(|ttl_s| ttl_s.min(self.ttl_s));
+                let is_authentic = self.is_authentic && is_authentic;
+                self.answer = Some(Answer { is_authentic, ttl_s, ..answer });
+            }
+            Reading::Alias { target, hops, ttl_s } => {
+                self.is_authentic &= is_authentic;
+                self.ttl_s = self.ttl_s.min(ttl_s);
+                self.aliases += hops;
+                self.question.name = target;
+                self.follow_alias(attempt.server);
+            }
+            // RFC 6891 7: a server from before EDNS.
+            Reading::NotUnderstood if attempt.dialect == Dialect::Extended => {
+                self.attempts.push_front(Attempt { dialect: Dialect::Plain, ..attempt });
+            }
+            Reading::NotUnderstood => self.strike(attempt.server, "does not understand the query".to_owned()),
+            Reading::Useless(words) => self.strike(attempt.server, words),
+        }
+    }
+
+    /// Begins anew with the question that the alias makes, at the server that told it.
+    fn follow_alias(&mut self, server: SocketAddr) {
+        if self.aliases > limits::dns::ALIASES_MAX {
+            self.note(server, format!("gave more than {} aliases in a row", limits::dns::ALIASES_MAX));
+            self.attempts.clear();
+            return;
+        }
+        self.servers.sort_by_key(|other| *other != server);
+        self.plan();
+    }
+
+    fn plan(&mut self) {
+        let attempt = |server: &SocketAddr| Attempt {
+            server: *server,
+            carrier: Carrier::Udp,
+            dialect: Dialect::Extended,
+        };
+        let rounds = (0..self.patience.attempts).flat_map(|_| self.servers.iter().map(attempt));
+        self.attempts = rounds.collect();
+    }
+
+    /// Has enough of `server`.
+    fn strike(&mut self, server: SocketAddr, words: String) {
+        self.attempts.retain(|attempt| attempt.server != server);
+        self.note(server, words);
+    }
+
+    fn note(&mut self, server: SocketAddr, words: String) {
+        self.words.retain(|(other, _)| *other != server);
+        self.words.push((server, words));
+    }
+}
