@@ -240,3 +240,226 @@ impl Lookup {
         self.words.push((server, words));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use hickory_proto::op::{Message, ResponseCode};
+
+    use super::{Ask, Carrier, Lookup, Patience, Received};
+    use crate::limits;
+    use crate::mail::time::Instant;
+    use crate::proto::dns::test_wire::{answered, bytes, question, response};
+    use crate::proto::dns::{Answer, Found, Kind, Question};
+
+    const PATIENCE: Patience = Patience { timeout: Duration::from_secs(5), attempts: 2 };
+    const ONE: &str = "127.0.0.1:53";
+    const TWO: &str = "192.0.2.2:53";
+
+    /// A lookup of the MX records of a.test, the number of queries so far, and the clock.
+    struct Case {
+        lookup: Lookup,
+        question: Question,
+        id: u16,
+        now: Instant,
+    }
+
+    impl Case {
+        fn begin() -> Self {
+            let question = question("a.test", Kind::Mx);
+            let servers: Vec<SocketAddr> = [ONE, TWO].map(|text| text.parse().unwrap()).to_vec();
+            let lookup = Lookup::new(question.clone(), servers, PATIENCE, Instant(0));
+            Self { lookup, question, id: 0, now: Instant(0) }
+        }
+
+        fn poll(&mut self) -> Option<Ask> {
+            self.id += 1;
+            let ask = self.lookup.poll_ask(self.id, self.now)?;
+            let asked = Message::from_vec(&ask.message).unwrap();
+            assert_eq!((asked.metadata.id, &asked.queries[0].name), (self.id, &self.question.name));
+            Some(ask)
+        }
+
+        /// The next query goes to `server` by `carrier`.
+        fn expect(&mut self, server: &str, carrier: Carrier) -> Ask {
+            let ask = self.poll().expect("there is a query");
+            assert_eq!((ask.server.to_string().as_str(), ask.carrier), (server, carrier));
+            ask
+        }
+
+        fn say(&mut self, code: ResponseCode) {
+            let message = bytes(&response(self.id, &self.question, code));
+            assert_eq!(self.lookup.handle_message(&message), Received::Taken);
+        }
+
+        fn answer(&mut self, answers: &[&str], authorities: &[&str]) {
+            let mut message = answered(self.id, &self.question, answers, authorities);
+            message.metadata.authentic_data = true;
+            assert_eq!(self.lookup.handle_message(&bytes(&message)), Received::Taken);
+        }
+
+        fn truncate(&mut self) {
+            let mut message = response(self.id, &self.question, ResponseCode::NoError);
+            message.metadata.truncation = true;
+            assert_eq!(self.lookup.handle_message(&bytes(&message)), Received::Taken);
+        }
+
+        fn end(mut self) -> Result<Answer, String> {
+            assert_eq!(self.poll(), None);
+            self.lookup.into_answer()
+        }
+    }
+
+    #[test]
+    fn one_query_one_answer() {
+        let mut case = Case::begin();
+        let ask = case.expect(ONE, Carrier::Udp);
+        assert_eq!(ask.timeout, PATIENCE.timeout);
+        case.answer(&["a.test 60 MX 1 m.test"], &[]);
+        let answer = case.end().unwrap();
+        assert!(matches!(answer.found, Found::Data(_)));
+        assert_eq!((answer.ttl_s, answer.is_authentic), (Some(60), true));
+    }
+
+    /// The bit is worth nothing from a server that is not on this machine.
+    #[test]
+    fn only_this_machine_vouches_for_answers() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.say(ResponseCode::ServFail);
+        case.expect(TWO, Carrier::Udp);
+        case.answer(&["a.test 60 MX 1 m.test"], &[]);
+        assert!(!case.end().unwrap().is_authentic);
+    }
+
+    #[test]
+    fn silent_servers_are_asked_in_each_round_and_others_once() {
+        let mut case = Case::begin();
+        for server in [ONE, TWO] {
+            case.expect(server, Carrier::Udp);
+            case.lookup.handle_silence();
+        }
+        case.expect(ONE, Carrier::Udp);
+        case.say(ResponseCode::Refused);
+        case.expect(TWO, Carrier::Udp);
+        case.lookup.handle_silence();
+        assert_eq!(
+            case.end().unwrap_err(),
+            "MX of a.test: 127.0.0.1:53 said REFUSED; 192.0.2.2:53 gave no answer in 5 s"
+        );
+    }
+
+    #[test]
+    fn a_server_that_failed_is_not_asked_again() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.lookup.handle_error("Connection refused");
+        case.expect(TWO, Carrier::Udp);
+        case.say(ResponseCode::ServFail);
+        assert_eq!(
+            case.end().unwrap_err(),
+            "MX of a.test: 127.0.0.1:53 cannot be reached (Connection refused); 192.0.2.2:53 said SERVFAIL"
+        );
+    }
+
+    #[test]
+    fn the_name_that_does_not_exist_is_asked_for_once() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.say(ResponseCode::NXDomain);
+        assert_eq!(case.end().unwrap().found, Found::NoSuchName);
+    }
+
+    #[test]
+    fn a_truncated_answer_is_asked_for_by_tcp() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.truncate();
+        case.expect(ONE, Carrier::Tcp);
+        case.truncate();
+        case.expect(TWO, Carrier::Udp);
+        case.truncate();
+        case.expect(TWO, Carrier::Tcp);
+        case.lookup.handle_silence();
+        case.expect(TWO, Carrier::Udp);
+        case.answer(&[], &["test 60 SOA 60"]);
+        assert_eq!(case.end().unwrap().found, Found::Nothing);
+    }
+
+    #[test]
+    fn a_server_from_before_edns_gets_a_plain_query() {
+        let mut case = Case::begin();
+        let extended = case.expect(ONE, Carrier::Udp);
+        case.say(ResponseCode::FormErr);
+        let plain = case.expect(ONE, Carrier::Udp);
+        assert!(plain.message.len() < extended.message.len());
+        case.say(ResponseCode::NotImp);
+        case.expect(TWO, Carrier::Udp);
+        case.say(ResponseCode::ServFail);
+        assert!(case.end().unwrap_err().contains("127.0.0.1:53 does not understand the query"));
+    }
+
+    /// SA-13: whoever guesses numbers is not heard, and soon there is nothing to guess.
+    #[test]
+    fn strays_are_passed_over_and_many_lead_to_tcp() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        let forged = bytes(&answered(999, &case.question, &["a.test 60 MX 1 evil.test"], &[]));
+        for _ in 0..limits::dns::STRAYS_MAX {
+            assert_eq!(case.lookup.handle_message(&forged), Received::Stray);
+        }
+        assert_eq!(case.lookup.handle_message(&forged), Received::Taken);
+        case.expect(ONE, Carrier::Tcp);
+        assert_eq!(case.lookup.handle_message(&forged), Received::Taken);
+        assert_eq!(case.lookup.handle_message(&forged), Received::Stray);
+        case.expect(TWO, Carrier::Udp);
+        case.answer(&["a.test 60 MX 1 m.test"], &[]);
+        assert!(case.end().is_ok());
+    }
+
+    #[test]
+    fn an_alias_that_leads_out_of_the_answer_is_followed() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.lookup.handle_silence();
+        case.expect(TWO, Carrier::Udp);
+        case.answer(&["a.test 30 CNAME b.test", "b.test 20 CNAME c.example"], &[]);
+        case.question = question("c.example", Kind::Mx);
+        // Who told of it is asked first, then everybody.
+        case.expect(TWO, Carrier::Udp);
+        case.lookup.handle_silence();
+        case.expect(ONE, Carrier::Udp);
+        case.answer(&["c.example 60 MX 1 m.test"], &[]);
+        let answer = case.end().unwrap();
+        assert_eq!((answer.ttl_s, answer.is_authentic), (Some(20), false));
+    }
+
+    /// SA-13: an alias in each answer, for ever.
+    #[test]
+    fn aliases_end() {
+        let mut case = Case::begin();
+        for index in 0..=limits::dns::ALIASES_MAX {
+            case.expect(ONE, Carrier::Udp);
+            let owner = case.question.text();
+            let target = format!("c{index}.test");
+            case.answer(&[&format!("{owner} 60 CNAME {target}")], &[]);
+            case.question = question(&target, Kind::Mx);
+        }
+        let words = format!("gave more than {} aliases in a row", limits::dns::ALIASES_MAX);
+        assert_eq!(case.end().unwrap_err(), format!("MX of a.test: {ONE} {words}"));
+    }
+
+    #[test]
+    fn a_lookup_ends_by_its_deadline() {
+        let mut case = Case::begin();
+        case.expect(ONE, Carrier::Udp);
+        case.now = Instant(18_000);
+        case.lookup.handle_silence();
+        assert_eq!(case.expect(TWO, Carrier::Udp).timeout, Duration::from_secs(2));
+        case.now = Instant(20_000);
+        case.lookup.handle_silence();
+        assert!(case.end().is_err());
+    }
+}

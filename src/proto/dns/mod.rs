@@ -19,6 +19,8 @@ pub mod mail;
 pub mod message;
 pub mod name;
 pub mod servers;
+#[cfg(test)]
+mod test_wire;
 
 pub use answer::{Answer, Data, Found};
 pub use cache::{Cache, Known};
