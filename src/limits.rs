@@ -153,6 +153,8 @@ pub mod dns {
     pub const QUESTIONS_MAX: usize = 256;
     /// Questions that wait; more are refused for the moment.
     pub const QUESTIONS_WAITING_MAX: usize = 20_000;
+    /// With dead servers a turn comes too late: whoever waits so long is told so, and those behind at once.
+    pub const QUESTION_WAITS_S_MAX: u64 = 30;
     /// A silent server is asked last for so long.
     pub const SILENT_SERVER_S: u64 = 30;
 }

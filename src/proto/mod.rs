@@ -9,6 +9,8 @@
 //! - `handle_done(&mut self, outcome, out, now)` tells how it went.
 //! - `deadline(&self) -> Option<Instant>` is when `handle_timeout(&mut self, out, now)` wants to be called.
 //!
+//! [`dns`] asks where the others answer: it polls for queries and is told what came of them.
+//!
 //! Invariants: an engine is total: any bytes in any split give the same replies or a close, never a panic;
 //! work is bounded per input byte; engines know nothing of storage and of each other's protocols.
 

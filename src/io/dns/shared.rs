@@ -1,9 +1,7 @@
 //! What the clones of a resolver share: servers, answers, flights.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fs;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,14 +15,11 @@ use crate::limits;
 use crate::proto::dns::machine::{Hosts, ResolvConf};
 use crate::proto::dns::{Cache, Lookup, Patience, Question, Servers};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS: &str = "/etc/hosts";
-
 /// What the clones of a resolver share.
 pub struct Shared {
     patience: Patience,
     servers: RefCell<Servers>,
-    hosts: RefCell<Hosts>,
+    pub hosts: Hosts,
     cache: RefCell<Cache>,
     flights: RefCell<HashMap<Question, Rc<Flight>>>,
     /// For flights that have a query out.
@@ -39,9 +34,9 @@ struct Landing {
 }
 
 impl Shared {
-    /// A file that is missing or unreadable says nothing.
-    pub fn of_machine(settings: &DnsSettings) -> Self {
-        let conf = ResolvConf::parse(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+    /// What `settings` do not say is as the text of `resolv.conf` has it; `hosts` is that of `/etc/hosts`.
+    pub fn of(settings: &DnsSettings, resolv_conf: &str, hosts: &str) -> Self {
+        let conf = ResolvConf::parse(resolv_conf);
         let servers = match settings.servers.as_slice() {
             [] => Servers::new(&conf.servers, conf.rotation),
             servers => Servers::new(servers, Default::default()),
@@ -54,15 +49,11 @@ impl Shared {
         Self {
             patience,
             servers: RefCell::new(servers),
-            hosts: RefCell::new(Hosts::parse(&fs::read_to_string(HOSTS).unwrap_or_default())),
+            hosts: Hosts::parse(hosts),
             cache: RefCell::default(),
             flights: RefCell::default(),
             slots: Semaphore::new(limits::dns::QUESTIONS_MAX as u64),
         }
-    }
-
-    pub fn hosts(&self) -> Ref<'_, Hosts> {
-        self.hosts.borrow()
     }
 
     /// What is known about `question`, or what can be found out. Dropping the future leaves the lookup to others.
@@ -78,15 +69,16 @@ impl Shared {
 
     /// The flight for `question`: the one that is under way, or a new one, unless there are too many.
     fn flight(self: &Rc<Self>, question: Question) -> Option<Rc<Flight>> {
-        let mut flights = self.flights.borrow_mut();
-        let is_full = flights.len() >= limits::dns::QUESTIONS_MAX + limits::dns::QUESTIONS_WAITING_MAX;
-        let entry = match flights.entry(question) {
-            Entry::Occupied(flying) => return Some(flying.get().clone()),
-            Entry::Vacant(_) if is_full => return None,
-            Entry::Vacant(entry) => entry,
-        };
-        let landing = Landing { shared: self.clone(), question: entry.key().clone(), flight: Rc::default() };
-        let flight = entry.insert(landing.flight.clone()).clone();
+        if let Some(flying) = self.flights.borrow().get(&question) {
+            return Some(flying.clone());
+        }
+        if self.flights.borrow().len() >= limits::dns::QUESTIONS_MAX + limits::dns::QUESTIONS_WAITING_MAX {
+            return None;
+        }
+        let flight = Rc::<Flight>::default();
+        self.flights.borrow_mut().insert(question.clone(), flight.clone());
+        // The executor runs a new task at once, up to its first wait; it may end there.
+        let landing = Landing { shared: self.clone(), question, flight: flight.clone() };
         executor::spawn("lookup", landing.fly());
         Some(flight)
     }
@@ -94,8 +86,15 @@ impl Shared {
 
 impl Landing {
     async fn fly(self) {
+        let asked = clock::instant();
         let slot = self.shared.slots.acquire_permit(1).await;
+        let waited = clock::instant() - asked;
         let landed = match slot {
+            // The flight is known to the resolver and to this task: nobody waits for it any more.
+            Ok(_) if Rc::strong_count(&self.flight) <= 2 => return,
+            Ok(_) if waited.as_secs() >= limits::dns::QUESTION_WAITS_S_MAX => {
+                Err("the name servers are too slow for all that is asked".into())
+            }
             Ok(_slot) => self.look_up().await,
             Err(_) => Err("the resolver has ended".into()),
         };

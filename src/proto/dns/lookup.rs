@@ -247,6 +247,7 @@ mod tests {
     use std::time::Duration;
 
     use hickory_proto::op::{Message, ResponseCode};
+    use proptest::prelude::{any, prop, proptest};
 
     use super::{Ask, Carrier, Lookup, Patience, Received};
     use crate::limits;
@@ -461,5 +462,37 @@ mod tests {
         case.now = Instant(20_000);
         case.lookup.handle_silence();
         assert!(case.end().is_err());
+    }
+
+    proptest! {
+        /// Whatever servers say, and however late, a lookup ends, and says why.
+        #[test]
+        fn lookups_end(script in prop::collection::vec(0_u8..8, 1..40), noise in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut case = Case::begin();
+            let mut count = 0;
+            for event in script.iter().cycle() {
+                if case.poll().is_none() {
+                    break;
+                }
+                count += 1;
+                match event {
+                    0 => case.lookup.handle_silence(),
+                    1 => case.lookup.handle_error("gone"),
+                    2 => case.truncate(),
+                    3 => case.say(ResponseCode::FormErr),
+                    4 => case.say(ResponseCode::ServFail),
+                    5 => {
+                        let target = format!("c{count}.test");
+                        case.answer(&[&format!("{} 60 CNAME {target}", case.question.text())], &[]);
+                        case.question = question(&target, Kind::Mx);
+                    }
+                    _ => while case.lookup.handle_message(&noise) == Received::Stray {},
+                }
+                // Aliases, servers, rounds; each by two carriers in two dialects.
+                assert!(count <= (limits::dns::ALIASES_MAX + 1) * 2 * 2 * 4);
+            }
+            let why = case.lookup.into_answer().unwrap_err();
+            assert!(why.starts_with("MX of a.test: 1"), "{why}");
+        }
     }
 }

@@ -177,7 +177,7 @@ impl Addresses {
     }
 }
 
-/// The names that an address has, as far as they are host names.
+/// The names that an address has, as far as they are host names, maybe none.
 pub fn names(known: &Known) -> Result<Vec<String>, DnsFailure> {
     let pointer = |record: &Data| match record {
         Data::Pointer(name) => name::host(name),
@@ -185,7 +185,7 @@ pub fn names(known: &Known) -> Result<Vec<String>, DnsFailure> {
     };
     let mut names: Vec<String> = found(known)?.iter().filter_map(pointer).collect();
     names.truncate(limits::dns::HOSTS_MAX);
-    if names.is_empty() { Err(DnsFailure::NoUsableHost) } else { Ok(names) }
+    Ok(names)
 }
 
 /// The texts that a name has; none is an answer, too.
@@ -218,12 +218,15 @@ mod tests {
         Known { answer, expires: Instant(60_000) }
     }
 
+    /// Preferences and names.
+    type Hosts<'a> = &'a [(u16, &'a str)];
+
     /// Any bytes may be in a name, but a dot.
     fn name(text: &str) -> Name {
         Name::from_labels(text.split_terminator('.').map(str::as_bytes)).unwrap()
     }
 
-    fn mail(records: &[(u16, &str)]) -> Result<Vec<(u16, String)>, DnsFailure> {
+    fn mail(records: Hosts<'_>) -> Result<Vec<(u16, String)>, DnsFailure> {
         let record = |(preference, exchange): &(u16, &str)| Data::Mail {
             preference: *preference,
             exchange: name(exchange),
@@ -236,7 +239,7 @@ mod tests {
 
     #[test]
     fn mx_records() {
-        let table: [(&[(u16, &str)], Result<&[(u16, &str)], DnsFailure>); 10] = [
+        let table: [(Hosts<'_>, Result<Hosts<'_>, DnsFailure>); 10] = [
             (&[(10, "MX.example.org.")], Ok(&[(10, "mx.example.org")])),
             (&[(20, "b.test."), (10, "a.test.")], Ok(&[(10, "a.test"), (20, "b.test")])),
             (&[(10, "a.test."), (20, "A.test."), (5, "a.TEST.")], Ok(&[(5, "a.test")])),
@@ -323,6 +326,8 @@ mod tests {
         let all = known(Found::Data(records.into_iter().map(pointer).collect()));
         assert_eq!(names(&all).unwrap(), ["host.test"]);
         let bad = known(Found::Data(vec![pointer("a\nb.test.")]));
-        assert_eq!(names(&bad), Err(DnsFailure::NoUsableHost));
+        assert!(names(&bad).unwrap().is_empty());
+        assert!(names(&known(Found::Nothing)).unwrap().is_empty());
+        assert_eq!(names(&known(Found::NoSuchName)), Err(DnsFailure::NoSuchDomain));
     }
 }
