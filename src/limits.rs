@@ -65,6 +65,48 @@ pub mod smtp {
     pub const BODY_BYTES_PER_S_MIN: u64 = 500;
     /// RFC 5321 6.3: more Received fields than this are a loop.
     pub const RECEIVED_FIELDS_MAX: usize = 100;
+
+    /// The other side: what we bear from servers.
+    pub mod client {
+        /// Lines of one reply; an EHLO with all registered extensions has some forty.
+        pub const REPLY_LINES_MAX: usize = 100;
+        /// All lines of one reply, with what was cut from them.
+        pub const REPLY_BYTES_MAX: usize = 64 << 10;
+        /// What is kept of one line. RFC 5321 4.5.3.1.5 allows 512; the rest of a longer one is not looked at.
+        pub const REPLY_LINE_BYTES_MAX: usize = 2048;
+        /// Commands without their replies: their replies must fit into what the system buffers for us while we send
+        /// (RFC 2920 3.1).
+        pub const PIPELINED_MAX: usize = 100;
+        /// A message up to this size goes along with its envelope where BDAT is pipelined; a larger one waits until
+        /// somebody wants it.
+        pub const PIPELINED_MESSAGE_BYTES_MAX: u64 = 64 << 10;
+        /// Bytes of a message gathered before they are written and others get their turn.
+        pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+        /// RFC 5321 4.5.3.2.1.
+        pub const GREETING_S: u64 = 300;
+        pub const HELLO_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.2.
+        pub const MAIL_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.3.
+        pub const RCPT_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.4.
+        pub const DATA_S: u64 = 120;
+        /// RFC 5321 4.5.3.2.5.
+        pub const BLOCK_S: u64 = 180;
+        /// RFC 5321 4.5.3.2.6.
+        pub const EOD_S: u64 = 600;
+        pub const RSET_S: u64 = 60;
+        /// Nothing depends on the answer.
+        pub const QUIT_S: u64 = 5;
+        /// A greeting and a few commands at their slowest.
+        pub const OPENING_S: u64 = 900;
+        /// An envelope and the end of the message at their slowest, with time to spare; the message adds to it.
+        pub const TRANSACTION_S: u64 = 1800;
+        /// Slower than any line that still carries mail.
+        pub const BYTES_PER_S_MIN: u64 = 500;
+        /// Iterations of SCRAM that a server may make us count; some ten milliseconds.
+        pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
+    }
 }
 
 pub mod auth {
@@ -213,3 +255,6 @@ const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
 const _: () = assert!(imap::IDLE_S >= 30 * 60, "RFC 9051 5.4");
 const _: () = assert!(pop3::IDLE_S >= 10 * 60, "RFC 1939 3");
 const _: () = assert!(smtp::IDLE_S >= 5 * 60, "RFC 5321 4.5.3.2.7");
+const _: () = assert!(smtp::client::REPLY_LINE_BYTES_MAX >= 512, "RFC 5321 4.5.3.1.5");
+const _: () = assert!(smtp::client::REPLY_LINE_BYTES_MAX * 2 < smtp::client::REPLY_BYTES_MAX);
+const _: () = assert!(smtp::client::EOD_S + smtp::client::DATA_S < smtp::client::TRANSACTION_S);

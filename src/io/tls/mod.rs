@@ -9,8 +9,10 @@
 //! TLS 1.2 is the oldest version spoken; there is no early data.
 
 pub mod authority;
+mod client;
 mod material;
 mod session;
 
+pub use client::{ClientTls, Trust};
 pub use material::{ServerTls, TlsError};
 pub use session::TlsSession;

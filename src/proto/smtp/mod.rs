@@ -20,6 +20,7 @@
 
 mod auth;
 mod body;
+pub mod client;
 mod command;
 mod data;
 mod event;
