@@ -2,6 +2,8 @@
 
 use crate::mail::reply::{EnhancedCode, Reply};
 
+use super::offers::Offers;
+
 /// What happened, and what the driver must do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -124,8 +126,25 @@ impl Phase {
     }
 }
 
+impl Done {
+    pub(super) fn new(fates: Vec<Fate>, offers: &Offers) -> Self {
+        Self { fates, dsn: Passed::when(offers.dsn), deliver_by: Passed::when(offers.deliver_by.is_some()) }
+    }
+}
+
+impl Passed {
+    fn when(is_offered: bool) -> Self {
+        if is_offered { Self::Passed } else { Self::NotOffered }
+    }
+}
+
 impl Failure {
     pub(super) fn local(code: u16, enhanced: EnhancedCode, text: &str, phase: Phase) -> Self {
         Self { reply: Reply::new(code, enhanced, text), phase, origin: Origin::Local }
+    }
+
+    /// The peer does what the protocol does not know: nobody can tell any more which reply answers what.
+    pub(super) fn confused(phase: Phase, text: &str) -> Self {
+        Self::local(451, EnhancedCode::new(4, 5, 0), text, phase)
     }
 }
