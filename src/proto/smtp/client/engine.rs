@@ -239,7 +239,9 @@ impl Client {
                 let done = sending.cut(&failure, &self.offers);
                 self.push(Event::Done(done));
             }
-            State::Opening(_) | State::Ready | State::Quitting => {}
+            // Nobody shakes hands any more.
+            State::Opening(_) => self.events.retain(|event| *event != Event::StartTls),
+            State::Ready | State::Quitting => {}
         }
         let Failure { reply, phase, origin } = failure;
         self.push(Event::Closed(Closed { reply, phase, origin, transactions: self.transactions }));
@@ -262,9 +264,8 @@ impl Client {
 
     fn send(&mut self, transaction: Transaction, plan: Plan, out: &mut Output) {
         let protocol = self.settings.protocol;
-        let (sending, progress) =
-            Sending::begin(transaction, plan, protocol, self.at_peer, &self.offers, out);
-        match progress {
+        let mut sending = Sending::new(transaction, plan, protocol, self.at_peer);
+        match sending.start(&self.offers, out) {
             Progress::Going => {
                 self.mails = self.mails.saturating_add(1);
                 self.state = State::Sending(Box::new(sending));

@@ -26,6 +26,8 @@ mod plan;
 mod replies;
 mod sending;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use engine::Client;

@@ -99,17 +99,10 @@ pub(super) enum Progress {
 }
 
 impl Sending {
-    /// With the first commands in `out`.
-    pub fn begin(
-        transaction: Transaction,
-        plan: Plan,
-        protocol: Protocol,
-        at_peer: AtPeer,
-        offers: &Offers,
-        out: &mut Output,
-    ) -> (Self, Progress) {
+    /// Nothing is said yet.
+    pub fn new(transaction: Transaction, plan: Plan, protocol: Protocol, at_peer: AtPeer) -> Self {
         let slots = plan.fates.into_iter().map(|fate| fate.map_or(Slot::Open, Slot::Settled));
-        let mut sending = Self {
+        Self {
             message_bytes: transaction.message_bytes(),
             transaction,
             charset: plan.charset,
@@ -120,15 +113,17 @@ impl Sending {
             expected: VecDeque::new(),
             content: None,
             at_peer,
-        };
-        if sending.next_open(0) != Next::Content {
-            sending.next = match at_peer {
-                AtPeer::Nothing => Next::Mail,
-                AtPeer::Transaction => Next::Rset,
-            };
         }
-        let progress = sending.issue(offers, out);
-        (sending, progress)
+    }
+
+    /// Says the first commands; over at once if there is nobody to ask for.
+    pub fn start(&mut self, offers: &Offers, out: &mut Output) -> Progress {
+        self.next = match (self.next_open(0), self.at_peer) {
+            (Next::Content, _) => Next::Nothing,
+            (_, AtPeer::Nothing) => Next::Mail,
+            (_, AtPeer::Transaction) => Next::Rset,
+        };
+        self.issue(offers, out)
     }
 
     /// The reply to the command that has waited longest. An error ends the session.
