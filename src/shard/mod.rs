@@ -20,6 +20,7 @@ mod alarm;
 pub mod checkpoint;
 pub mod commit;
 pub mod control;
+pub mod converse;
 pub mod deliver;
 pub mod imap;
 pub mod intake;

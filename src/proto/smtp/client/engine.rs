@@ -160,6 +160,11 @@ impl Client {
         self.events.pop_front()
     }
 
+    /// There is something to poll.
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Appends the next burst of the message, at most about `OUTPUT_BURST_BYTES`; false when nothing of it is left
     /// to send. To be called until then, each time after the output was sent and input that came meanwhile was
     /// handed in.
