@@ -1,7 +1,8 @@
 //! The SMTP and LMTP client, told what to do by directives.
 //!
-//! Header: `protocol: smtp|lmtp`, `tls: never|opportunistic|required|implicit`, `login: verified|any` (as `john@here.test`
-//! with the password `secret`, or `password:`), `eight_bit: refuse|anyway`, `chunking: offered|needed`.
+//! Header: `protocol: smtp|lmtp`, `tls: never|opportunistic|required|implicit`, `login: verified|any` (as
+//! `john@here.test` with the password `secret`, or `password:`), `eight_bit: refuse|anyway`,
+//! `chunking: offered|needed`.
 //!
 //! Directives: `begin WORD ...` with `from=`, `to=` (with `/notify=SFD` and `/orcpt=` behind), `body=8bit|binary`,
 //! `smtputf8`, `ret=full|headers`, `envid=`, `by=SECONDS;R|N[T]`, `priority=`, and `part=`, of which each is a part of
