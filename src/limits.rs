@@ -63,6 +63,10 @@ pub mod smtp {
     pub const IDLE_S: u64 = 300;
     /// A body must come at this rate after the first minutes; less is an attack or a dead line.
     pub const BODY_BYTES_PER_S_MIN: u64 = 500;
+    /// FUTURERELEASE: a message may wait for 30 days, for the beginning of a term or the end of a holiday.
+    pub const HOLD_S_MAX: u32 = 30 * 24 * 3600;
+    /// DELIVERBY: with less time than this a message would go back before a second attempt.
+    pub const DELIVER_BY_S_MIN: u32 = 60;
     /// RFC 5321 6.3: more Received fields than this are a loop.
     pub const RECEIVED_FIELDS_MAX: usize = 100;
 }
@@ -210,6 +214,8 @@ const _: () = assert!(
 const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
 const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");
 const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
+const _: () = assert!(smtp::HOLD_S_MAX <= 999_999_999, "RFC 4865 3");
+const _: () = assert!(smtp::DELIVER_BY_S_MIN <= 999_999_999, "RFC 2852 2");
 const _: () = assert!(imap::IDLE_S >= 30 * 60, "RFC 9051 5.4");
 const _: () = assert!(pop3::IDLE_S >= 10 * 60, "RFC 1939 3");
 const _: () = assert!(smtp::IDLE_S >= 5 * 60, "RFC 5321 4.5.3.2.7");

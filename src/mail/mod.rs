@@ -18,6 +18,7 @@ pub mod encoded_word;
 pub mod envelope;
 pub mod flags;
 pub mod header;
+pub mod label;
 pub mod line_ends;
 pub mod message_id;
 pub mod mime;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Received: from <greeting> (<reverse name> [<address>]) by <host>
-//!     with <protocol> id <id> [for <recipient>] [tls <cipher>];
+//!     with <protocol> id <id> [for <recipient>] [tls <cipher>] [PRIORITY <n>];
 //!     <date>
 //! ```
 //!
@@ -40,6 +40,8 @@ pub struct Received<'a> {
     pub recipient: Option<&'a Address>,
     /// The cipher suite by its registered name, such as `TLS_AES_128_GCM_SHA256` (RFC 8314 4.3).
     pub cipher: Option<&'a str>,
+    /// MT-PRIORITY as it was allowed (RFC 6710 4.1).
+    pub priority: Option<i8>,
     pub at: Timestamp,
 }
 
@@ -79,6 +81,9 @@ impl Received<'_> {
         }
         if let Some(cipher) = self.cipher {
             lines.push(&format!("tls {}", sanitised(cipher.as_bytes())));
+        }
+        if let Some(priority) = self.priority {
+            lines.push(&format!("PRIORITY {priority}"));
         }
         lines.text.push(';');
         lines.push(&Rfc5322(self.at).to_string());
@@ -194,6 +199,7 @@ mod tests {
             id: "0000000001",
             recipient: None,
             cipher: None,
+            priority: None,
             at: Timestamp { seconds: 1_795_514_400, zone_minutes: 60 },
         }
     }
@@ -217,6 +223,8 @@ mod tests {
         field.client = "2001:db8::1".parse().expect("an address");
         field.reverse_name = None;
         assert!(rendered(&field).contains("(unknown [IPv6:2001:db8::1])"));
+        field.priority = Some(-3);
+        assert!(rendered(&field).contains("\tPRIORITY -3; Tue, "));
     }
 
     #[test]

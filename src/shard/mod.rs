@@ -21,6 +21,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod control;
 pub mod deliver;
+mod hold;
 pub mod imap;
 pub mod intake;
 pub mod login;
@@ -50,6 +51,7 @@ use crate::mailbox::search::Bodies;
 use crate::store::{AccountId, Locator, LogId};
 use checkpoint::Keeper;
 use commit::Commit;
+use hold::Held;
 use mesh::Mesh;
 use notify::Bells;
 use seat::{Seat, Seats};
@@ -77,6 +79,7 @@ pub struct Shard {
     stopping: Cell<bool>,
     /// Sessions that are being served here.
     sessions: Cell<usize>,
+    held: Held,
 }
 
 impl Shard {

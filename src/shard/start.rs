@@ -14,6 +14,7 @@ use glommio::timer::sleep;
 use super::alarm::Alarm;
 use super::checkpoint::Keeper;
 use super::commit::{Around, Commit};
+use super::hold::Held;
 use super::mesh::{Letter, Mesh};
 use super::notify::Bells;
 use super::restore::Loading;
@@ -132,6 +133,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         logins: RefCell::new(LoginCache::new(&random::bytes())),
         stopping: Cell::new(false),
         sessions: Cell::new(0),
+        held: Held::default(),
     });
     shard.take_directory(setup.directory).await;
     Ok((listeners, shard))
@@ -193,12 +195,13 @@ fn listen(config: &Config) -> Result<Vec<(Listener, crate::config::Listener)>, S
     config.listeners.iter().map(bind).collect()
 }
 
-/// Once a second: deadlines, and records that nobody waits for.
+/// Once a second: deadlines, records that nobody waits for, and messages whose time has come.
 async fn tick(shard: Rc<Shard>) {
     loop {
         sleep(Duration::from_secs(1)).await;
         shard.deadlines.sweep(clock::instant());
         shard.logs().iter().for_each(|commit| commit.nudge());
+        shard.release_held();
     }
 }
 

@@ -80,6 +80,10 @@ pub struct Refusal {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SenderVerdict {
     Accepted,
+    /// Accepted, but with no priority above this one (RFC 6710 4.1).
+    Capped {
+        priority_max: i8,
+    },
     /// The address is not one of the login's.
     NotOwned,
     /// This client may not send.

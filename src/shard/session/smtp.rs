@@ -89,6 +89,8 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
         message_bytes_max: server_config.limits.message_bytes,
         recipients_max: server_config.limits.recipients.min(limits::smtp::RECIPIENTS_MAX),
         mails_max: None,
+        hold_s_max: limits::smtp::HOLD_S_MAX,
+        deliver_by_s_min: limits::smtp::DELIVER_BY_S_MIN,
         mechanisms: Mechanism::ALL.to_vec(),
     };
     let tls = tls_facts(&conn);
@@ -121,7 +123,7 @@ impl Smtp {
     async fn take_input(&mut self) -> io::Result<bool> {
         loop {
             let (input, out) = self.conn.input_and_out();
-            let taken = self.engine.handle_bytes(input, out, clock::instant());
+            let taken = self.engine.handle_bytes(input, out, clock::now());
             self.conn.consume(taken);
             let mut asked = false;
             while let Some(step) = self.next_step() {
@@ -161,7 +163,7 @@ impl Smtp {
         let step = match engine.poll_event()? {
             Event::Sender { transaction, .. } => {
                 targets.clear();
-                let verdict = judge_sender(shard, *role, login.as_ref(), transaction);
+                let verdict = judge_sender(shard, *role, *peer, login.as_ref(), transaction);
                 Step::Done(Outcome::Sender(verdict))
             }
             Event::Recipient { transaction, recipient, .. } => {
@@ -260,9 +262,10 @@ impl Smtp {
             },
         };
         let recipients = accepted.routes.len();
+        let priority = accepted.envelope.priority;
         let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
         let id = self.shard.accept(accepted, body).await.map_err(not_stored)?;
-        tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, "message accepted");
+        tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, priority, "message accepted");
         Ok(id.to_string())
     }
 
@@ -291,7 +294,8 @@ impl Smtp {
             }
         }
         let login = self.login.as_ref().map(|admitted| admitted.login.clone());
-        Accepted { envelope: Envelope { recipients: expanded, ..envelope }, routes, login }
+        let envelope = Envelope { recipients: expanded, ..envelope };
+        Accepted { envelope, routes, login, tenant: None, campaign: None }
     }
 }
 
@@ -328,6 +332,7 @@ impl Incoming {
 fn judge_sender(
     shard: &Shard,
     role: Role,
+    peer: IpAddr,
     login: Option<&Admitted>,
     transaction: &Transaction,
 ) -> SenderVerdict {
@@ -340,9 +345,17 @@ fn judge_sender(
             true => SenderVerdict::Accepted,
             false => SenderVerdict::NotOwned,
         },
+        (_, Some(_), None) => SenderVerdict::Accepted,
         (Role::Submission, None, _) => SenderVerdict::Denied,
-        _ => SenderVerdict::Accepted,
+        (Role::Relay, None, _) if is_relay_client(shard, peer) => SenderVerdict::Accepted,
+        // RFC 6710 4.1: a stranger may put his mail behind that of others, not in front.
+        (Role::Relay, None, _) => SenderVerdict::Capped { priority_max: 0 },
     }
+}
+
+/// Whether this client may send to anywhere without a login.
+fn is_relay_client(shard: &Shard, peer: IpAddr) -> bool {
+    shard.config().relay_allow.iter().any(|network| network.contains(peer))
 }
 
 /// Who gets mail for this recipient, or why nobody does.
@@ -358,10 +371,7 @@ fn judge_recipient(
         Resolution::Local(targets) => targets,
         Resolution::UnknownUser => return (RecipientVerdict::UnknownUser, None),
         Resolution::NotLocal => {
-            let config = shard.config();
-            let is_allowed =
-                login.is_some() || config.relay_allow.iter().any(|network| network.contains(peer));
-            return match is_allowed {
+            return match login.is_some() || is_relay_client(shard, peer) {
                 true => (RecipientVerdict::Accepted, Some(vec![Target::Remote(recipient.address.clone())])),
                 false => (RecipientVerdict::RelayDenied, None),
             };
@@ -380,7 +390,7 @@ fn judge_recipient(
 
 /// The trace fields that the message will begin with.
 fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transaction) -> (Incoming, Vec<u8>) {
-    let Envelope { sender, recipients, smtputf8, .. } = &transaction.envelope;
+    let Envelope { sender, recipients, smtputf8, priority, .. } = &transaction.envelope;
     let mut prefix = Vec::new();
     trace::return_path(sender.as_ref(), &mut prefix);
     let return_path_length = prefix.len();
@@ -407,6 +417,7 @@ fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transactio
         id: ID_PLACEHOLDER,
         recipient: only,
         cipher: session.tls.as_ref().map(|tls| tls.cipher.as_str()),
+        priority: transaction.has_priority.then_some(*priority),
         at: clock::timestamp(),
     };
     received.render(&mut prefix);
