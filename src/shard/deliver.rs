@@ -77,7 +77,11 @@ impl Shard {
         let mut changes = Vec::with_capacity(1 + accepted.routes.len() + also.len());
         let routes = accepted.routes.clone();
         let is_held = accepted.envelope.hold_until.is_some_and(|until| until > received.seconds);
-        changes.push(change(Record::Message(record::Message { received, accepted: Some(accepted), body })));
+        changes.push(change(Record::Message(record::Message {
+            received,
+            accepted: Some(Box::new(accepted)),
+            body,
+        })));
         let mut digest = None;
         for (recipient, route) in (0..).zip(&routes) {
             let seat = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), commit));

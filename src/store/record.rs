@@ -36,8 +36,8 @@ pub enum Record {
 #[derive(Clone, Debug)]
 pub struct Message {
     pub received: Timestamp,
-    /// `None` for a message that a client or an import put into a mailbox.
-    pub accepted: Option<Accepted>,
+    /// `None` for a message that a client or an import put into a mailbox. Boxed: all other records are small.
+    pub accepted: Option<Box<Accepted>>,
     pub body: Body,
 }
 

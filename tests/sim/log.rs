@@ -137,7 +137,7 @@ impl World {
         let accepted = Accepted { envelope, routes, ..Accepted::default() };
         Record::Message(Message {
             received: Timestamp { seconds: 1_700_000_000, zone_minutes: 60 },
-            accepted: self.random.one_in(2).then_some(accepted),
+            accepted: self.random.one_in(2).then(|| Box::new(accepted)),
             body: Body::Inline { bytes, return_path_length: 0 },
         })
     }

@@ -7,6 +7,7 @@ use super::{Engine, Front, bindings, is_trusted, settle};
 use crate::config::TlsMode;
 use crate::io::net::{Conn, Filled};
 use crate::io::{clock, random};
+use crate::mail::line_ends;
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::Doomed;
 use crate::proto::pop3::{
@@ -85,7 +86,7 @@ pub async fn run(
 ) -> io::Result<()> {
     let seat = shard.open_seat(admitted.account, admitted.log).await;
     tracing::info!(peer = %conn.peer(), login = %admitted.login, tls = conn.tls().is_some(), "POP3 login");
-    let opened = seat.as_ref().and_then(|seat| open(seat)).ok_or(OpenFailure::Unavailable);
+    let opened = seat.as_ref().and_then(|seat| open(shard, seat)).ok_or(OpenFailure::Unavailable);
     engine.handle_done(Outcome::Opened(opened), conn.out(), clock::instant());
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
@@ -110,11 +111,16 @@ pub async fn run(
     }
 }
 
-/// The INBOX as it is now.
-fn open(seat: &Seat) -> Option<Maildrop> {
+/// The INBOX as it is now. A message that was not looked at yet since it came is read here: what its last line lacks
+/// is sent, and so counts.
+fn open(shard: &Shard, seat: &Seat) -> Option<Maildrop> {
     let account = seat.account();
     let inbox = account.named(INBOX)?;
-    let messages = inbox.uids().iter().filter_map(|&uid| Some((uid, inbox.row(uid)?.locator.length)));
+    let messages = inbox.places().map(|(uid, locator, is_ended)| {
+        let is_ended = is_ended.or_else(|| shard.read(&locator).map(|message| line_ends::is_ended(&message)));
+        let missing = if is_ended == Some(false) { 2 } else { 0 };
+        (uid, locator.length + missing)
+    });
     Some(Maildrop::new(inbox.uid_validity(), messages))
 }
 

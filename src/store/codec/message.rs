@@ -18,7 +18,7 @@ const HAS_TERMS: u8 = 4;
 
 pub fn put_message(message: &Message, to: &mut impl Put) {
     put_timestamp(message.received, to);
-    let accepted = message.accepted.as_ref();
+    let accepted = message.accepted.as_deref();
     let has_file = matches!(message.body, Body::File { .. });
     let has_terms = accepted.is_some_and(has_terms);
     let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -56,7 +56,7 @@ pub fn take_message(take: &mut Take<'_>, bytes: Slice) -> Result<Message, Malfor
         return Err(take.malformed());
     }
     let mut accepted = match has & HAS_ACCEPTED != 0 {
-        true => Some(take_accepted(take)?),
+        true => Some(Box::new(take_accepted(take)?)),
         false => None,
     };
     if let Some(accepted) = accepted.as_mut().filter(|_| has & HAS_TERMS != 0) {

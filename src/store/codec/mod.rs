@@ -440,9 +440,13 @@ mod tests {
         let (message, recipients) = (Sequence(1 << 62), vec![0, u32::MAX]);
         let selected = Selected { message, recipients: recipients.clone() };
         let mut records = vec![
-            Record::Message(Message { received: TIME, accepted: Some(accepted()), body: inline.clone() }),
+            Record::Message(Message {
+                received: TIME,
+                accepted: Some(Box::new(accepted())),
+                body: inline.clone(),
+            }),
             Record::Message(Message { received: TIME, accepted: None, body: inline }),
-            Record::Message(Message { received: TIME, accepted: Some(null), body: file }),
+            Record::Message(Message { received: TIME, accepted: Some(Box::new(null)), body: file }),
             delivered(Place::Segment { number: u32::MAX, offset: 8 }),
             delivered(Place::File { number: u64::MAX }),
             Record::Expunged(Expunged { account, mailbox, modseq, uids }),
@@ -528,7 +532,7 @@ mod tests {
     fn a_message_without_terms_is_as_short_as_before_there_were_any() {
         let record = |accepted| {
             let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
-            Record::Message(Message { received: TIME, accepted: Some(accepted), body })
+            Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body })
         };
         let plain = fields(&record(Accepted::default()));
         // Time, has, Return-Path, body, smtputf8, ret, ENVID, login, sender, recipients.
@@ -560,7 +564,7 @@ mod tests {
         #[test]
         fn terms_are_read_back_as_they_were(accepted in terms()) {
             let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
-            let record = Record::Message(Message { received: TIME, accepted: Some(accepted), body });
+            let record = Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body });
             let fields = fields(&record);
             prop_assert_eq!(fields.len(), fields_length(&record));
             let again = decode(MESSAGE, &fields, body_of(&record)).expect("it was just written");

@@ -260,7 +260,7 @@ impl Owed {
     }
 
     fn take(&mut self, sequence: Sequence, message: &Message, record: RecordPlace, due: &mut Vec<Due>) {
-        let Some(Accepted { envelope, routes, .. }) = &message.accepted else {
+        let Some(Accepted { envelope, routes, .. }) = message.accepted.as_deref() else {
             return;
         };
         let received = seconds(message.received.seconds);
@@ -387,7 +387,7 @@ mod tests {
         };
         let body = Body::Inline { bytes: Slice::from(Vec::new()), return_path_length: 2 };
         let received = Timestamp { seconds: 99, zone_minutes: 0 };
-        Record::Message(Message { received, accepted: Some(accepted), body })
+        Record::Message(Message { received, accepted: Some(Box::new(accepted)), body })
     }
 
     fn apply(owed: &mut Owed, sequence: u64, record: &Record) -> Vec<Due> {

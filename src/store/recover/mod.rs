@@ -34,10 +34,6 @@ pub struct SegmentFile {
 
 /// What a scan comes upon.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all that is found is a record, and is handed on at once"
-)]
 pub enum Found {
     Record(Recovered),
     Damage(Damage),
