@@ -8,6 +8,9 @@ use std::time::Duration;
 /// A receive buffer: one read takes a pipelined burst of commands or a small message whole.
 pub const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 
+/// What one TLS session is reckoned to hold: a record on its way in, one on its way out, and its keys.
+pub const TLS_SESSION_BYTES: usize = 40 << 10;
+
 /// A message of this size or less is kept in memory until it is in the log; a larger one goes to a file of its own.
 pub const BODY_IN_MEMORY_BYTES_MAX: usize = 256 << 10;
 
@@ -37,8 +40,9 @@ pub mod server {
     pub const SESSIONS_MOST: u64 = 1_000_000;
     /// An office behind one address has tens of clients with a few connections each. Loopback is not counted.
     pub const SESSIONS_PER_ADDRESS_MAX: u64 = 200;
-    /// The longest command, its literals, a message under way and a burst of replies, with room to spare.
-    pub const SESSION_MEMORY_BYTES_MAX: u64 = 1 << 20;
+    /// The largest command with its literals taken apart, a message under way and a burst of replies; also the
+    /// list of half a million messages that a POP3 session goes by. Nearly all sessions need a hundredth.
+    pub const SESSION_MEMORY_BYTES_MAX: u64 = 4 << 20;
     pub const SESSION_MEMORY_BYTES_LEAST: u64 = 640 << 10;
     pub const SESSION_MEMORY_BYTES_MOST: u64 = 1 << 30;
     /// The most that `recipients` may be set to.
@@ -53,6 +57,11 @@ pub mod smtp {
     /// RFC 5321 4.5.3.1.8 asks for 100; the rest get 452 4.5.3 and the client sends them again.
     pub const RECIPIENTS_MAX: usize = 1000;
     pub const RECIPIENTS_LEAST: usize = 100;
+    /// Of a session's memory, what is not for its recipients: the message that follows them, lines, input, TLS.
+    pub const TRANSACTION_RESERVE_BYTES: usize = super::BODY_IN_MEMORY_BYTES_MAX
+        + super::RECEIVE_BUFFER_BYTES
+        + super::TLS_SESSION_BYTES
+        + AUTH_LINE_BYTES_MAX;
     /// RFC 5321 4.5.3.1.7.
     pub const MESSAGE_BYTES_LEAST: u64 = 64 << 10;
     /// Protocol errors before 421.
@@ -210,6 +219,12 @@ const _: () = assert!(
             + imap::COMMAND_LINE_BYTES_MAX
             + imap::LITERALS_BYTES_MAX
             + imap::OUTPUT_BURST_BYTES
+            + TLS_SESSION_BYTES
+);
+const _: () = assert!(
+    server::SESSION_MEMORY_BYTES_LEAST as usize
+        > smtp::TRANSACTION_RESERVE_BYTES + smtp::RECIPIENTS_LEAST * (2 * (512 + 500 + 200) + 512),
+    "RFC 5321 4.5.3.1.8 and the longest addresses and ORCPTs, each kept twice until the message is stored"
 );
 const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
 const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");

@@ -38,6 +38,12 @@ impl Recipient {
     pub fn new(address: Address) -> Self {
         Self { address, notify: None, orcpt: None }
     }
+
+    /// Bytes of memory, with the value itself.
+    pub fn held_bytes(&self) -> usize {
+        let Address { local, domain } = &self.address;
+        size_of::<Self>() + local.len() + domain.len() + self.orcpt.as_ref().map_or(0, String::len)
+    }
 }
 
 /// BODY of MAIL (RFC 6152, RFC 3030). Without the parameter it is `SevenBit`.

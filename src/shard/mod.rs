@@ -132,6 +132,11 @@ impl Shard {
         self.config.borrow().limits.message_bytes
     }
 
+    /// What one session may hold.
+    pub fn session_memory_bytes(&self) -> usize {
+        self.config.borrow().limits.session_memory_bytes
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
     }

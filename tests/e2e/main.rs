@@ -11,6 +11,7 @@ mod imap_mail;
 mod imap_mailboxes;
 mod imap_news;
 mod ledger;
+mod memory;
 mod persist;
 mod pop3;
 mod restart;

@@ -132,6 +132,17 @@ impl Conn {
         }
     }
 
+    /// Bytes of memory that the connection holds now: input, replies, and what TLS needs.
+    pub fn held_bytes(&self) -> usize {
+        let input = match &self.input {
+            Input::Empty => 0,
+            Input::Buffer { buffer, .. } => buffer.len(),
+            Input::Bytes { bytes, .. } => bytes.len(),
+        };
+        let tls = self.tls.as_ref().map_or(0, |_| limits::TLS_SESSION_BYTES);
+        input + self.out.held_bytes() + self.sealed.len() + tls
+    }
+
     /// Input and replies at once, as an engine wants them.
     pub fn input_and_out(&mut self) -> (&[u8], &mut Output) {
         let input = match &self.input {

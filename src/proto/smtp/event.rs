@@ -103,6 +103,8 @@ pub enum RecipientVerdict {
     RelayDenied,
     Disabled,
     OverQuota,
+    /// The session would hold too much for all of them.
+    TooMany,
     Temporary,
 }
 

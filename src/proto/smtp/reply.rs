@@ -168,6 +168,7 @@ impl From<RecipientVerdict> for Reply {
             RecipientVerdict::RelayDenied => Self::RELAY_DENIED,
             RecipientVerdict::Disabled => Self::MAILBOX_DISABLED,
             RecipientVerdict::OverQuota => Self::OVER_QUOTA,
+            RecipientVerdict::TooMany => Self::TOO_MANY_RECIPIENTS,
             RecipientVerdict::Temporary => Self::TEMPORARY,
         }
     }

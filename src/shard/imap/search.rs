@@ -1,7 +1,7 @@
 //! SEARCH, SORT and THREAD.
 
 use super::mailbox_gone;
-use super::session::{Selected, Session, numbering};
+use super::session::{Selected, Session, numbering, too_much};
 use crate::bytes::Output;
 use crate::io::clock;
 use crate::io::executor::Turns;
@@ -14,10 +14,14 @@ use crate::mailbox::view::Look;
 use crate::proto::imap::command::{self, Numbering, Sort, Thread};
 use crate::proto::imap::render;
 use crate::proto::imap::render::search::SearchReply;
-use crate::proto::imap::reply::Done;
+use crate::proto::imap::reply::{Code, Done, Status};
 
 /// Other sessions get their turn after so much searching: well under a millisecond of it.
 const SLICE: Budget = Budget { messages: 500, bytes: 1 << 20 };
+
+/// What a client can do about it is in the words.
+const TOO_LONG: &str =
+    "The answer is longer than a session may hold; ask for fewer messages or for ranges (ESEARCH)";
 
 impl Session {
     pub(super) async fn search(&mut self, search: &command::Search) -> Done {
@@ -30,6 +34,11 @@ impl Session {
         let rev2 = self.engine.enabled().rev2;
         let tag = self.engine.tag().to_owned();
         let uids: Ranges = found.uids.iter().copied().collect();
+        let room_bytes = self.room_bytes();
+        if answer.save.as_ref().is_some_and(|save| save.held_bytes() > room_bytes) {
+            self.clear_saved();
+            return Done::no(Some(Code::NotSaved), "The result is larger than a session may hold");
+        }
         let done = self.looking(|look, out| {
             let matches = match search.numbering {
                 Numbering::Uid => uids,
@@ -43,13 +52,25 @@ impl Session {
                 modseq: answer.modseq,
                 rev2,
             };
+            if render::search::length_max(&reply) > room_bytes {
+                return too_much(TOO_LONG);
+            }
             render::search::search(out, &reply);
             Done::ok("Search completed")
         });
-        if let Some(selected) = &mut self.selected {
+        if let Some(selected) = self.selected.as_mut().filter(|_| done.status == Status::Ok) {
             selected.saved.take(&answer);
+        } else if answer.save.is_some() {
+            self.clear_saved();
         }
         done
+    }
+
+    /// RFC 5182 2.1: a search that was to be saved and ends in NO leaves nothing.
+    fn clear_saved(&mut self) {
+        if let Some(selected) = &mut self.selected {
+            selected.saved.clear();
+        }
     }
 
     pub(super) async fn sort(&mut self, command: &Sort) -> Done {
@@ -58,6 +79,9 @@ impl Session {
             Err(done) => return done,
         };
         let modseq = found.answer(SearchReturn { all: true, ..SearchReturn::default() }).modseq;
+        if found.uids.len() * render::search::NUMBER_BYTES_MAX > self.room_bytes() {
+            return too_much(TOO_LONG);
+        }
         let mut sorting = Sorting::new(&found.uids, &command.by);
         if let Err(done) = self.in_slices(|look, bodies| sorting.step(look, bodies, SLICE)).await {
             return done;
@@ -80,6 +104,10 @@ impl Session {
             Ok(found) => found,
             Err(done) => return done,
         };
+        // With brackets on both sides.
+        if found.uids.len() * (render::search::NUMBER_BYTES_MAX + 2) > self.room_bytes() {
+            return too_much(TOO_LONG);
+        }
         let mut threading = Threading::new(&found.uids, command.by);
         if let Err(done) = self.in_slices(|look, bodies| threading.step(look, bodies, SLICE)).await {
             return done;

@@ -44,6 +44,8 @@ struct Smtp {
     login: Option<Admitted>,
     /// Where the accepted recipients of the open transaction go, in their order.
     targets: Vec<Vec<Target>>,
+    /// What the recipients of the open transaction take, here and in the engine.
+    recipients_bytes: usize,
     /// The message that is coming in.
     incoming: Option<Incoming>,
 }
@@ -96,7 +98,17 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
     let tls = tls_facts(&conn);
     let engine = Server::new(Rc::new(policy), tls, conn.out(), clock::instant());
     let peer = conn.peer().ip();
-    let smtp = Smtp { shard, conn, engine, role, peer, login: None, targets: Vec::new(), incoming: None };
+    let smtp = Smtp {
+        shard,
+        conn,
+        engine,
+        role,
+        peer,
+        login: None,
+        targets: Vec::new(),
+        recipients_bytes: 0,
+        incoming: None,
+    };
     smtp.run().await
 }
 
@@ -159,16 +171,29 @@ impl Smtp {
 
     /// The engine's next question, answered where that takes no waiting.
     fn next_step(&mut self) -> Option<Step> {
-        let Self { shard, engine, role, peer, login, targets, incoming, conn } = self;
+        let Self { shard, engine, role, peer, login, targets, recipients_bytes, incoming, conn } = self;
         let step = match engine.poll_event()? {
             Event::Sender { transaction, .. } => {
                 targets.clear();
+                *recipients_bytes = 0;
                 let verdict = judge_sender(shard, *role, *peer, login.as_ref(), transaction);
                 Step::Done(Outcome::Sender(verdict))
             }
             Event::Recipient { transaction, recipient, .. } => {
-                let (verdict, found) = judge_recipient(shard, *peer, login.as_ref(), transaction, recipient);
-                targets.extend(found);
+                let (mut verdict, found) =
+                    judge_recipient(shard, *peer, login.as_ref(), transaction, recipient);
+                if let Some(found) = found {
+                    let bytes = *recipients_bytes + bytes_for(recipient, &found);
+                    let room = shard.session_memory_bytes() - limits::smtp::TRANSACTION_RESERVE_BYTES;
+                    match bytes <= room {
+                        true => {
+                            *recipients_bytes = bytes;
+                            targets.push(found);
+                        }
+                        // The client sends to the rest in another transaction (RFC 5321 4.5.3.1.10).
+                        false => verdict = RecipientVerdict::TooMany,
+                    }
+                }
                 Step::Done(Outcome::Recipient(verdict))
             }
             Event::Begin { session, transaction } => {
@@ -386,6 +411,16 @@ fn judge_recipient(
         true => (RecipientVerdict::OverQuota, None),
         false => (RecipientVerdict::Accepted, Some(targets)),
     }
+}
+
+/// What a recipient takes until the message is stored: itself, where it goes, and a copy of it for each of those.
+fn bytes_for(recipient: &Recipient, targets: &[Target]) -> usize {
+    let beside = |target: &Target| match target {
+        Target::Account(_) => 0,
+        Target::Remote(address) => 2 * (address.local.len() + address.domain.len()),
+    };
+    let targets_bytes = size_of_val(targets) + targets.iter().map(beside).sum::<usize>();
+    recipient.held_bytes() * (1 + targets.len()) + targets_bytes
 }
 
 /// The trace fields that the message will begin with.

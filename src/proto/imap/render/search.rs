@@ -20,6 +20,23 @@ pub struct SearchReply<'a> {
     pub rev2: bool,
 }
 
+/// A number in an answer, with the space in front.
+pub const NUMBER_BYTES_MAX: usize = 11;
+
+/// The numbers of the answer are no longer than this.
+pub fn length_max(reply: &SearchReply<'_>) -> usize {
+    let ranges_bytes = reply.matches.ranges().len() * 2 * NUMBER_BYTES_MAX;
+    match reply.returns {
+        None if !reply.rev2 => {
+            let count = usize::try_from(reply.matches.count()).unwrap_or(usize::MAX);
+            count.saturating_mul(NUMBER_BYTES_MAX)
+        }
+        None => ranges_bytes,
+        Some(returns) if returns.all => ranges_bytes,
+        Some(_) => 0,
+    }
+}
+
 /// `* SEARCH 2 84 882` or `* ESEARCH (TAG "A1") UID MIN 2 COUNT 3 ALL 2,84,882`; nothing for RETURN (SAVE).
 pub fn search(out: &mut Output, reply: &SearchReply<'_>) {
     const SAVE: SearchReturn = SearchReturn { min: false, max: false, all: false, count: false, save: true };
