@@ -143,6 +143,8 @@ pub struct Search {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sort {
     pub numbering: Numbering,
+    /// `None`: no RETURN was given (RFC 5267 3). An empty RETURN has become `all`.
+    pub returns: Option<SearchReturn>,
     /// Never empty.
     pub by: Vec<SortKey>,
     pub key: SearchKey,

@@ -37,7 +37,7 @@ impl Session {
         let room_bytes = self.room_bytes();
         if answer.save.as_ref().is_some_and(|save| save.held_bytes() > room_bytes) {
             self.clear_saved();
-            return Done::no(Some(Code::NotSaved), "The result is larger than a session may hold");
+            return not_saved();
         }
         let done = self.looking(|look, out| {
             let matches = match search.numbering {
@@ -74,29 +74,48 @@ impl Session {
     }
 
     pub(super) async fn sort(&mut self, command: &Sort) -> Done {
-        let found = match self.find(&command.key).await {
+        let mut found = match self.find(&command.key).await {
             Ok(found) => found,
             Err(done) => return done,
         };
-        let modseq = found.answer(SearchReturn { all: true, ..SearchReturn::default() }).modseq;
-        if found.uids.len() * render::search::NUMBER_BYTES_MAX > self.room_bytes() {
+        let returns = command.returns.unwrap_or(SearchReturn { all: true, ..SearchReturn::default() });
+        if returns.all && found.uids.len() * render::search::NUMBER_BYTES_MAX > self.room_bytes() {
+            if returns.save {
+                self.clear_saved();
+            }
             return too_much(TOO_LONG);
         }
         let mut sorting = Sorting::new(&found.uids, &command.by);
         if let Err(done) = self.in_slices(|look, bodies| sorting.step(look, bodies, SLICE)).await {
             return done;
         }
-        let sorted = sorting.finish();
-        self.looking(|look, out| {
-            match command.numbering {
-                Numbering::Uid => render::search::sort(out, sorted, modseq),
-                Numbering::Sequence => {
-                    let numbers = sorted.into_iter().filter_map(|uid| look.msn_of(uid));
-                    render::search::sort(out, numbers, modseq);
+        found.uids = sorting.finish();
+        let answer = found.answer(returns);
+        if answer.save.as_ref().is_some_and(|save| save.held_bytes() > self.room_bytes()) {
+            self.clear_saved();
+            return not_saved();
+        }
+        let tag = self.engine.tag().to_owned();
+        let done = self.looking(|look, out| {
+            let numbers: Vec<u32> = match command.numbering {
+                Numbering::Uid => found.uids,
+                Numbering::Sequence => found.uids.into_iter().filter_map(|uid| look.msn_of(uid)).collect(),
+            };
+            match command.returns {
+                None => render::search::sort(out, numbers, answer.modseq),
+                // RFC 5182 2.1
+                Some(returns) if returns == (SearchReturn { save: true, ..SearchReturn::default() }) => (),
+                Some(returns) => {
+                    let correlator = (tag.as_str(), command.numbering);
+                    render::search::sort_extended(out, correlator, returns, &numbers, answer.modseq);
                 }
             }
             Done::ok("Sort completed")
-        })
+        });
+        if let Some(selected) = self.selected.as_mut().filter(|_| done.status == Status::Ok) {
+            selected.saved.take(&answer);
+        }
+        done
     }
 
     pub(super) async fn thread(&mut self, command: &Thread) -> Done {
@@ -163,4 +182,9 @@ impl Session {
             None => mailbox_gone(),
         }
     }
+}
+
+/// RFC 5182 2.1
+fn not_saved() -> Done {
+    Done::no(Some(Code::NotSaved), "The result is larger than a session may hold")
 }

@@ -16,12 +16,7 @@ use crate::proto::imap::reply::Code;
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
 pub fn search(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
-    let mut returns = None;
-    if lexer.eat_word("RETURN") {
-        lexer.space()?;
-        returns = Some(return_options(lexer)?);
-        lexer.space()?;
-    }
+    let returns = returns(lexer)?;
     let mut text_charset = None;
     if lexer.eat_word("CHARSET") {
         lexer.space()?;
@@ -32,15 +27,17 @@ pub fn search(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     Ok(Request::Command(Command::Search(Search { numbering, returns, key, tells_modseq })))
 }
 
-/// `sort = "SORT" SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys` (RFC 5256 5)
+/// `sort = "SORT" [SP "RETURN" SP search-return-opts] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys`
+/// (RFC 5256 5, RFC 5267 5)
 pub fn sort(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
+    let returns = returns(lexer)?;
     let by = lexer.list(sort_key)?;
     lexer.space()?;
     let text_charset = charset(lexer)?;
     lexer.space()?;
     let (key, tells_modseq) = program(lexer, text_charset)?;
-    Ok(Request::Command(Command::Sort(Sort { numbering, by, key, tells_modseq })))
+    Ok(Request::Command(Command::Sort(Sort { numbering, returns, by, key, tells_modseq })))
 }
 
 /// `thread = "THREAD" SP thread-alg SP charset SP search-keys`
@@ -56,6 +53,17 @@ pub fn thread(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
     let (key, _) = program(lexer, text_charset)?;
     Ok(Request::Command(Command::Thread(Thread { numbering, by, key })))
+}
+
+/// `["RETURN" SP search-return-opts SP]`
+fn returns(lexer: &mut Lexer<'_>) -> Lexed<Option<SearchReturn>> {
+    if !lexer.eat_word("RETURN") {
+        return Ok(None);
+    }
+    lexer.space()?;
+    let returns = return_options(lexer)?;
+    lexer.space()?;
+    Ok(Some(returns))
 }
 
 /// `search-return-opts = "(" [search-return-opt *(SP search-return-opt)] ")"`; none of them is ALL (RFC 4731 3.1).
@@ -402,12 +410,18 @@ mod tests {
             sort.contains("by: Date, reverse: true") && sort.contains("by: Subject, reverse: false"),
             "{sort}"
         );
+        assert!(sort.contains("returns: None"), "{sort}");
+        let sort = searched("a UID SORT RETURN (MIN COUNT) (DATE) UTF-8 ALL").unwrap_or_default();
+        assert!(sort.contains("min: true, max: false, all: false, count: true"), "{sort}");
         assert!(searched("a UID THREAD orderedsubject us-ascii SEEN").is_some());
         for bad in [
             "a SORT () UTF-8 ALL",
             "a SORT (FOO) UTF-8 ALL",
             "a SORT (REVERSE) UTF-8 ALL",
             "a SORT (DATE) UTF-8",
+            "a SORT RETURN (FIRST) (DATE) UTF-8 ALL",
+            "a SORT RETURN () UTF-8 ALL",
+            "a SORT (DATE) RETURN () UTF-8 ALL",
             "a THREAD X UTF-8 ALL",
         ] {
             assert_eq!(searched(bad), None, "{bad}");
