@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod events;
 pub mod executor;
 pub mod inbox;
 pub mod net;

@@ -39,6 +39,33 @@ pub fn parse_rfc5322(value: &[u8]) -> Option<Timestamp> {
     Some(Timestamp { seconds, zone_minutes })
 }
 
+/// `2026-11-24T10:00:00Z`, with or without a fraction, which is dropped, and with any numeric zone (RFC 3339 5.6).
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let (date, rest) = text.as_bytes().split_at_checked(10)?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
+        return None;
+    };
+    let [b'T' | b't' | b' ', h1, h2, b':', n1, n2, b':', s1, s2, rest @ ..] = rest else {
+        return None;
+    };
+    let rest = match rest {
+        [b'.', fraction @ ..] => {
+            &fraction[fraction.iter().take_while(|byte| byte.is_ascii_digit()).count()..]
+        }
+        _ => rest,
+    };
+    let zone_minutes = match rest {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), z1, z2, b':', z3, z4] => zone(&[*sign, *z1, *z2, *z3, *z4])?,
+        _ => return None,
+    };
+    let year = i32::try_from(number(&[*y1, *y2, *y3, *y4])?).ok()?;
+    let day = Day::of_civil(year, number(&[*m1, *m2])?, number(&[*d1, *d2])?)?;
+    let seconds = seconds_of_day(number(&[*h1, *h2])?, number(&[*n1, *n2])?, number(&[*s1, *s2])?)?;
+    let seconds = i64::from(day.0) * DAY_S + seconds - i64::from(zone_minutes) * 60;
+    Some(Timestamp { seconds, zone_minutes })
+}
+
 /// `dd-Mon-yyyy hh:mm:ss +zzzz` without its quotes, exactly (RFC 9051 `date-time`).
 pub fn parse_imap_date_time(text: &[u8]) -> Option<Timestamp> {
     let [date @ .., b' ', h1, h2, b':', m1, m2, b':', s1, s2, b' ', sign @ (b'+' | b'-'), z1, z2, z3, z4] =
@@ -71,6 +98,10 @@ pub fn parse_imap_date(text: &[u8]) -> Option<Day> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rfc5322(pub Timestamp);
 
+/// Prints `2026-11-24T10:00:00.250Z`, from Unix milliseconds (RFC 3339).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rfc3339Millis(pub i64);
+
 /// Prints `24-Nov-2026 10:00:00 +0000`, the day padded with a space, without quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImapDateTime(pub Timestamp);
@@ -82,6 +113,15 @@ impl fmt::Display for Rfc5322 {
         let Civil { year, month, day, hour, minute, second } = civil;
         let month = MONTHS[month];
         write!(f, "{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} {}", Zone(self.0))
+    }
+}
+
+impl fmt::Display for Rfc3339Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let civil = Civil::of(Timestamp::utc(self.0.div_euclid(1000)));
+        let Civil { year, month, day, hour, minute, second } = civil;
+        let millis = self.0.rem_euclid(1000);
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", month + 1)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod charset;
 pub mod content;
 pub mod date;
 pub mod digest;
+pub mod dsn;
 pub mod encoded_word;
 pub mod envelope;
 pub mod flags;
