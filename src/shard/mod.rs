@@ -1,7 +1,7 @@
 //! A shard: one per core, the only place where engines, mailboxes, logs and sockets meet.
 //!
 //! [`accept`] makes a [`session`] of each connection; a session drives a protocol engine. Mail that comes in
-//! goes to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes visible
+//! goes through [`submit`] to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes visible
 //! in the accounts ([`seat`]) and rings the [`notify`] bells. Shards talk through the [`mesh`].
 //!
 //! ```text
@@ -32,6 +32,7 @@ pub mod server;
 pub mod session;
 pub mod start;
 mod state;
+pub mod submit;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

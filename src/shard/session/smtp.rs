@@ -8,15 +8,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::{Front, bindings};
-use crate::auth::{Resolution, Target};
-use crate::config::{Config, Protocol as Listening, TlsMode};
+use crate::auth::Target;
+use crate::config::{Protocol as Listening, TlsMode};
 use crate::io::net::{Conn, Filled};
 use crate::io::{clock, random};
 use crate::limits;
 use crate::mail::address::Address;
 use crate::mail::envelope::{Envelope, Recipient};
-use crate::mail::header::Header;
-use crate::mail::submission::{self, Mending};
 use crate::mail::trace::{self, Dialect, Protocol, Received};
 use crate::proto::sasl::{Credentials, Identity, Mechanism, Nonce};
 use crate::proto::smtp::{
@@ -24,14 +22,9 @@ use crate::proto::smtp::{
     Session, Tls, Transaction,
 };
 use crate::shard::Shard;
-use crate::shard::commit::NotStored;
-use crate::shard::intake::Intake;
 use crate::shard::login::{Admitted, NotAdmitted};
-use crate::store::record::{Accepted, Route};
-use crate::store::{AccountId, MessageId};
-
-/// Stands in the trace field until the log has given the message its identity: as long as one.
-const ID_PLACEHOLDER: &str = "------------";
+use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
+use crate::store::record::Accepted;
 
 /// A session with what its engine does not know.
 struct Smtp {
@@ -46,19 +39,6 @@ struct Smtp {
     targets: Vec<Vec<Target>>,
     /// The message that is coming in.
     incoming: Option<Incoming>,
-}
-
-struct Incoming {
-    intake: Intake,
-    /// Where in the message the sender's own bytes begin.
-    prefix_length: usize,
-    return_path_length: usize,
-    /// Where the placeholder of the identity stands.
-    id_offset: Option<usize>,
-    /// The identity in the trace field of a message that is large.
-    large_id: String,
-    /// Who sends, for a message that does not say.
-    sender: String,
 }
 
 /// What an event leaves to be done that needs the whole session.
@@ -221,106 +201,35 @@ impl Smtp {
         Ok(())
     }
 
-    async fn spill(&mut self, mut part: Vec<u8>) -> Outcome {
+    async fn spill(&mut self, part: Vec<u8>) -> Outcome {
         let Some(incoming) = &mut self.incoming else {
             return Outcome::Refuse(MessageRefusal::Temporary);
         };
-        if !incoming.intake.is_large()
-            && let Err(refusal) = incoming.complete_front(&mut part, self.role, &self.shard.config(), None)
-        {
-            self.incoming = None;
-            return Outcome::Refuse(refusal);
-        }
-        match incoming.intake.spill(part).await {
+        match incoming.spill(part, self.role, &self.shard.config()).await {
             Ok(()) => Outcome::Continue { spare: Vec::new() },
-            Err(error) => {
+            Err(refusal) => {
                 self.incoming = None;
-                Outcome::Refuse(not_stored(error))
+                Outcome::Refuse(refusal)
             }
         }
     }
 
     /// Keeps the message. The log line is written when it is safe, before the client knows.
-    async fn store(&mut self, envelope: Envelope, mut body: Vec<u8>) -> Result<String, MessageRefusal> {
-        let mut incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
+    async fn store(&mut self, envelope: Envelope, body: Vec<u8>) -> Result<String, MessageRefusal> {
+        let incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
         let size = body.len();
         let accepted = self.promise(envelope);
-        let is_large = incoming.intake.is_large();
-        if !is_large {
-            let id = self.shard.own_log().next_message();
-            incoming.complete_front(&mut body, self.role, &self.shard.config(), Some(id))?;
-        }
-        let return_path_length = incoming.return_path_length;
-        let body = match is_large {
-            true => incoming.intake.finish(body, return_path_length).await.map_err(not_stored)?,
-            // Nothing waits here, so that the identity is still the next one.
-            false => crate::store::record::Body::Inline {
-                bytes: body.into(),
-                return_path_length: u32::try_from(return_path_length).unwrap_or(0),
-            },
-        };
         let recipients = accepted.routes.len();
         let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let id = self.shard.accept(accepted, body).await.map_err(not_stored)?;
+        let id = incoming.store(&self.shard, accepted, body, self.role).await?;
         tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, "message accepted");
         Ok(id.to_string())
     }
 
-    /// What is owed to whom: aliases opened, nobody twice.
+    /// What is owed to whom.
     fn promise(&mut self, envelope: Envelope) -> Accepted {
-        let Envelope { recipients, .. } = envelope;
-        let mut expanded: Vec<Recipient> = Vec::with_capacity(recipients.len());
-        let mut routes: Vec<Route> = Vec::with_capacity(recipients.len());
-        for (recipient, targets) in recipients.into_iter().zip(self.targets.drain(..)) {
-            for target in targets {
-                let (route, address) = match target {
-                    Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
-                    Target::Remote(address) => (Route::Remote, address),
-                };
-                let is_double = match route {
-                    Route::Local(_) => routes.contains(&route),
-                    Route::Remote => expanded
-                        .iter()
-                        .zip(&routes)
-                        .any(|(other, of)| *of == route && other.address == address),
-                };
-                if !is_double {
-                    expanded.push(Recipient { address, ..recipient.clone() });
-                    routes.push(route);
-                }
-            }
-        }
         let login = self.login.as_ref().map(|admitted| admitted.login.clone());
-        Accepted { envelope: Envelope { recipients: expanded, ..envelope }, routes, login }
-    }
-}
-
-impl Incoming {
-    /// The message's identity goes into its trace field; what a submission lacks goes behind that.
-    fn complete_front(
-        &mut self,
-        message: &mut Vec<u8>,
-        role: Role,
-        config: &Config,
-        id: Option<MessageId>,
-    ) -> Result<(), MessageRefusal> {
-        let text = id.map_or_else(|| self.large_id.clone(), |id| id.to_string());
-        if let Some(offset) = self.id_offset
-            && text.len() == ID_PLACEHOLDER.len()
-        {
-            message[offset..offset + text.len()].copy_from_slice(text.as_bytes());
-        }
-        if role != Role::Submission {
-            return Ok(());
-        }
-        let own = &message[self.prefix_length..];
-        let missing = submission::check(&Header::of(own)).map_err(|_| MessageRefusal::BadHeader)?;
-        let mending =
-            Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender: &self.sender };
-        let mut fields = Vec::new();
-        submission::mend(missing, &mending, &mut fields);
-        message.splice(self.prefix_length..self.prefix_length, fields);
-        Ok(())
+        owed(envelope, self.targets.drain(..), login)
     }
 }
 
@@ -353,28 +262,15 @@ fn judge_recipient(
     transaction: &Transaction,
     recipient: &Recipient,
 ) -> (RecipientVerdict, Option<Vec<Target>>) {
-    let directory = shard.directory();
-    let targets = match directory.resolve(&recipient.address) {
-        Resolution::Local(targets) => targets,
-        Resolution::UnknownUser => return (RecipientVerdict::UnknownUser, None),
-        Resolution::NotLocal => {
-            let config = shard.config();
-            let is_allowed =
-                login.is_some() || config.relay_allow.iter().any(|network| network.contains(peer));
-            return match is_allowed {
-                true => (RecipientVerdict::Accepted, Some(vec![Target::Remote(recipient.address.clone())])),
-                false => (RecipientVerdict::RelayDenied, None),
-            };
-        }
+    let relaying = match login {
+        Some(_) => Relaying::Allowed,
+        None if shard.config().relay_allow.iter().any(|network| network.contains(peer)) => Relaying::Allowed,
+        None => Relaying::Denied,
     };
     let bytes = transaction.declared_bytes.unwrap_or(0);
-    let is_full = targets.iter().all(|target| match target {
-        Target::Account(id) => directory.account(*id).is_some_and(|account| !account.has_room_for(bytes)),
-        Target::Remote(_) => false,
-    });
-    match is_full {
-        true => (RecipientVerdict::OverQuota, None),
-        false => (RecipientVerdict::Accepted, Some(targets)),
+    match submit::judge(&shard.directory(), relaying, bytes, &recipient.address) {
+        Ok(targets) => (RecipientVerdict::Accepted, Some(targets)),
+        Err(verdict) => (verdict, None),
     }
 }
 
@@ -410,32 +306,11 @@ fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transactio
         at: clock::timestamp(),
     };
     received.render(&mut prefix);
-    let incoming = Incoming {
-        intake: Intake::new(&shard.large_files, shard.own_log()),
-        prefix_length: prefix.len(),
-        return_path_length,
-        id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
-            .map(|offset| return_path_length + offset),
-        large_id: large_id(),
-        sender: sender.as_ref().map(ToString::to_string).unwrap_or_default(),
-    };
+    let incoming = Incoming::begin(shard, &prefix, return_path_length, sender.as_ref());
     (incoming, prefix)
-}
-
-/// An identity for the trace field of a message that is written before the log knows of it.
-fn large_id() -> String {
-    let random = u64::from_le_bytes(random::bytes());
-    format!("L{:011X}", random & 0xFFF_FFFF_FFFF)
 }
 
 fn tls_facts(conn: &Conn) -> Option<Tls> {
     let tls = conn.tls()?;
     Some(Tls { cipher: tls.cipher().unwrap_or_default(), bindings: bindings(conn) })
-}
-
-fn not_stored(why: NotStored) -> MessageRefusal {
-    match why {
-        NotStored::Full => MessageRefusal::NoSpace,
-        NotStored::Failed | NotStored::TooLarge => MessageRefusal::Temporary,
-    }
 }
