@@ -1,8 +1,8 @@
 //! A shard: one per core, the only place where engines, mailboxes, logs and sockets meet.
 //!
-//! [`accept`] makes a [`session`] of each connection; a session drives a protocol engine. Mail that comes in
-//! goes through [`submit`] to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes visible
-//! in the accounts ([`seat`]) and rings the [`notify`] bells. Shards talk through the [`mesh`].
+//! [`accept`] makes a [`session`] of each connection; a session drives a protocol engine. Mail that comes in goes
+//! through [`submit`] to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes
+//! visible in the accounts ([`seat`]) and rings the [`notify`] bells. Shards talk through the [`mesh`].
 //!
 //! ```text
 //!   accept ──> session/{smtp,pop3,imap} ──> deliver ──> commit ──> seat ──> notify

@@ -8,6 +8,7 @@ mod bulk;
 #[path = "../e2e/client.rs"]
 mod client;
 mod curl;
+mod dsn;
 mod mail;
 mod mbsync;
 mod mpop;
