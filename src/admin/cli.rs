@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::admin::failure::Failure;
 use crate::admin::offline::OpenStore;
-use crate::admin::{accounts, init, manual, storage, transfer};
+use crate::admin::{accounts, events, init, manual, storage, transfer};
 use crate::config::{Config, FILE_NAME};
 
 const EXIT_CODES: &str = "\
@@ -67,6 +67,7 @@ enum Command {
     /// Look at the mail that waits for its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    Events(events::Events),
     Man(Man),
 }
 
@@ -382,6 +383,7 @@ impl Command {
             Self::Domain(command) => accounts::domain(command)?,
             Self::Store(command) => return storage::store(&command, open_store),
             Self::Queue(QueueCommand::List { place }) => storage::queue(&place, open_store)?,
+            Self::Events(events) => events::run(&events)?,
             Self::Import(import) => return transfer::import(&import, open_store),
             Self::Export(export) => transfer::export(&export, open_store)?,
             Self::Man(man) => manual::write(&man.folder)?,
@@ -449,15 +451,24 @@ mod tests {
             "export maildir p --account bob@example.org",
             "export mbox p --account bob@example.org --mailbox M",
             "queue list --data d",
+            "events --data d",
+            "events --follow --since 2h --type Bounce --type Delivery --domain d --cursor c --count 3 --table",
+            "events --sender a@b --recipient c@d --tenant t --id i --json",
             "man m",
         ];
         for line in table {
             let words = ["ringpost"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in
-            ["", "serve --cores 0", "account add", "alias add a@b", "init", "import tar p --account a@b"]
-        {
+        for line in [
+            "",
+            "serve --cores 0",
+            "account add",
+            "alias add a@b",
+            "init",
+            "import tar p --account a@b",
+            "events --type X",
+        ] {
             let words = ["ringpost"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }

@@ -4,7 +4,7 @@
 //! protocol of [`control`] with a server: the one that runs, through the socket in the data directory, or, when
 //! none runs, one inside this very process that holds the data directory's lock instead ([`offline`]). Both
 //! ends are [`server`] over a [`server::Backend`], so that a command does the same either way. [`maildir`] and
-//! [`mbox`] read and write mail as other programs keep it.
+//! [`mbox`] read and write mail as other programs keep it; [`events`] reads the event log by itself.
 //!
 //! Invariants: a command that succeeded said so after its effect was durable and known to all; what fails says
 //! in one sentence what to do; passwords come by standard input and go on only as what is kept of them; the
@@ -15,6 +15,7 @@ pub mod backend;
 pub mod cli;
 pub mod control;
 pub mod directory_file;
+pub mod events;
 pub mod failure;
 pub mod init;
 pub mod maildir;

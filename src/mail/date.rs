@@ -338,9 +338,34 @@ fn number(digits: &[u8]) -> Option<u32> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{ImapDateTime, Rfc5322, parse_imap_date, parse_imap_date_time, parse_rfc5322};
+    use super::{
+        ImapDateTime, Rfc3339Millis, Rfc5322, parse_imap_date, parse_imap_date_time, parse_rfc3339,
+        parse_rfc5322,
+    };
     use crate::mail::query::Day;
     use crate::mail::time::Timestamp;
+
+    #[test]
+    fn dates_of_rfc_3339() {
+        let cases = [
+            ("2026-11-24T10:00:00Z", Some("2026-11-24T10:00:00.000Z")),
+            ("2026-11-24t10:00:00.123456z", Some("2026-11-24T10:00:00.000Z")),
+            ("2026-11-24 10:00:00+02:30", Some("2026-11-24T07:30:00.000Z")),
+            ("1969-12-31T23:59:59Z", Some("1969-12-31T23:59:59.000Z")),
+            ("2026-11-24T10:00:00", None),
+            ("2026-11-24T10:00:00+0230", None),
+            ("2026-02-30T10:00:00Z", None),
+            ("2026-11-24T24:00:00Z", None),
+            ("2026-11-24", None),
+            ("2026-11-2\u{e9}T10:00:00Z", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = parse_rfc3339(text).map(|at| Rfc3339Millis(at.seconds * 1000).to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+        assert_eq!(Rfc3339Millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn date_fields() {

@@ -278,3 +278,80 @@ struct Meta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     campaign: Option<&'a str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Event, EventKind, PeerAddress, Response, TlsPeer};
+    use crate::mail::address::Address;
+    use crate::mail::reply::{EnhancedCode, Reply};
+
+    fn read(event: &Event<'_>) -> Value {
+        let mut line = Vec::new();
+        event.write(&mut line);
+        assert_eq!(memchr::memchr_iter(b'\n', &line).collect::<Vec<_>>(), [line.len() - 1]);
+        serde_json::from_slice(&line).expect("a line is JSON")
+    }
+
+    #[test]
+    fn names_are_those_of_kumomta() {
+        let reply = Reply::new(250, EnhancedCode::new(2, 0, 0), "taken\nas \"7\"");
+        let address = Address::parse("bob@example.org").expect("an address");
+        let event = Event {
+            id: Some(&"00010000002A"),
+            sender: Some(&""),
+            recipient: Some(&address),
+            queue: Some("spring:acme@example.org"),
+            site: Some("mx.example.org"),
+            size: Some(4096),
+            response: Some(Response::of(&reply, Some("."))),
+            peer: Some(PeerAddress { name: Some("mx.example.org"), addr: "192.0.2.1".parse().ok() }),
+            created_s: Some(1_790_000_000),
+            attempts: Some(2),
+            bounce_class: Some("InvalidRecipient"),
+            egress_pool: Some("pool"),
+            egress_source: Some("ip-1"),
+            source_address: "192.0.2.9:4025".parse().ok(),
+            tenant: Some("acme"),
+            delivery_protocol: Some("ESMTP"),
+            reception_protocol: Some("HTTP"),
+            node: Some("mail.example.test"),
+            session: Some(&"s1"),
+            tls: Some(TlsPeer { cipher: "TLS_AES_128_GCM_SHA256", version: "TLSv1.3", subject: None }),
+            ..Event::new(EventKind::Delivery, 1_790_000_001_250)
+        };
+        let expected = json!({
+            "type": "Delivery", "id": "00010000002A", "sender": "", "recipient": "bob@example.org",
+            "queue": "spring:acme@example.org", "site": "mx.example.org", "size": 4096,
+            "response": {
+                "code": 250, "enhanced_code": {"class": 2, "subject": 0, "detail": 0},
+                "content": "taken\nas \"7\"", "command": "."
+            },
+            "peer_address": {"name": "mx.example.org", "addr": "192.0.2.1"},
+            "timestamp": 1_790_000_001, "event_time": "2026-09-21T14:13:21.250Z", "created": 1_790_000_000,
+            "num_attempts": 2, "bounce_classification": "InvalidRecipient",
+            "egress_pool": "pool", "egress_source": "ip-1", "source_address": {"address": "192.0.2.9:4025"},
+            "meta": {"tenant": "acme"}, "delivery_protocol": "ESMTP", "reception_protocol": "HTTP",
+            "nodeid": "mail.example.test", "session_id": "s1",
+            "tls_cipher": "TLS_AES_128_GCM_SHA256", "tls_protocol_version": "TLSv1.3"
+        });
+        assert_eq!(read(&event), expected);
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out() {
+        let event = Event::new(EventKind::Automation, 999);
+        let expected =
+            json!({"type": "Automation", "timestamp": 0, "event_time": "1970-01-01T00:00:00.999Z"});
+        assert_eq!(read(&event), expected);
+    }
+
+    #[test]
+    fn kinds_are_found_by_their_names() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::named(&kind.name().to_lowercase()), Some(kind));
+        }
+        assert_eq!(EventKind::named("Deliver"), None);
+    }
+}

@@ -31,7 +31,6 @@ pub struct EventDoor {
 /// Whole lines.
 pub(super) struct Batch {
     pub lines: Vec<u8>,
-    pub count: u64,
     /// Where the buffer goes afterwards.
     spares: Inbox<Vec<u8>>,
 }
@@ -115,7 +114,7 @@ impl Sheet {
         let spare = self.spares.try_next().unwrap_or_default();
         let full = std::mem::replace(&mut lines.bytes, spare);
         self.door.counters.waiting_bytes.fetch_add(full.len(), Ordering::Relaxed);
-        self.door.batches.post(Batch { lines: full, count, spares: self.spares.clone() });
+        self.door.batches.post(Batch { lines: full, spares: self.spares.clone() });
     }
 }
 

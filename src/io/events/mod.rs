@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn names_of_files() {
-        let file = EventFile::new(Path::new("events"), 17, Timestamp::utc(1_795_600_800));
+        let file = EventFile::new(Path::new("events"), 17, Timestamp::utc(1_795_604_400));
         assert_eq!(file.path, Path::new("events/20261125T110000Z-000017.jsonl"));
         assert_eq!(EventFile::of(&file.path), Some(file));
         let long = EventFile::new(Path::new("e"), 12_345_678, Timestamp::utc(0));

@@ -82,20 +82,22 @@ impl Desk {
             Err(error) => self.report(&error),
         }
         while let Some(first) = batches.wait() {
-            let mut count = self.gather(first);
+            self.gather(first);
             while self.lines.len() < WRITE_BYTES
                 && let Some(next) = batches.try_next()
             {
-                count += self.gather(next);
+                self.gather(next);
             }
+            let taken = self.lines.len();
             match self.write() {
                 Ok(()) => self.is_failing = false,
                 Err(error) => {
-                    self.counters.dropped.fetch_add(count, Ordering::Relaxed);
+                    let lost = memchr::memchr_iter(b'\n', &self.lines).count() as u64;
+                    self.counters.dropped.fetch_add(lost, Ordering::Relaxed);
                     self.report(&error);
                 }
             }
-            self.counters.waiting_bytes.fetch_sub(self.lines.len(), Ordering::Relaxed);
+            self.counters.waiting_bytes.fetch_sub(taken, Ordering::Relaxed);
             self.lines.clear();
         }
         if let Some(open) = self.open.take()
@@ -105,11 +107,9 @@ impl Desk {
         }
     }
 
-    fn gather(&mut self, batch: Batch) -> u64 {
+    fn gather(&mut self, batch: Batch) {
         self.lines.extend_from_slice(&batch.lines);
-        let count = batch.count;
         batch.done();
-        count
     }
 
     /// Once for each time that it begins to fail.
@@ -119,6 +119,7 @@ impl Desk {
         }
     }
 
+    /// Writes `lines`; after an error those that were not written are left in it.
     fn write(&mut self) -> Result<(), DiskError> {
         let now = clock::timestamp();
         if self.open.as_ref().is_some_and(|open| self.is_over(open, now)) {
@@ -128,15 +129,18 @@ impl Desk {
             Some(open) => open,
             None => self.begin(now)?,
         };
-        let written = open.file.write_all_at(&self.lines, open.bytes);
-        match written {
-            Ok(()) => open.bytes += self.lines.len() as u64,
-            // Lines that were written in part are cut off, or else overwritten by the next.
-            Err(_) => drop(open.file.set_len(open.bytes)),
+        let (written, result) = write_at(&open.file, &self.lines, open.bytes);
+        // Of what was written in part, the whole lines stay: somebody may have read them.
+        let kept = end_of_lines(&self.lines[..written]);
+        open.bytes += kept as u64;
+        if result.is_err() {
+            // If this fails too, the next line overwrites the torn one.
+            let _ = open.file.set_len(open.bytes);
+            self.lines.drain(..kept);
         }
         let path = open.at.path.clone();
         self.open = Some(open);
-        written.map_err(DiskError::new("write", &path))
+        result.map_err(DiskError::new("write", &path))
     }
 
     fn is_over(&self, open: &Open, now: Timestamp) -> bool {
@@ -210,6 +214,25 @@ impl Desk {
     }
 }
 
+/// Behind the last line end.
+fn end_of_lines(bytes: &[u8]) -> usize {
+    memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1)
+}
+
+/// Says how much was written, also after an error.
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write_at(&bytes[written..], offset + written as u64) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
 fn age_s(now: Timestamp, then: Timestamp) -> u64 {
     u64::try_from(now.seconds.saturating_sub(then.seconds)).unwrap_or(0)
 }
@@ -223,10 +246,128 @@ fn whole_lines(file: &File) -> io::Result<u64> {
         let begin = end.saturating_sub(PIECE);
         piece.resize(usize::try_from(end - begin).expect("a piece"), 0);
         file.read_exact_at(&mut piece, begin)?;
-        if let Some(at) = memchr::memrchr(b'\n', &piece) {
-            return Ok(begin + at as u64 + 1);
+        let lines = end_of_lines(&piece);
+        if lines > 0 {
+            return Ok(begin + lines as u64);
         }
         end = begin;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::{EventWriter, files};
+    use crate::io::events::EventLog;
+    use crate::io::{clock, executor};
+    use crate::queue::event::{Event, EventKind, EventSettings};
+
+    fn settings(folder: &Path) -> EventSettings {
+        EventSettings::in_data(folder)
+    }
+
+    /// Posts events on an executor, `turns` times so many; how many were dropped.
+    fn post(writer: &EventWriter, turns: usize, events: usize) -> u64 {
+        let door = writer.door();
+        let body = move |_| async move {
+            let log = EventLog::new(door);
+            for turn in 0..turns {
+                for number in 0..events {
+                    let id = turn * events + number;
+                    let at = clock::unix_ms();
+                    log.post(&Event { id: Some(&id), ..Event::new(EventKind::Delivery, at) });
+                }
+                glommio::timer::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        let (thread, _) = executor::start("test", None, body).expect("an executor");
+        thread.join().expect("the executor ends");
+        writer.door().dropped()
+    }
+
+    fn lines(folder: &Path) -> Vec<String> {
+        let read = |file: super::EventFile| fs::read_to_string(file.path).expect("a file of events");
+        let files = files(&folder.join("events")).expect("a folder");
+        files.into_iter().map(read).collect::<String>().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_was_posted_is_there_in_order() {
+        let folder = TempDir::new().expect("a folder");
+        let writer = EventWriter::start(settings(folder.path())).expect("a writer");
+        assert_eq!(post(&writer, 3, 1000), 0);
+        drop(writer);
+        let lines = lines(folder.path());
+        assert_eq!(lines.len(), 3000);
+        for (number, line) in lines.iter().enumerate() {
+            assert!(line.starts_with(&format!("{{\"type\":\"Delivery\",\"id\":\"{number}\",")), "{line}");
+        }
+        // The next start goes on in the same file.
+        let writer = EventWriter::start(settings(folder.path())).expect("a writer");
+        post(&writer, 1, 1);
+        drop(writer);
+        assert_eq!(files(&folder.path().join("events")).expect("files").len(), 1);
+        assert_eq!(super::tests::lines(folder.path()).len(), 3001);
+    }
+
+    #[test]
+    fn files_follow_each_other_and_old_ones_go() {
+        let folder = TempDir::new().expect("a folder");
+        let settings = EventSettings { rotate_bytes: 2000, keep_bytes: 10_000, ..settings(folder.path()) };
+        let writer = EventWriter::start(settings).expect("a writer");
+        post(&writer, 30, 10);
+        drop(writer);
+        let kept = files(&folder.path().join("events")).expect("files");
+        let total: u64 = kept.iter().map(|file| fs::metadata(&file.path).expect("a file").len()).sum();
+        assert!(total < 15_000 && kept.len() > 2, "{total} bytes in {} files", kept.len());
+        assert!(kept.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
+        assert!(kept[0].number > 1);
+        assert!(lines(folder.path()).last().expect("a line").contains("\"id\":\"299\""));
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off() {
+        let folder = TempDir::new().expect("a folder");
+        let dir = folder.path().join("events");
+        fs::create_dir(&dir).expect("a folder");
+        let path = dir.join("20261125T110000Z-000007.jsonl");
+        let torn = format!("{{\"whole\":1}}\n{{\"torn\":\"{}", "x".repeat(200_000));
+        fs::write(&path, torn).expect("a file");
+        let settings = EventSettings { rotate_s: u64::MAX, ..settings(folder.path()) };
+        let writer = EventWriter::start(settings).expect("a writer");
+        post(&writer, 1, 1);
+        drop(writer);
+        let lines = lines(folder.path());
+        assert_eq!((lines.len(), lines[0].as_str()), (2, "{\"whole\":1}"));
+        assert!(lines[1].starts_with("{\"type\":\"Delivery\""), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_costs_lines_and_nothing_else() {
+        let folder = TempDir::new().expect("a folder");
+        // Something else stands where the folder should be.
+        fs::write(folder.path().join("events"), "").expect("a file");
+        let writer = EventWriter::start(settings(folder.path())).expect("a writer");
+        post(&writer, 2, 50);
+        let door = writer.door();
+        drop(writer);
+        assert_eq!(door.dropped(), 100);
+    }
+
+    #[test]
+    fn whole_lines_of_a_write_that_failed_half_way_stay() {
+        assert_eq!(super::end_of_lines(b"one\ntwo\nthr"), 8);
+        assert_eq!(super::end_of_lines(b"one"), 0);
+        let file = tempfile::tempfile().expect("a file");
+        // The kernel takes nothing behind the largest offset.
+        let (written, result) = super::write_at(&file, b"one\ntwo\n", i64::MAX.unsigned_abs());
+        assert_eq!((written, result.is_err()), (0, true));
+        let (written, result) = super::write_at(&file, b"one\ntwo\n", 0);
+        assert_eq!((written, result.is_ok()), (8, true));
+    }
 }
