@@ -4,14 +4,14 @@
 //! ([`crate::admin::manual`]). Families of commands live in files of their own beside this one.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::admin::failure::Failure;
 use crate::admin::offline::OpenStore;
-use crate::admin::{accounts, events, init, manual, storage, transfer};
+use crate::admin::{accounts, events, init, manual, sendmail, storage, transfer};
 use crate::config::{Config, FILE_NAME};
 
 const EXIT_CODES: &str = "\
@@ -68,6 +68,7 @@ enum Command {
     #[command(subcommand)]
     Queue(QueueCommand),
     Events(events::Events),
+    Sendmail(sendmail::Sendmail),
     Man(Man),
 }
 
@@ -358,6 +359,10 @@ struct Man {
 
 /// Reads the command line and does what it says.
 pub fn run(hooks: Hooks) -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|program| sendmail::is_meant(Path::new(&program))) {
+        return sendmail::run(&words.collect::<Vec<_>>());
+    }
     // Prints help and usage errors itself, and exits with 2 for the latter.
     let cli = Cli::parse();
     match cli.command.run(hooks) {
@@ -384,6 +389,7 @@ impl Command {
             Self::Store(command) => return storage::store(&command, open_store),
             Self::Queue(QueueCommand::List { place }) => storage::queue(&place, open_store)?,
             Self::Events(events) => events::run(&events)?,
+            Self::Sendmail(sendmail) => return Ok(sendmail::run(&sendmail.arguments)),
             Self::Import(import) => return transfer::import(&import, open_store),
             Self::Export(export) => transfer::export(&export, open_store)?,
             Self::Man(man) => manual::write(&man.folder)?,
@@ -454,6 +460,7 @@ mod tests {
             "events --data d",
             "events --follow --since 2h --type Bounce --type Delivery --domain d --cursor c --count 3 --table",
             "events --sender a@b --recipient c@d --tenant t --id i --json",
+            "sendmail -t -oi -f a@b -bs --data d -- c@d",
             "man m",
         ];
         for line in table {

@@ -44,14 +44,14 @@ pub enum BodyKind {
 }
 
 /// How much of the message a DSN returns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Ret {
     Full,
     Headers,
 }
 
 /// When a DSN is wanted (RFC 3461 4.1). None of the three is NEVER.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Notify {
     pub success: bool,
     pub failure: bool,

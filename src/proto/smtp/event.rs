@@ -90,7 +90,7 @@ pub enum SenderVerdict {
     Temporary,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum RecipientVerdict {
     Accepted,
     UnknownUser,
@@ -103,7 +103,7 @@ pub enum RecipientVerdict {
 }
 
 /// Why a message is not kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum MessageRefusal {
     Temporary,
     NoSpace,
