@@ -397,15 +397,7 @@ fn envelope(head: SubmitHead, message: &[u8]) -> Result<Envelope, Refusal> {
     let smtputf8 = !header.is_ascii()
         || sender.iter().chain(recipients.iter().map(|to| &to.address)).any(|address| !address.is_ascii());
     let body = if message.is_ascii() { BodyKind::SevenBit } else { BodyKind::EightBitMime };
-    Ok(Envelope {
-        sender,
-        recipients,
-        body,
-        smtputf8,
-        ret: head.ret,
-        envid: head.envid,
-        ..Envelope::default()
-    })
+    Ok(Envelope { sender, recipients, body, smtputf8, ret: head.ret, envid: head.envid })
 }
 
 /// `postmaster` needs no domain (RFC 5321 4.5.1).

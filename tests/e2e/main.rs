@@ -3,6 +3,7 @@
 mod accounts;
 mod client;
 mod crash;
+mod events;
 mod exchange;
 mod flow;
 mod full_disk;
@@ -15,6 +16,7 @@ mod persist;
 mod pop3;
 mod restart;
 mod scram;
+mod sendmail;
 mod server;
 mod stop;
 mod submission;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::tail::Position;
@@ -54,7 +55,7 @@ impl Cursor {
 
     fn write(&self, position: &Position) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         // No name of a cursor begins with a dot.
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,12 +1,13 @@
 //! `-bs`: SMTP on standard input and output, for programs that like to hear about each recipient.
 //!
 //! The engine is the server's own; what it asks is answered over the control socket. Whoever may use that is trusted,
-//! so that mail for other domains is taken without a login.
+//! so that mail for other domains is taken without a login. A conversation with the server lasts for one question:
+//! programs that keep a dialogue open must not keep operators out.
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use super::{EX_IOERR, Exit, connect, submit};
+use super::{EX_IOERR, Exit, connect, refused, submit};
 use crate::admin::control::{Control, Reply, Request, SubmitHead, SubmitRecipient};
 use crate::bytes::Output;
 use crate::config::Config;
@@ -23,7 +24,8 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Speaks until the other side ends.
 pub fn run(config: &Config) -> Result<(), Exit> {
-    let control = connect(config)?;
+    // A server that does not run is said before the greeting.
+    drop(connect(config)?);
     let policy = Policy {
         hostname: config.hostname.clone(),
         role: Role::Relay,
@@ -35,15 +37,16 @@ pub fn run(config: &Config) -> Result<(), Exit> {
     };
     let mut out = Output::new();
     let engine = Server::new(Rc::new(policy), None, &mut out, clock::instant());
-    let dialogue = Dialogue { control, engine, out, begun: Vec::new() };
+    let dialogue = Dialogue { reach: || connect(config), engine, out, begun: Vec::new() };
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     dialogue
         .run(input, output)
         .map_err(|error| Exit::new(EX_IOERR, format!("the dialogue broke off: {error}")))
 }
 
-struct Dialogue {
-    control: Control,
+struct Dialogue<F> {
+    /// Begins a conversation with the server.
+    reach: F,
     engine: Server,
     out: Output,
     /// What the engine has given of a message so far.
@@ -57,7 +60,7 @@ enum State {
     Closed,
 }
 
-impl Dialogue {
+impl<F: Fn() -> Result<Control, Exit>> Dialogue<F> {
     fn run(mut self, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         let mut ends = LineEnds::default();
         let mut waiting = Vec::new();
@@ -90,7 +93,7 @@ impl Dialogue {
                 let outcome = match event {
                     Event::Sender { .. } => Outcome::Sender(SenderVerdict::Accepted),
                     Event::Recipient { recipient, .. } => {
-                        Outcome::Recipient(judge(&mut self.control, &recipient.address))
+                        Outcome::Recipient(judge((self.reach)(), &recipient.address))
                     }
                     Event::Begin { .. } => {
                         self.begun.clear();
@@ -103,7 +106,7 @@ impl Dialogue {
                     Event::Message { envelope, body } => {
                         let mut message = std::mem::take(&mut self.begun);
                         message.extend_from_slice(&body);
-                        Outcome::Message(keep(&mut self.control, envelope, &message))
+                        Outcome::Message(keep((self.reach)(), envelope, &message))
                     }
                     // Neither is offered.
                     Event::Password(_) | Event::Proved(_) | Event::Verifier(_) => {
@@ -121,22 +124,32 @@ impl Dialogue {
     }
 }
 
-fn judge(control: &mut Control, address: &Address) -> RecipientVerdict {
+fn judge(control: Result<Control, Exit>, address: &Address) -> RecipientVerdict {
     let mut verdict = RecipientVerdict::Temporary;
-    let asked = control.ask(&Request::Judge { address: address.to_string() }, |reply| {
-        if let Reply::Judged(judged) = reply {
-            verdict = judged;
-        }
-        Ok(())
+    let asked = control.and_then(|mut control| {
+        let ask = Request::Judge { address: address.to_string() };
+        let each = |reply| {
+            if let Reply::Judged(judged) = reply {
+                verdict = judged;
+            }
+            Ok(())
+        };
+        control.ask(&ask, each).map_err(refused)
     });
-    if let Err(failure) = asked {
-        eprintln!("sendmail: {failure}");
-        return RecipientVerdict::Temporary;
+    match asked {
+        Ok(()) => verdict,
+        Err(exit) => {
+            eprintln!("sendmail: {}", exit.text);
+            RecipientVerdict::Temporary
+        }
     }
-    verdict
 }
 
-fn keep(control: &mut Control, envelope: Envelope, message: &[u8]) -> Result<String, MessageRefusal> {
+fn keep(
+    control: Result<Control, Exit>,
+    envelope: Envelope,
+    message: &[u8],
+) -> Result<String, MessageRefusal> {
     let recipient = |to: crate::mail::envelope::Recipient| SubmitRecipient {
         address: to.address.to_string(),
         notify: to.notify,
@@ -149,7 +162,7 @@ fn keep(control: &mut Control, envelope: Envelope, message: &[u8]) -> Result<Str
         envid: envelope.envid,
         bytes: message.len() as u64,
     };
-    let taken = submit(control, head, message).map_err(|exit| {
+    let taken = control.and_then(|mut control| submit(&mut control, head, message)).map_err(|exit| {
         eprintln!("sendmail: {}", exit.text);
         if exit.code == super::EX_DATAERR { MessageRefusal::BadHeader } else { MessageRefusal::Temporary }
     })?;
@@ -177,11 +190,12 @@ mod tests {
     #[test]
     fn a_dialogue_with_bare_line_feeds() {
         let backend = MemoryBackend::with_bob();
-        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-        let answering = std::thread::spawn({
+        let reach = || {
+            let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
             let backend = Arc::clone(&backend);
-            move || serve(&*backend, theirs)
-        });
+            std::thread::spawn(move || serve(&*backend, theirs));
+            Ok(Control::over(ours).expect("a conversation"))
+        };
         let policy = Policy {
             hostname: "mx.test".to_owned(),
             role: Role::Relay,
@@ -193,8 +207,7 @@ mod tests {
         };
         let mut out = Output::new();
         let engine = Server::new(Rc::new(policy), None, &mut out, clock::instant());
-        let control = Control::over(ours).expect("a conversation");
-        let dialogue = Dialogue { control, engine, out, begun: Vec::new() };
+        let dialogue = Dialogue { reach, engine, out, begun: Vec::new() };
         let input = "EHLO me\nMAIL FROM:<ann@example.net>\nRCPT TO:<nobody@example.org>\n\
             RCPT TO:<bob@example.org>\nRCPT TO:<eve@relay.test>\nDATA\nSubject: x\n\nText\n..\n.\nQUIT\n";
         let mut said = Vec::new();
@@ -206,6 +219,5 @@ mod tests {
             .collect();
         assert_eq!(codes, "220 250 250 550 250 250 354 250 221 ", "{}", String::from_utf8_lossy(&said));
         assert_eq!(backend.contents("ann@example.net")[0].2, b"Subject: x\r\n\r\nText\r\n.\r\n");
-        answering.join().expect("the thread ends").expect("the client hung up");
     }
 }
