@@ -189,6 +189,101 @@ pub mod store {
     pub const DIGESTS_AT_ONCE: usize = 64;
 }
 
+/// Outbound mail. What an operator may change are the defaults of `[queue]` and `[[shaping]]`.
+pub mod outbound {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    /// To one site from one source: what large providers take from strangers without a word.
+    pub const CONNECTIONS: NonZeroU32 = NonZeroU32::new(20).expect("it is not 0");
+    pub const SITE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
+    /// What an operator may allow to one site: each is a socket.
+    pub const CONNECTIONS_MOST: u32 = 10_000;
+    /// The window in which a site that is not known yet is met.
+    pub const CONNECTIONS_FIRST: u32 = 5;
+    /// Servers that count close after 100 at the earliest, most never.
+    pub const MESSAGES_PER_CONNECTION: NonZeroU32 = NonZeroU32::new(500).expect("it is not 0");
+    /// RFC 5321 4.5.3.1.8: what every server must take.
+    pub const RECIPIENTS_PER_MESSAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
+    /// Long enough for the next message of a steady flow, short enough to hold no server's slot for nothing.
+    pub const IDLE: Duration = Duration::from_secs(10);
+    pub const IDLE_MOST: Duration = Duration::from_secs(240);
+    pub const FAILURES_UNTIL_DEAD: NonZeroU32 = NonZeroU32::new(3).expect("it is not 0");
+    /// Between the first failures to connect, before a site counts as dead; doubled with each.
+    pub const REOPEN_FIRST: Duration = Duration::from_secs(1);
+    pub const REOPEN_MAX: Duration = Duration::from_secs(8);
+    pub const DEAD_FIRST: Duration = Duration::from_secs(60);
+    pub const DEAD_MAX: Duration = Duration::from_secs(30 * 60);
+    /// A source whose address this machine does not have is tried again by and by.
+    pub const ASIDE_FIRST: Duration = Duration::from_secs(60);
+    pub const ASIDE_MAX: Duration = Duration::from_secs(3600);
+    /// SYN is sent 5 or 6 times in it.
+    pub const CONNECT: Duration = Duration::from_secs(30);
+    /// 100 MiB at a slow line's 40 kB a second; a host that takes a byte a second does not hold a slot for ever.
+    pub const TRANSACTION: Duration = Duration::from_secs(45 * 60);
+
+    /// RFC 5321 4.5.4.1 would wait 30 minutes; two tries in the first hour are its advice, and greylists pass sooner.
+    pub const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
+    pub const RETRY_MAX: Duration = Duration::from_secs(4 * 3600);
+    pub const RETRY_JITTER_PERCENT: u8 = 15;
+    pub const WARN_AFTER: Duration = Duration::from_secs(4 * 3600);
+    /// RFC 5321 4.5.4.1: 4 to 5 days.
+    pub const EXPIRE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
+    /// Of the message, in a report that it did not arrive; a longer one is returned as its header alone.
+    pub const DSN_RETURN_BYTES: u64 = 1 << 20;
+
+    /// Messages that a site holds for each connection that it may have: the one that goes and the next.
+    pub const JOBS_PER_CONNECTION: u32 = 2;
+    /// And so many more, so that a site with one connection does not wait for its homes.
+    pub const JOBS_SPARE: u32 = 4;
+    /// Messages that one site holds at most; they are a locator and an envelope each.
+    pub const JOBS_MAX: u32 = 20_000;
+    /// Messages that one home is asked for at a time, so that no home waits for another's long answer.
+    pub const PULL_MAX: u32 = 64;
+    /// Mail is fetched from its home so long before a limit lets it go.
+    pub const PULL_AHEAD: Duration = Duration::from_secs(1);
+    /// A limit that holds for longer than this gives the messages back to their homes.
+    pub const HOLD: Duration = Duration::from_secs(10);
+    /// A source's last connection is given up for another source that has none after this time.
+    pub const TURN: Duration = Duration::from_secs(30);
+
+    /// A file of events that is easy to move and to look through.
+    pub const EVENTS_ROTATE_BYTES: u64 = 256 << 20;
+    pub const EVENTS_ROTATE_BYTES_LEAST: u64 = 64 << 10;
+    pub const EVENTS_ROTATE: Duration = Duration::from_secs(24 * 3600);
+    /// About a month of a hundred thousand messages a day.
+    pub const EVENTS_KEEP_BYTES: u64 = 10 << 30;
+    pub const EVENTS_KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    /// Rules of the configuration, and the compiled size of each.
+    pub const RULES_MAX: usize = 1000;
+    pub const RULE_BYTES_MAX: usize = 256 << 10;
+    /// Of a rule that does not say how long: the time after which most limits of others have passed.
+    pub const RULE_DURATION: Duration = Duration::from_secs(3600);
+    /// All texts of bounce classes together, compiled: a few hundred expressions.
+    pub const CLASSES_BYTES_MAX: usize = 16 << 20;
+    /// Times of matches that one trigger remembers.
+    pub const TRIGGER_MOST: u32 = 10_000;
+    /// Triggers that are counted at a time, over all rules; of more, the oldest are forgotten.
+    pub const TRIGGERS_MAX: usize = 50_000;
+}
+
+const _: () = assert!(outbound::CONNECTIONS.get() <= outbound::SITE_CONNECTIONS.get());
+const _: () = assert!(outbound::SITE_CONNECTIONS.get() <= outbound::CONNECTIONS_MOST);
+const _: () = assert!(
+    outbound::CONNECTIONS_MOST * outbound::JOBS_PER_CONNECTION <= outbound::JOBS_MAX,
+    "every connection has its next message"
+);
+const _: () = assert!(outbound::PULL_AHEAD.as_millis() < outbound::HOLD.as_millis());
+const _: () = assert!(
+    outbound::REOPEN_MAX.as_millis() < outbound::HOLD.as_millis(),
+    "mail waits for the next try where it is"
+);
+const _: () = assert!(
+    outbound::IDLE_MOST.as_secs() < smtp::IDLE_S,
+    "a peer waits 5 minutes for the next command (RFC 5321 4.5.3.2.7); we end before it"
+);
+
 const _: () = assert!(store::BATCH_BYTES as u64 * 2 <= store::SEGMENT_BYTES_MAX);
 const _: () = assert!(BODY_IN_MEMORY_BYTES_MAX * 4 <= store::SEGMENT_BYTES_MIN as usize);
 const _: () = assert!(store::SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment have 32 bits");
