@@ -12,17 +12,19 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 mod check;
 mod document;
 mod network;
+pub mod outbound;
 #[cfg(test)]
 mod reference;
 
 pub use network::Network;
+pub use outbound::Outbound;
 
 use document::Problems;
 
@@ -50,7 +52,8 @@ pub struct Config {
     pub domains: Vec<String>,
     /// Clients that may send to other domains without logging in. Empty by default.
     pub relay_allow: Vec<Network>,
-    pub routes: Vec<Route>,
+    /// How mail leaves.
+    pub outbound: Outbound,
     pub log_level: LogLevel,
 }
 
@@ -116,29 +119,6 @@ pub struct Limits {
     pub account_bytes: Option<u64>,
     /// Bytes appended to a log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
-}
-
-/// Where mail for a domain goes, whatever its MX records say.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Route {
-    /// `None` is `*`: every domain without a route of its own.
-    pub domain: Option<String>,
-    /// In order of preference; at least one.
-    pub to: Vec<Target>,
-}
-
-/// A host to send to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    pub host: Host,
-    pub port: u16,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Host {
-    Address(IpAddr),
-    /// To be looked up; lower case, A-labels.
-    Name(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
@@ -280,7 +260,7 @@ mod tests {
             ("here.example", None, LogLevel::Info)
         );
         assert!(config.tls.is_none() && config.domains.is_empty());
-        assert!(config.relay_allow.is_empty() && config.routes.is_empty());
+        assert!(config.relay_allow.is_empty() && config.outbound.routes.is_empty());
     }
 
     #[test]
@@ -333,7 +313,11 @@ mod tests {
         );
         assert_eq!(config.domains, ["example.org", "xn--bcher-kva.example"]);
         assert!(config.relay_allow[1].contains("::1".parse().unwrap()));
-        assert_eq!((config.routes[0].to.len(), config.routes[1].domain.is_none()), (2, true));
+        let routes: Vec<String> = config.outbound.routes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            routes,
+            ["for domain relay.test: to 127.0.0.1:2526, mx.example.net:25", "for domain *: to [::1]:2526"]
+        );
         assert_eq!(config.log_level, LogLevel::Debug);
     }
 
@@ -359,7 +343,8 @@ mod tests {
                 "frobnicate = 1",
                 &[
                     "1:1: unknown key `frobnicate` at the top of the file; expected one of data, hostname, cores, \
-                 listener, tls, limits, domain, relay, route, log",
+                 listener, tls, limits, domain, relay, queue, route, source, pool, shaping, rule, tenant, tenants, \
+                 bounce_class, events, log",
                 ],
             ),
             (
