@@ -40,6 +40,7 @@ fn row(uid: u32, digest: &Digest) -> Row<'_> {
             body_structure: &digest.body_structure,
             fields: &digest.fields,
             sent: digest.sent,
+            is_ended: digest.is_ended,
         }),
     }
 }

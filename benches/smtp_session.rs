@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringpost::bytes::Output;
-use ringpost::mail::time::Instant;
+use ringpost::mail::time::{Instant, Now, Timestamp};
 use ringpost::proto::smtp::{Event, Outcome, Policy, RecipientVerdict, Role, SenderVerdict, Server};
 
-const NOW: Instant = Instant(1);
+const NOW: Now = Now { instant: Instant(1), timestamp: Timestamp { seconds: 0, zone_minutes: 0 } };
 const PREFIX: &[u8] = b"Return-Path: <sender@elsewhere.example>\r\nReceived: from there by here\r\n";
 
 fn policy() -> Rc<Policy> {
@@ -20,6 +20,8 @@ fn policy() -> Rc<Policy> {
         message_bytes_max: 50 << 20,
         recipients_max: 100,
         mails_max: None,
+        hold_s_max: 0,
+        deliver_by_s_min: 0,
         mechanisms: Vec::new(),
     })
 }
@@ -43,7 +45,7 @@ fn converse(engine: &mut Server, mut input: &[u8], out: &mut Output) -> usize {
                 other => panic!("nothing else is asked: {other:?}"),
             };
             asked = true;
-            engine.handle_done(outcome, out, NOW);
+            engine.handle_done(outcome, out, NOW.instant);
         }
         if !asked && (taken == 0 || input.is_empty()) {
             return stored;
@@ -61,7 +63,7 @@ fn smtp_session(criterion: &mut Criterion) {
     let input = [envelope.as_bytes(), &message, b".\r\n"].concat();
 
     let mut out = Output::new();
-    let mut engine = Server::new(policy(), None, &mut out, NOW);
+    let mut engine = Server::new(policy(), None, &mut out, NOW.instant);
     converse(&mut engine, b"EHLO client.example\r\n", &mut out);
     out.clear();
     assert_eq!(converse(&mut engine, &input, &mut out), PREFIX.len() + message.len());

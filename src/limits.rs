@@ -8,6 +8,9 @@ use std::time::Duration;
 /// A receive buffer: one read takes a pipelined burst of commands or a small message whole.
 pub const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 
+/// What one TLS session is reckoned to hold: a record on its way in, one on its way out, and its keys.
+pub const TLS_SESSION_BYTES: usize = 40 << 10;
+
 /// A message of this size or less is kept in memory until it is in the log; a larger one goes to a file of its own.
 pub const BODY_IN_MEMORY_BYTES_MAX: usize = 256 << 10;
 
@@ -37,8 +40,9 @@ pub mod server {
     pub const SESSIONS_MOST: u64 = 1_000_000;
     /// An office behind one address has tens of clients with a few connections each. Loopback is not counted.
     pub const SESSIONS_PER_ADDRESS_MAX: u64 = 200;
-    /// The longest command, its literals, a message under way and a burst of replies, with room to spare.
-    pub const SESSION_MEMORY_BYTES_MAX: u64 = 1 << 20;
+    /// The largest command with its literals taken apart, a message under way and a burst of replies; also the
+    /// list of half a million messages that a POP3 session goes by. Nearly all sessions need a hundredth.
+    pub const SESSION_MEMORY_BYTES_MAX: u64 = 4 << 20;
     pub const SESSION_MEMORY_BYTES_LEAST: u64 = 640 << 10;
     pub const SESSION_MEMORY_BYTES_MOST: u64 = 1 << 30;
     /// The most that `recipients` may be set to.
@@ -53,6 +57,11 @@ pub mod smtp {
     /// RFC 5321 4.5.3.1.8 asks for 100; the rest get 452 4.5.3 and the client sends them again.
     pub const RECIPIENTS_MAX: usize = 1000;
     pub const RECIPIENTS_LEAST: usize = 100;
+    /// Of a session's memory, what is not for its recipients: the message that follows them, lines, input, TLS.
+    pub const TRANSACTION_RESERVE_BYTES: usize = super::BODY_IN_MEMORY_BYTES_MAX
+        + super::RECEIVE_BUFFER_BYTES
+        + super::TLS_SESSION_BYTES
+        + AUTH_LINE_BYTES_MAX;
     /// RFC 5321 4.5.3.1.7.
     pub const MESSAGE_BYTES_LEAST: u64 = 64 << 10;
     /// Protocol errors before 421.
@@ -63,8 +72,54 @@ pub mod smtp {
     pub const IDLE_S: u64 = 300;
     /// A body must come at this rate after the first minutes; less is an attack or a dead line.
     pub const BODY_BYTES_PER_S_MIN: u64 = 500;
+    /// FUTURERELEASE: a message may wait for 30 days, for the beginning of a term or the end of a holiday.
+    pub const HOLD_S_MAX: u32 = 30 * 24 * 3600;
+    /// DELIVERBY: with less time than this a message would go back before a second attempt.
+    pub const DELIVER_BY_S_MIN: u32 = 60;
     /// RFC 5321 6.3: more Received fields than this are a loop.
     pub const RECEIVED_FIELDS_MAX: usize = 100;
+
+    /// The other side: what we bear from servers.
+    pub mod client {
+        /// Lines of one reply; an EHLO with all registered extensions has some forty.
+        pub const REPLY_LINES_MAX: usize = 100;
+        /// All lines of one reply, with what was cut from them.
+        pub const REPLY_BYTES_MAX: usize = 64 << 10;
+        /// What is kept of one line. RFC 5321 4.5.3.1.5 allows 512; the rest of a longer one is not looked at.
+        pub const REPLY_LINE_BYTES_MAX: usize = 2048;
+        /// Commands without their replies: their replies must fit into what the system buffers for us while we send
+        /// (RFC 2920 3.1).
+        pub const PIPELINED_MAX: usize = 100;
+        /// A message up to this size goes along with its envelope where BDAT is pipelined; a larger one waits until
+        /// somebody wants it.
+        pub const PIPELINED_MESSAGE_BYTES_MAX: u64 = 64 << 10;
+        /// Bytes of a message gathered before they are written and others get their turn.
+        pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+        /// RFC 5321 4.5.3.2.1.
+        pub const GREETING_S: u64 = 300;
+        pub const HELLO_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.2.
+        pub const MAIL_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.3.
+        pub const RCPT_S: u64 = 300;
+        /// RFC 5321 4.5.3.2.4.
+        pub const DATA_S: u64 = 120;
+        /// RFC 5321 4.5.3.2.5.
+        pub const BLOCK_S: u64 = 180;
+        /// RFC 5321 4.5.3.2.6.
+        pub const EOD_S: u64 = 600;
+        pub const RSET_S: u64 = 60;
+        /// Nothing depends on the answer.
+        pub const QUIT_S: u64 = 5;
+        /// A greeting and a few commands at their slowest.
+        pub const OPENING_S: u64 = 900;
+        /// An envelope and the end of the message at their slowest, with time to spare; the message adds to it.
+        pub const TRANSACTION_S: u64 = 1800;
+        /// Slower than any line that still carries mail.
+        pub const BYTES_PER_S_MIN: u64 = 500;
+        /// Iterations of SCRAM that a server may make us count; some ten milliseconds.
+        pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
+    }
 }
 
 pub mod auth {
@@ -117,6 +172,46 @@ pub mod imap {
     pub const AUTH_FAILURES_MAX: u32 = 5;
     /// Reply bytes gathered before they are written and other sessions get their turn.
     pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+}
+
+pub mod dns {
+    /// RFC 1035 4.2.
+    pub const PORT: u16 = 53;
+    /// More servers than resolv.conf takes help nobody: a lookup would outlast its caller's patience.
+    pub const SERVERS_MAX: usize = 8;
+    pub const TIMEOUT_S: u64 = 5;
+    pub const TIMEOUT_S_MOST: u64 = 60;
+    pub const ATTEMPTS: u64 = 2;
+    pub const ATTEMPTS_MOST: u64 = 10;
+    /// A lookup ends after this, however many servers, rounds and aliases it has.
+    pub const LOOKUP_S_MAX: u64 = 60;
+    /// What passes every path in one piece (DNS flag day 2020); larger answers come by TCP.
+    pub const UDP_PAYLOAD_BYTES: u16 = 1232;
+    /// Some servers send more than they were told.
+    pub const UDP_BUFFER_BYTES: usize = 4096;
+    /// Records of a section that are looked at. Large senders have about twenty MX records and addresses.
+    pub const RECORDS_MAX: u16 = 256;
+    /// Aliases from a name to what it stands for. Resolvers give up at 8 to 17.
+    pub const ALIASES_MAX: usize = 12;
+    /// Datagrams that do not answer the open question before TCP is used, where nobody can guess.
+    pub const STRAYS_MAX: u32 = 20;
+    /// Hosts of a domain, the best ones.
+    pub const HOSTS_MAX: usize = 100;
+    /// So long an answer is kept at least: whoever says 0 would be asked for every message.
+    pub const TTL_S_MIN: u32 = 5;
+    pub const TTL_S_MAX: u32 = 86_400;
+    /// RFC 2308 5 allows up to 3 hours; a domain that comes to life should not wait so long.
+    pub const TTL_ABSENT_S_MAX: u32 = 3600;
+    /// Answers that a shard keeps, by what they hold; about 30,000 domains.
+    pub const CACHE_BYTES_MAX: usize = 16 << 20;
+    /// Questions that a shard has open at a time; others wait for their turn.
+    pub const QUESTIONS_MAX: usize = 256;
+    /// Questions that wait; more are refused for the moment.
+    pub const QUESTIONS_WAITING_MAX: usize = 20_000;
+    /// With dead servers a turn comes too late: whoever waits so long is told so, and those behind at once.
+    pub const QUESTION_WAITS_S_MAX: u64 = 30;
+    /// A silent server is asked last for so long.
+    pub const SILENT_SERVER_S: u64 = 30;
 }
 
 pub mod mime {
@@ -189,6 +284,107 @@ pub mod store {
     pub const DIGESTS_AT_ONCE: usize = 64;
 }
 
+/// Outbound mail. What an operator may change are the defaults of `[queue]` and `[[shaping]]`.
+pub mod outbound {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    /// To one site from one source: what large providers take from strangers without a word.
+    pub const CONNECTIONS: NonZeroU32 = NonZeroU32::new(20).expect("it is not 0");
+    pub const SITE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
+    /// What an operator may allow to one site: each is a socket.
+    pub const CONNECTIONS_MOST: u32 = 10_000;
+    /// The window in which a site that is not known yet is met.
+    pub const CONNECTIONS_FIRST: u32 = 5;
+    /// Servers that count close after 100 at the earliest, most never.
+    pub const MESSAGES_PER_CONNECTION: NonZeroU32 = NonZeroU32::new(500).expect("it is not 0");
+    /// RFC 5321 4.5.3.1.8: what every server must take.
+    pub const RECIPIENTS_PER_MESSAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
+    /// Long enough for the next message of a steady flow, short enough to hold no server's slot for nothing.
+    pub const IDLE: Duration = Duration::from_secs(10);
+    pub const IDLE_MOST: Duration = Duration::from_secs(240);
+    pub const FAILURES_UNTIL_DEAD: NonZeroU32 = NonZeroU32::new(3).expect("it is not 0");
+    /// Between the first failures to connect, before a site counts as dead; doubled with each.
+    pub const REOPEN_FIRST: Duration = Duration::from_secs(1);
+    pub const REOPEN_MAX: Duration = Duration::from_secs(8);
+    pub const DEAD_FIRST: Duration = Duration::from_secs(60);
+    pub const DEAD_MAX: Duration = Duration::from_secs(30 * 60);
+    /// A source whose address this machine does not have is tried again by and by.
+    pub const ASIDE_FIRST: Duration = Duration::from_secs(60);
+    pub const ASIDE_MAX: Duration = Duration::from_secs(3600);
+    /// SYN is sent 5 or 6 times in it.
+    pub const CONNECT: Duration = Duration::from_secs(30);
+    /// 100 MiB at a slow line's 40 kB a second; a host that takes a byte a second does not hold a slot for ever.
+    pub const TRANSACTION: Duration = Duration::from_secs(45 * 60);
+
+    /// RFC 5321 4.5.4.1 would wait 30 minutes; two tries in the first hour are its advice, and greylists pass sooner.
+    pub const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
+    pub const RETRY_MAX: Duration = Duration::from_secs(4 * 3600);
+    pub const RETRY_JITTER_PERCENT: u8 = 15;
+    pub const WARN_AFTER: Duration = Duration::from_secs(4 * 3600);
+    /// RFC 5321 4.5.4.1: 4 to 5 days.
+    pub const EXPIRE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
+    /// Of the message, in a report that it did not arrive; a longer one is returned as its header alone.
+    pub const DSN_RETURN_BYTES: u64 = 1 << 20;
+
+    /// Messages that a site holds for each connection that it may have: the one that goes and the next.
+    pub const JOBS_PER_CONNECTION: u32 = 2;
+    /// And so many more, so that a site with one connection does not wait for its homes.
+    pub const JOBS_SPARE: u32 = 4;
+    /// Messages that one site holds at most; they are a locator and an envelope each.
+    pub const JOBS_MAX: u32 = 20_000;
+    /// Messages that one home is asked for at a time, so that no home waits for another's long answer.
+    pub const PULL_MAX: u32 = 64;
+    /// Mail is fetched from its home so long before a limit lets it go.
+    pub const PULL_AHEAD: Duration = Duration::from_secs(1);
+    /// A limit that holds for longer than this gives the messages back to their homes.
+    pub const HOLD: Duration = Duration::from_secs(10);
+    /// A source's last connection is given up for another source that has none after this time.
+    pub const TURN: Duration = Duration::from_secs(30);
+
+    /// A file of events that is easy to move and to look through.
+    pub const EVENTS_ROTATE_BYTES: u64 = 256 << 20;
+    pub const EVENTS_ROTATE_BYTES_LEAST: u64 = 64 << 10;
+    pub const EVENTS_ROTATE: Duration = Duration::from_secs(24 * 3600);
+    /// About a month of a hundred thousand messages a day.
+    pub const EVENTS_KEEP_BYTES: u64 = 10 << 30;
+    pub const EVENTS_KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    /// Rules of the configuration, and the compiled size of each.
+    pub const RULES_MAX: usize = 1000;
+    pub const RULE_BYTES_MAX: usize = 256 << 10;
+    /// Of a rule that does not say how long: the time after which most limits of others have passed.
+    pub const RULE_DURATION: Duration = Duration::from_secs(3600);
+    /// All texts of bounce classes together, compiled: a few hundred expressions.
+    pub const CLASSES_BYTES_MAX: usize = 16 << 20;
+    /// Times of matches that one trigger remembers.
+    pub const TRIGGER_MOST: u32 = 10_000;
+    /// Triggers that are counted at a time, over all rules; of more, the oldest are forgotten.
+    pub const TRIGGERS_MAX: usize = 50_000;
+    /// Hosts of a site that one connection tries.
+    pub const HOSTS_MAX: usize = 10;
+    /// Addresses of a host that it tries (RFC 5321 5.1 asks for two).
+    pub const ADDRESSES_PER_HOST_MAX: usize = 4;
+    /// Connections of one shard to one address, whatever names lead there: ten thousand domains may be one tarpit.
+    pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 200;
+}
+
+const _: () = assert!(outbound::CONNECTIONS.get() <= outbound::SITE_CONNECTIONS.get());
+const _: () = assert!(outbound::SITE_CONNECTIONS.get() <= outbound::CONNECTIONS_MOST);
+const _: () = assert!(
+    outbound::CONNECTIONS_MOST * outbound::JOBS_PER_CONNECTION <= outbound::JOBS_MAX,
+    "every connection has its next message"
+);
+const _: () = assert!(outbound::PULL_AHEAD.as_millis() < outbound::HOLD.as_millis());
+const _: () = assert!(
+    outbound::REOPEN_MAX.as_millis() < outbound::HOLD.as_millis(),
+    "mail waits for the next try where it is"
+);
+const _: () = assert!(
+    outbound::IDLE_MOST.as_secs() < smtp::IDLE_S,
+    "a peer waits 5 minutes for the next command (RFC 5321 4.5.3.2.7); we end before it"
+);
+
 const _: () = assert!(store::BATCH_BYTES as u64 * 2 <= store::SEGMENT_BYTES_MAX);
 const _: () = assert!(BODY_IN_MEMORY_BYTES_MAX * 4 <= store::SEGMENT_BYTES_MIN as usize);
 const _: () = assert!(store::SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment have 32 bits");
@@ -206,10 +402,25 @@ const _: () = assert!(
             + imap::COMMAND_LINE_BYTES_MAX
             + imap::LITERALS_BYTES_MAX
             + imap::OUTPUT_BURST_BYTES
+            + TLS_SESSION_BYTES
+);
+const _: () = assert!(
+    server::SESSION_MEMORY_BYTES_LEAST as usize
+        > smtp::TRANSACTION_RESERVE_BYTES + smtp::RECIPIENTS_LEAST * (2 * (512 + 500 + 200) + 512),
+    "RFC 5321 4.5.3.1.8 and the longest addresses and ORCPTs, each kept twice until the message is stored"
 );
 const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
 const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");
 const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
+const _: () = assert!(smtp::HOLD_S_MAX <= 999_999_999, "RFC 4865 3");
+const _: () = assert!(smtp::DELIVER_BY_S_MIN <= 999_999_999, "RFC 2852 2");
+const _: () = assert!(dns::TTL_S_MIN <= dns::TTL_ABSENT_S_MAX && dns::TTL_ABSENT_S_MAX <= dns::TTL_S_MAX);
+const _: () = assert!(dns::UDP_PAYLOAD_BYTES as usize <= dns::UDP_BUFFER_BYTES);
+const _: () = assert!(dns::HOSTS_MAX <= dns::RECORDS_MAX as usize);
+const _: () = assert!(dns::LOOKUP_S_MAX >= dns::TIMEOUT_S_MOST);
 const _: () = assert!(imap::IDLE_S >= 30 * 60, "RFC 9051 5.4");
 const _: () = assert!(pop3::IDLE_S >= 10 * 60, "RFC 1939 3");
 const _: () = assert!(smtp::IDLE_S >= 5 * 60, "RFC 5321 4.5.3.2.7");
+const _: () = assert!(smtp::client::REPLY_LINE_BYTES_MAX >= 512, "RFC 5321 4.5.3.1.5");
+const _: () = assert!(smtp::client::REPLY_LINE_BYTES_MAX * 2 < smtp::client::REPLY_BYTES_MAX);
+const _: () = assert!(smtp::client::EOD_S + smtp::client::DATA_S < smtp::client::TRANSACTION_S);

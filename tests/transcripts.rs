@@ -12,6 +12,8 @@
 //! D: tls                           a directive to the adapter, such as a TLS handshake or time that passes
 //! ```
 //!
+//! Where the engine is a client, the roles swap: `S` and `R` are what it is told, `C` is what it says.
+//!
 //! In `C`, `R` and `S`: `\r`, `\n`, `\t`, `\\`, `\xHH`, and `\{3:ab}` for `ababab` (not nested).
 //!
 //! Each file is replayed turn by turn (the client's lines up to the next line of the server at once, byte by
@@ -24,6 +26,8 @@ mod imap;
 mod pop3;
 #[path = "transcripts/smtp.rs"]
 mod smtp;
+#[path = "transcripts/smtp_client.rs"]
+mod smtp_client;
 
 use std::fmt::Write;
 use std::fs;
@@ -33,6 +37,8 @@ use ringpost::bytes::Output;
 
 /// What a protocol's adapter does: it drives one session with canned outcomes.
 pub trait Engine: Sized {
+    const SIDE: Side = Side::Server;
+
     /// A session as the header says, its greeting in `out`.
     fn start(header: &Header, out: &mut Output) -> Self;
 
@@ -44,6 +50,13 @@ pub trait Engine: Sized {
 
     /// The effects since the last call.
     fn effects(&mut self) -> Vec<String>;
+}
+
+/// Which side of the dialogue the engine is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Server,
+    Client,
 }
 
 /// The `name: value` lines at the top of a file.
@@ -94,6 +107,11 @@ fn smtp_transcripts() {
     replay_all::<smtp::Session>("smtp");
 }
 
+#[test]
+fn smtp_client_transcripts() {
+    replay_all::<smtp_client::Session>("smtp_client");
+}
+
 fn replay_all<E: Engine>(protocol: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(protocol);
     let entries = fs::read_dir(&folder).expect("the folder is there").flatten().map(|entry| entry.path());
@@ -103,11 +121,21 @@ fn replay_all<E: Engine>(protocol: &str) {
     assert!(!files.is_empty(), "no transcripts in {}", folder.display());
     let replayed = files.iter().map(|file| {
         let name = format!("{protocol}/{}", file.file_stem().unwrap_or_default().to_string_lossy());
-        let transcript = Transcript::parse(&fs::read_to_string(file).expect("it is text"), &name);
+        let transcript = Transcript::parse(&fs::read_to_string(file).expect("it is text"), E::SIDE, &name);
         transcript.replay::<E>(&name)
     });
     let failures: Vec<String> = replayed.filter_map(Result::err).collect();
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+impl Side {
+    /// The kind of the lines that the engine is told.
+    fn input(self) -> &'static str {
+        match self {
+            Self::Server => "C:",
+            Self::Client => "S:",
+        }
+    }
 }
 
 impl Header {
@@ -118,7 +146,7 @@ impl Header {
 }
 
 impl Transcript {
-    fn parse(text: &str, name: &str) -> Self {
+    fn parse(text: &str, side: Side, name: &str) -> Self {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')).peekable();
         let mut header = Header::default();
         for (_, line) in lines.by_ref().take_while(|(_, line)| !line.is_empty()) {
@@ -132,7 +160,7 @@ impl Transcript {
             let (kind, rest) = (line.get(..2), line.get(2..).unwrap_or_default());
             let rest = rest.strip_prefix(' ').unwrap_or(rest);
             match kind {
-                Some("C:") => {
+                Some("C:" | "S:") if kind == Some(side.input()) => {
                     Turn::say(&mut turns, number + 1, &[unescaped(rest, &at()), b"\r\n".to_vec()].concat())
                 }
                 Some("R:") => Turn::say(&mut turns, number + 1, &unescaped(rest, &at())),
@@ -141,7 +169,7 @@ impl Transcript {
                     does: Does::Direct(rest.to_owned()),
                     ..Turn::default()
                 }),
-                Some("S:") => {
+                Some("C:" | "S:") => {
                     let replies = &mut turns.last_mut().expect("there is one").replies;
                     replies.extend([unescaped(rest, &at()), b"\r\n".to_vec()].concat());
                 }

@@ -1,6 +1,7 @@
 //! What operators ask of a server, answered over its shards.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_lite::future::block_on;
@@ -14,9 +15,11 @@ use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::verify_log;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
+use crate::proto::smtp::MessageRefusal;
 use crate::shard::control::{Append, Figures, Held, NewMail, Request};
 use crate::shard::mesh::Letter;
 use crate::shard::server::Server;
+use crate::shard::submit::{Submission, Submitted};
 use crate::store::{AccountId, LogId};
 
 /// Messages that are handed over at once.
@@ -29,6 +32,8 @@ pub struct ShardBackend {
     config: Arc<Config>,
     /// The newest snapshot. Whoever changes it holds it until all shards go by the next.
     directory: Mutex<Arc<Directory>>,
+    /// Messages that programs on this machine handed in; each goes to the next shard.
+    submissions: AtomicUsize,
 }
 
 /// An account with the log that its mail lies in.
@@ -40,7 +45,7 @@ struct Place {
 
 impl ShardBackend {
     pub fn new(server: Server, data: Arc<DataDir>, config: Arc<Config>, directory: Arc<Directory>) -> Self {
-        Self { server, data, config, directory: Mutex::new(directory) }
+        Self { server, data, config, directory: Mutex::new(directory), submissions: AtomicUsize::new(0) }
     }
 
     /// Asks one shard.
@@ -221,6 +226,11 @@ impl Backend for ShardBackend {
         let append = Append { account, log, messages };
         let appended = self.ask(self.server.driver_of(log), |answer| Request::Append(append, answer));
         appended.map_err(Refusal::unavailable)
+    }
+
+    fn submit(&self, submission: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal> {
+        let shard = self.submissions.fetch_add(1, Ordering::Relaxed) % self.server.shards();
+        Ok(self.ask(shard, |answer| Request::Submit(submission, answer)))
     }
 
     fn messages(

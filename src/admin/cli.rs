@@ -4,14 +4,14 @@
 //! ([`crate::admin::manual`]). Families of commands live in files of their own beside this one.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::admin::failure::Failure;
 use crate::admin::offline::OpenStore;
-use crate::admin::{accounts, init, manual, storage, transfer};
+use crate::admin::{accounts, events, init, manual, sendmail, storage, transfer};
 use crate::config::{Config, FILE_NAME};
 
 const EXIT_CODES: &str = "\
@@ -67,6 +67,8 @@ enum Command {
     /// Look at the mail that waits for its way out
     #[command(subcommand)]
     Queue(QueueCommand),
+    Events(events::Events),
+    Sendmail(sendmail::Sendmail),
     Man(Man),
 }
 
@@ -357,6 +359,10 @@ struct Man {
 
 /// Reads the command line and does what it says.
 pub fn run(hooks: Hooks) -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|program| sendmail::is_meant(Path::new(&program))) {
+        return sendmail::run(&words.collect::<Vec<_>>());
+    }
     // Prints help and usage errors itself, and exits with 2 for the latter.
     let cli = Cli::parse();
     match cli.command.run(hooks) {
@@ -382,6 +388,8 @@ impl Command {
             Self::Domain(command) => accounts::domain(command)?,
             Self::Store(command) => return storage::store(&command, open_store),
             Self::Queue(QueueCommand::List { place }) => storage::queue(&place, open_store)?,
+            Self::Events(events) => events::run(&events)?,
+            Self::Sendmail(sendmail) => return Ok(sendmail::run(&sendmail.arguments)),
             Self::Import(import) => return transfer::import(&import, open_store),
             Self::Export(export) => transfer::export(&export, open_store)?,
             Self::Man(man) => manual::write(&man.folder)?,
@@ -449,15 +457,25 @@ mod tests {
             "export maildir p --account bob@example.org",
             "export mbox p --account bob@example.org --mailbox M",
             "queue list --data d",
+            "events --data d",
+            "events --follow --since 2h --type Bounce --type Delivery --domain d --cursor c --count 3 --table",
+            "events --sender a@b --recipient c@d --tenant t --id i --json",
+            "sendmail -t -oi -f a@b -bs --data d -- c@d",
             "man m",
         ];
         for line in table {
             let words = ["ringpost"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in
-            ["", "serve --cores 0", "account add", "alias add a@b", "init", "import tar p --account a@b"]
-        {
+        for line in [
+            "",
+            "serve --cores 0",
+            "account add",
+            "alias add a@b",
+            "init",
+            "import tar p --account a@b",
+            "events --type X",
+        ] {
             let words = ["ringpost"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }

@@ -15,6 +15,10 @@
 //!   S: {"mailbox":{"name":"INBOX","messages":1}}
 //!   S: {"message":{"mailbox":"INBOX",…,"bytes":5}}     5 octets follow the line
 //!   S: "done"
+//!
+//!   C: {"submit":{"sender":"bob@example.org","recipients":[{"address":"eve@example.net"}],…,"bytes":5}}
+//!   S: {"submitted":{"id":"00010000002A","refused":[]}}   durable; 5 octets followed the request
+//!   S: "done"
 //! ```
 //!
 //! Each line is one JSON value. A request is answered by any number of lines, of which the last is `done` or
@@ -31,8 +35,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::failure::Failure;
+use crate::mail::envelope::{Notify, Ret};
 use crate::mail::flags::{Flags, SystemFlags};
 use crate::mail::time::Timestamp;
+use crate::proto::smtp::{MessageRefusal, RecipientVerdict};
 
 /// An alias with as many targets as it may have, each as long as it may be, fits.
 pub const LINE_BYTES_MAX: u64 = 8 << 20;
@@ -58,6 +64,35 @@ pub enum Request {
         account: String,
         mailbox: Option<String>,
     },
+    /// Takes responsibility for a message, whose octets follow the line.
+    Submit(SubmitHead),
+    /// Whether a message for this address would be taken.
+    Judge {
+        address: String,
+    },
+}
+
+/// The envelope of a message that a program on this machine hands in.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SubmitHead {
+    /// Empty for `<>`.
+    pub sender: String,
+    pub recipients: Vec<SubmitRecipient>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ret: Option<Ret>,
+    /// In xtext, as in ENVID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envid: Option<String>,
+    pub bytes: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SubmitRecipient {
+    pub address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orcpt: Option<String>,
 }
 
 /// A change of the directory. Addresses are as the operator wrote them.
@@ -158,6 +193,14 @@ pub enum Reply {
     },
     /// The octets of the message follow the line.
     Message(MessageHead),
+    /// Without an id there was no recipient to take it for.
+    Submitted {
+        id: Option<String>,
+        refused: Vec<(String, RecipientVerdict)>,
+    },
+    /// Why a message that was to be submitted is not kept.
+    NotKept(MessageRefusal),
+    Judged(RecipientVerdict),
     Done,
     Failed(Refusal),
 }

@@ -24,6 +24,8 @@ use crate::io::disk::DiskError;
 use crate::io::disk::layout::DataDir;
 use crate::io::executor;
 use crate::mail::address::Address;
+use crate::proto::smtp::MessageRefusal;
+use crate::shard::submit::{Submission, Submitted};
 
 /// A server that starts takes its lock before it listens, and one that stops closes its socket first.
 const ATTEMPTS: usize = 25;
@@ -122,7 +124,8 @@ impl Drop for Session {
     }
 }
 
-fn connect(data: &Path) -> Result<Option<UnixStream>, Failure> {
+/// The socket of the server that runs on `data`; `None` if none does.
+pub fn connect(data: &Path) -> Result<Option<UnixStream>, Failure> {
     socket::connect(data).map_err(|error| {
         let path = socket::path(data);
         let hint = match error.kind() {
@@ -198,6 +201,10 @@ impl Backend for DirectoryBackend {
     }
 
     fn append(&self, _: &Address, _: Vec<NewMessage>) -> Result<(), Refusal> {
+        Err(without_mail())
+    }
+
+    fn submit(&self, _: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal> {
         Err(without_mail())
     }
 

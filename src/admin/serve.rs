@@ -17,7 +17,7 @@ use crate::auth::password::{ENTROPY_BYTES, RANDOM_PASSWORD_BYTES, random_passwor
 use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
 use crate::config::{Config, LogLevel, Protocol, TlsMode};
 use crate::io::disk::layout::DataDir;
-use crate::io::tls::ServerTls;
+use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::{clock, executor, random};
 use crate::mail::address::Address;
 use crate::shard::server::{Parts, Server, Threads};
@@ -87,9 +87,11 @@ fn start(
 ) -> Result<(Server, Threads), Failure> {
     let tls = ServerTls::open(config, clock::timestamp()).map_err(Failure::unavailable)?;
     let shards = config.cores.map_or_else(|| executor::allowed_cpus().len(), |cores| cores.get());
+    let client_tls = ClientTls::open(None).map_err(Failure::unavailable)?;
     let parts = Parts {
         config: Arc::clone(config),
         tls,
+        client_tls,
         directory: Arc::clone(directory),
         data: Arc::clone(data),
         shards,

@@ -4,7 +4,7 @@
 //! implements over its shards, and a command that found no server over what it opened itself.
 //!
 //! Invariants: at most `CLIENTS_MAX` operators at a time; an import holds at most one batch in memory; a
-//! request that fails leaves the connection usable, but for an import, after which it is closed.
+//! request that fails leaves the connection usable, but for an import and a submission, after which it is closed.
 
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -15,16 +15,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_peercred;
+
 use crate::admin::control::{
-    AccountRow, Change, ImportItem, MessageHead, QueueRow, Refusal, Reply, Request, read_line, read_octets,
-    write_line,
+    AccountRow, Change, ImportItem, MessageHead, QueueRow, Refusal, Reply, Request, SubmitHead,
+    SubmitRecipient, read_line, read_octets, write_line,
 };
 use crate::admin::socket;
 use crate::auth::Directory;
 use crate::bytes::Slice;
 use crate::mail::address::Address;
+use crate::mail::envelope::{BodyKind, Envelope, Recipient};
 use crate::mail::flags::Flags;
+use crate::mail::header::Header;
 use crate::mail::time::Timestamp;
+use crate::proto::smtp::{MessageRefusal, RecipientVerdict};
+use crate::shard::submit::{self, Relaying, Submission, Submitted};
 
 /// Operators at once. The next one waits.
 const CLIENTS_MAX: usize = 16;
@@ -64,6 +70,9 @@ pub trait Backend: Send + Sync {
     /// Puts messages into mailboxes of an account, which are made where they are missing; all or none, and
     /// durable on return.
     fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal>;
+
+    /// Takes responsibility for a message; durable on return.
+    fn submit(&self, submission: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal>;
 
     /// The next messages of a mailbox after `after_uid`, in order; as many as are good to hold at once, none
     /// at the end.
@@ -181,13 +190,13 @@ pub fn serve(backend: &dyn Backend, stream: UnixStream) -> io::Result<()> {
                 return Err(error);
             }
         };
-        let is_import = matches!(request, Request::Import { .. });
+        // What follows these on its way would be taken for requests after a refusal.
+        let has_more = matches!(request, Request::Import { .. } | Request::Submit(_));
         match peer.answer(backend, request) {
             Ok(()) => peer.reply(&Reply::Done)?,
             Err(Trouble::Refused(refusal)) => {
                 peer.reply(&Reply::Failed(refusal))?;
-                if is_import {
-                    // What the client has on its way would be taken for requests.
+                if has_more {
                     return Ok(());
                 }
             }
@@ -236,6 +245,13 @@ impl Peer {
             Request::Verify => self.verify(backend),
             Request::Import { account } => self.import(backend, &account),
             Request::Export { account, mailbox } => self.export(backend, &account, mailbox),
+            Request::Submit(head) => self.submit(backend, head),
+            Request::Judge { address } => {
+                let address = parse_address(&address)?;
+                let judged = submit::judge(&backend.directory(), Relaying::Allowed, 0, &address);
+                let verdict = judged.map_or_else(|refused| refused, |_| RecipientVerdict::Accepted);
+                Ok(self.reply(&Reply::Judged(verdict))?)
+            }
         }
     }
 
@@ -311,6 +327,24 @@ impl Peer {
         }
     }
 
+    fn submit(&mut self, backend: &dyn Backend, head: SubmitHead) -> Result<(), Trouble> {
+        let message_bytes_max = backend.message_bytes_max();
+        if head.bytes > message_bytes_max {
+            let text = format!("the message is larger than the {message_bytes_max} bytes that are taken");
+            return Err(Refusal::wrong(text).into());
+        }
+        let message = read_octets(&mut self.reader, head.bytes)?;
+        let user = socket_peercred(&self.writer).map_err(io::Error::from)?.uid.as_raw();
+        let envelope = envelope(head, &message)?;
+        match backend.submit(Submission { envelope, message, user })? {
+            Ok(Submitted { id, refused }) => {
+                let refused = refused.into_iter().map(|(address, why)| (address.to_string(), why)).collect();
+                Ok(self.reply(&Reply::Submitted { id, refused })?)
+            }
+            Err(refusal) => Ok(self.reply(&Reply::NotKept(refusal))?),
+        }
+    }
+
     fn export(&mut self, backend: &dyn Backend, account: &str, only: Option<String>) -> Result<(), Trouble> {
         let account = open_account(&backend.directory(), account)?;
         let mut rows = backend.mailboxes(&account)?;
@@ -349,10 +383,43 @@ impl Peer {
     }
 }
 
+/// The envelope; what it says of the content is read from the content.
+fn envelope(head: SubmitHead, message: &[u8]) -> Result<Envelope, Refusal> {
+    let sender = match head.sender.as_str() {
+        "" => None,
+        sender => Some(parse_address(sender)?),
+    };
+    let mut recipients = Vec::with_capacity(head.recipients.len());
+    for SubmitRecipient { address, notify, orcpt } in head.recipients {
+        recipients.push(Recipient { notify, orcpt, ..Recipient::new(parse_address(&address)?) });
+    }
+    let header = &message[..Header::of(message).len()];
+    let smtputf8 = !header.is_ascii()
+        || sender.iter().chain(recipients.iter().map(|to| &to.address)).any(|address| !address.is_ascii());
+    let body = if message.is_ascii() { BodyKind::SevenBit } else { BodyKind::EightBitMime };
+    Ok(Envelope {
+        sender,
+        recipients,
+        body,
+        smtputf8,
+        ret: head.ret,
+        envid: head.envid,
+        ..Envelope::default()
+    })
+}
+
+/// `postmaster` needs no domain (RFC 5321 4.5.1).
+fn parse_address(text: &str) -> Result<Address, Refusal> {
+    if text.eq_ignore_ascii_case("postmaster") {
+        return Ok(Address { local: text.to_owned(), domain: String::new() });
+    }
+    Address::parse(text)
+        .map_err(|_| Refusal::wrong(format!("{text:?} is not an address of the form user@domain")))
+}
+
 /// The address of an open account that is spelt `text`.
 fn open_account(directory: &Directory, text: &str) -> Result<Address, Refusal> {
-    let address = Address::parse(text)
-        .map_err(|_| Refusal::wrong(format!("{text:?} is not an address of the form user@domain")))?;
+    let address = parse_address(text)?;
     match directory.account_at(&address) {
         Some(account) if !account.is_closed => Ok(account.address.clone()),
         _ => Err(Refusal::wrong(format!("there is no account {address}; `ringpost account list` names all"))),

@@ -67,6 +67,11 @@ impl Output {
         self.len() == 0
     }
 
+    /// Bytes that only this output keeps in memory: the text. Slices are of what is kept anyway.
+    pub fn held_bytes(&self) -> usize {
+        self.text.len() + self.slices.len() * size_of::<(usize, Slice)>()
+    }
+
     /// The pieces in order; none is empty.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
         let mut from = 0;
@@ -147,6 +152,7 @@ mod tests {
             .collect();
         assert_eq!(kinds, ["4096", "middlesmall", "4096", "end"]);
         assert_eq!(output.len(), output.to_vec().len());
+        assert_eq!(output.held_bytes(), 14 + 2 * size_of::<(usize, Slice)>());
         output.clear();
         assert!(output.is_empty() && output.chunks().next().is_none());
     }

@@ -10,14 +10,12 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use crate::config::document::{
-    Document, DomainKeys, LimitsKeys, ListenerKeys, Problems, RelayKeys, RouteKeys, TlsKeys, TopKeys,
+    DnsKeys, Document, DomainKeys, LimitsKeys, ListenerKeys, Problems, RelayKeys, TlsKeys, TopKeys,
 };
 use crate::config::network::{Network, NetworkError};
-use crate::config::{Config, Host, Limits, Listener, Protocol, Route, Target, TlsFiles, TlsMode};
+use crate::config::outbound;
+use crate::config::{Config, DnsSettings, Limits, Listener, Protocol, TlsFiles, TlsMode};
 use crate::limits::{self, imap, pop3, server, smtp, store};
-
-/// SMTP's port, for a route that names none.
-const SMTP_PORT: u16 = 25;
 
 /// More executors than any machine has cores for is a typing error.
 const CORES_MAX: i64 = 1024;
@@ -32,7 +30,7 @@ pub fn config(
     fallback: impl FnOnce() -> Vec<Listener>,
     problems: &mut Problems<'_>,
 ) -> Config {
-    let Document { top, listeners, tls, limits, domains, relay, routes, log } = document;
+    let Document { top, listeners, tls, limits, domains, relay, outbound, dns, log } = document;
     let TopKeys { data, hostname, cores } = top;
     Config {
         data: data.map_or_else(|| "./ringpost-data".into(), |data| path(&data, "data", problems)),
@@ -43,7 +41,8 @@ pub fn config(
         limits: self::limits(&limits.unwrap_or_default(), problems),
         domains: self::domains(&domains, problems),
         relay_allow: relay_allow(&relay.unwrap_or_default(), problems),
-        routes: self::routes(&routes, problems),
+        outbound: outbound::check::outbound(outbound, problems),
+        dns: self::dns(&dns.unwrap_or_default(), problems),
         log_level: log.and_then(|log| log.level).unwrap_or_default(),
     }
 }
@@ -76,7 +75,7 @@ pub fn domain(text: &str) -> Result<String, &'static str> {
     Ok(ascii)
 }
 
-fn path(text: &Spanned<String>, key: &str, problems: &mut Problems<'_>) -> PathBuf {
+pub fn path(text: &Spanned<String>, key: &str, problems: &mut Problems<'_>) -> PathBuf {
     if text.get_ref().is_empty() {
         problems.add(text.span(), format!("`{key}`: found an empty string, expected a path"));
     }
@@ -87,7 +86,7 @@ fn hostname(name: &Spanned<String>, problems: &mut Problems<'_>) -> String {
     domain_or_problem(name, "hostname", "mail.example.org", problems).unwrap_or_default()
 }
 
-fn domain_or_problem(
+pub fn domain_or_problem(
     name: &Spanned<String>,
     key: &str,
     example: &str,
@@ -108,7 +107,12 @@ fn cores(cores: &Spanned<i64>, problems: &mut Problems<'_>) -> Option<NonZeroUsi
 }
 
 /// `value` if it lies in `range`; else a problem, and the nearest end of the range.
-fn number(value: &Spanned<i64>, key: &str, range: RangeInclusive<i64>, problems: &mut Problems<'_>) -> i64 {
+pub fn number(
+    value: &Spanned<i64>,
+    key: &str,
+    range: RangeInclusive<i64>,
+    problems: &mut Problems<'_>,
+) -> i64 {
     let found = *value.get_ref();
     if !range.contains(&found) {
         let (least, most) = (range.start(), range.end());
@@ -237,7 +241,7 @@ fn limits(keys: &LimitsKeys, problems: &mut Problems<'_>) -> Limits {
     }
 }
 
-fn signed(value: u64) -> i64 {
+pub fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -284,60 +288,48 @@ fn relay_allow(keys: &RelayKeys, problems: &mut Problems<'_>) -> Vec<Network> {
     networks
 }
 
-fn routes(all: &[RouteKeys], problems: &mut Problems<'_>) -> Vec<Route> {
-    let mut names = Vec::new();
-    let mut routes = Vec::new();
-    for keys in all {
-        let domain = match keys.domain.get_ref().as_str() {
-            "*" => None,
-            _ => domain_or_problem(&keys.domain, "domain", "example.net", problems),
-        };
-        let name = domain.clone().unwrap_or_else(|| keys.domain.get_ref().clone());
-        add_once(&mut names, name, keys.domain.span(), problems);
-        let targets = keys.to.get_ref();
-        if targets.is_empty() {
-            problems.add(keys.to.span(), "`to`: found an empty list, expected at least one host");
+fn dns(keys: &DnsKeys, problems: &mut Problems<'_>) -> DnsSettings {
+    let mut servers = Vec::new();
+    for text in &keys.servers {
+        match parse_name_server(text.get_ref()) {
+            Some(server) => servers.push(server),
+            None => problems.add(
+                text.span(),
+                format!(
+                    "`servers`: found {:?}, expected an IP address and perhaps a port, as in \"127.0.0.1\" or \
+                     \"[::1]:53\"",
+                    text.get_ref()
+                ),
+            ),
         }
-        let to = targets.iter().filter_map(|target| self::target(target, problems)).collect();
-        routes.push(Route { domain, to });
     }
-    routes
-}
-
-/// `host`, `host:port`, `192.0.2.1:port` or `[IPv6]:port`.
-fn target(text: &Spanned<String>, problems: &mut Problems<'_>) -> Option<Target> {
-    let found = text.get_ref().as_str();
-    let target = parse_target(found);
-    if target.is_none() {
-        let example = "as in \"mx.example.net\", \"192.0.2.1:2526\" or \"[2001:db8::1]:25\"";
-        problems.add(
-            text.span(),
-            format!("`to`: found {found:?}, expected a host and perhaps a port, {example}"),
-        );
+    if let Some(surplus) = keys.servers.get(limits::dns::SERVERS_MAX) {
+        let most = limits::dns::SERVERS_MAX;
+        problems.add(surplus.span(), format!("`servers`: expected at most {most} name servers"));
     }
-    target
-}
-
-fn parse_target(text: &str) -> Option<Target> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return (address.port() != 0)
-            .then(|| Target { host: Host::Address(address.ip()), port: address.port() });
-    }
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse() {
-        return Some(Target { host: Host::Address(address), port: SMTP_PORT });
-    }
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => (name, port.parse().ok().filter(|port| *port != 0)?),
-        None => (text, SMTP_PORT),
+    let mut number = |value: &Option<Spanned<i64>>, key, most: u64| {
+        let found = value.as_ref().map(|value| number(value, key, 1..=signed(most), problems))?;
+        u64::try_from(found).ok()
     };
-    Some(Target { host: Host::Name(domain(name).ok()?), port })
+    DnsSettings {
+        servers,
+        timeout_s: number(&keys.timeout_s, "timeout_s", limits::dns::TIMEOUT_S_MOST),
+        attempts: number(&keys.attempts, "attempts", limits::dns::ATTEMPTS_MOST),
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`.
+fn parse_name_server(text: &str) -> Option<SocketAddr> {
+    let address = match text.parse() {
+        Ok(address) => address,
+        Err(_) => SocketAddr::new(text.parse().ok()?, limits::dns::PORT),
+    };
+    (address.port() != 0).then_some(address)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{domain, parse_target};
-    use crate::config::{Host, Target};
+    use super::{domain, parse_name_server};
 
     #[test]
     fn domains() {
@@ -364,27 +356,20 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
-        let name = |name: &str| Host::Name(name.to_owned());
-        let address = |address: &str| Host::Address(address.parse().unwrap());
+    fn name_servers() {
         let table = [
-            ("127.0.0.1:2526", Some((address("127.0.0.1"), 2526))),
-            ("127.0.0.1", Some((address("127.0.0.1"), 25))),
-            ("[::1]:2526", Some((address("::1"), 2526))),
-            ("[::1]", Some((address("::1"), 25))),
-            ("::1", Some((address("::1"), 25))),
-            ("MX.example.net", Some((name("mx.example.net"), 25))),
-            ("mx.example.net:587", Some((name("mx.example.net"), 587))),
-            ("mx.example.net:0", None),
-            ("mx.example.net:99999", None),
+            ("127.0.0.1:5353", Some("127.0.0.1:5353")),
+            ("127.0.0.1", Some("127.0.0.1:53")),
+            ("::1", Some("[::1]:53")),
+            ("[::1]:53", Some("[::1]:53")),
             ("127.0.0.1:0", None),
+            ("ns.example.net", None),
+            ("ns.example.net:53", None),
             ("", None),
-            (":25", None),
-            ("[mx.example.net]", None),
         ];
         for (text, expected) in table {
-            let expected = expected.map(|(host, port)| Target { host, port });
-            assert_eq!(parse_target(text), expected, "{text}");
+            let found = parse_name_server(text).map(|server| server.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
         }
     }
 }

@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::config::outbound::keys::OutboundKeys;
 use crate::config::{LogLevel, Problem, Protocol, TlsMode};
 
 /// What the file says, section by section; `None` where it says nothing or something that cannot be read.
@@ -26,7 +27,8 @@ pub struct Document {
     pub limits: Option<LimitsKeys>,
     pub domains: Vec<DomainKeys>,
     pub relay: Option<RelayKeys>,
-    pub routes: Vec<RouteKeys>,
+    pub outbound: OutboundKeys,
+    pub dns: Option<DnsKeys>,
     pub log: Option<LogKeys>,
 }
 
@@ -83,11 +85,13 @@ pub struct RelayKeys {
     pub allow: Vec<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-pub struct RouteKeys {
-    pub domain: Spanned<String>,
-    pub to: Spanned<Vec<Spanned<String>>>,
+pub struct DnsKeys {
+    #[serde(default)]
+    pub servers: Vec<Spanned<String>>,
+    pub timeout_s: Option<Spanned<i64>>,
+    pub attempts: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -97,21 +101,23 @@ pub struct LogKeys {
 }
 
 /// Every section with its keys; the unnamed one is the top of the file.
-pub fn sections() -> [(&'static str, Vec<&'static str>); 8] {
-    [
+pub fn sections() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut sections = vec![
         ("", keys::<TopKeys>()),
         ("listener", keys::<ListenerKeys>()),
         ("tls", keys::<TlsKeys>()),
         ("limits", keys::<LimitsKeys>()),
         ("domain", keys::<DomainKeys>()),
         ("relay", keys::<RelayKeys>()),
-        ("route", keys::<RouteKeys>()),
-        ("log", keys::<LogKeys>()),
-    ]
+    ];
+    sections.extend(OutboundKeys::sections());
+    sections.push(("dns", keys::<DnsKeys>()));
+    sections.push(("log", keys::<LogKeys>()));
+    sections
 }
 
 /// The names of the fields of `T`, which are its keys in the file.
-fn keys<T: DeserializeOwned>() -> Vec<&'static str> {
+pub fn keys<T: DeserializeOwned>() -> Vec<&'static str> {
     let mut names = Vec::new();
     // The probe refuses to give a value once it has seen the names, so this is always an error.
     drop(T::deserialize(FieldNames { names: &mut names }));
@@ -133,12 +139,13 @@ pub fn read(text: &str, problems: &mut Problems<'_>) -> Document {
     if let Some(value) = root.remove("listener") {
         document.listeners = Some(list(value, "listener", problems));
     }
-    document.tls = root.remove("tls").and_then(|value| section(value, "tls", problems));
-    document.limits = root.remove("limits").and_then(|value| section(value, "limits", problems));
-    document.relay = root.remove("relay").and_then(|value| section(value, "relay", problems));
-    document.log = root.remove("log").and_then(|value| section(value, "log", problems));
-    document.domains = root.remove("domain").map(|value| list(value, "domain", problems)).unwrap_or_default();
-    document.routes = root.remove("route").map(|value| list(value, "route", problems)).unwrap_or_default();
+    document.tls = take_section(&mut root, "tls", problems);
+    document.limits = take_section(&mut root, "limits", problems);
+    document.relay = take_section(&mut root, "relay", problems);
+    document.dns = take_section(&mut root, "dns", problems);
+    document.log = take_section(&mut root, "log", problems);
+    document.domains = take_list(&mut root, "domain", problems);
+    document.outbound = OutboundKeys::take(&mut root, problems);
     document.top = keys_of(root, span, "", problems).unwrap_or_default();
     document
 }
@@ -176,6 +183,24 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     (line, before[line_start..].chars().count() + 1)
+}
+
+/// `[name]`, if it is there.
+pub fn take_section<T: DeserializeOwned>(
+    root: &mut DeTable<'_>,
+    name: &str,
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    root.remove(name).and_then(|value| section(value, name, problems))
+}
+
+/// All `[[name]]`.
+pub fn take_list<T: DeserializeOwned>(
+    root: &mut DeTable<'_>,
+    name: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<T> {
+    root.remove(name).map(|value| list(value, name, problems)).unwrap_or_default()
 }
 
 /// `[[name]]`: each table by itself.

@@ -12,17 +12,19 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 mod check;
 mod document;
 mod network;
+pub mod outbound;
 #[cfg(test)]
 mod reference;
 
 pub use network::Network;
+pub use outbound::Outbound;
 
 use document::Problems;
 
@@ -50,7 +52,9 @@ pub struct Config {
     pub domains: Vec<String>,
     /// Clients that may send to other domains without logging in. Empty by default.
     pub relay_allow: Vec<Network>,
-    pub routes: Vec<Route>,
+    /// How mail leaves.
+    pub outbound: Outbound,
+    pub dns: DnsSettings,
     pub log_level: LogLevel,
 }
 
@@ -118,27 +122,15 @@ pub struct Limits {
     pub checkpoint_bytes: u64,
 }
 
-/// Where mail for a domain goes, whatever its MX records say.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Route {
-    /// `None` is `*`: every domain without a route of its own.
-    pub domain: Option<String>,
-    /// In order of preference; at least one.
-    pub to: Vec<Target>,
-}
-
-/// A host to send to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    pub host: Host,
-    pub port: u16,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Host {
-    Address(IpAddr),
-    /// To be looked up; lower case, A-labels.
-    Name(String),
+/// Whom to ask about names, and how long. What is not said here is as `/etc/resolv.conf` has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DnsSettings {
+    /// In the order in which they are asked; empty: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// Seconds that one server has for one answer; at least 1.
+    pub timeout_s: Option<u64>,
+    /// Rounds through the servers that give no answer; at least 1.
+    pub attempts: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
@@ -249,7 +241,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::path::Path;
 
-    use super::{Config, ConfigError, DEFAULT_TEXT, Limits, LogLevel, Protocol, TlsMode};
+    use super::{Config, ConfigError, DEFAULT_TEXT, DnsSettings, Limits, LogLevel, Protocol, TlsMode};
     use crate::limits;
 
     #[test]
@@ -280,7 +272,8 @@ mod tests {
             ("here.example", None, LogLevel::Info)
         );
         assert!(config.tls.is_none() && config.domains.is_empty());
-        assert!(config.relay_allow.is_empty() && config.routes.is_empty());
+        assert!(config.relay_allow.is_empty() && config.outbound.routes.is_empty());
+        assert_eq!(config.dns, DnsSettings::default());
     }
 
     #[test]
@@ -321,6 +314,9 @@ mod tests {
             [[route]]
             domain = "*"
             to = ["[::1]:2526"]
+            [dns]
+            servers = ["192.0.2.53", "[::1]:5353"]
+            attempts = 3
             [log]
             level = "debug"
         "#;
@@ -333,14 +329,20 @@ mod tests {
         );
         assert_eq!(config.domains, ["example.org", "xn--bcher-kva.example"]);
         assert!(config.relay_allow[1].contains("::1".parse().unwrap()));
-        assert_eq!((config.routes[0].to.len(), config.routes[1].domain.is_none()), (2, true));
+        let routes: Vec<String> = config.outbound.routes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            routes,
+            ["for domain relay.test: to 127.0.0.1:2526, mx.example.net:25", "for domain *: to [::1]:2526"]
+        );
+        let servers = ["192.0.2.53:53", "[::1]:5353"].map(|server| server.parse().unwrap());
+        assert_eq!(config.dns, DnsSettings { servers: servers.to_vec(), timeout_s: None, attempts: Some(3) });
         assert_eq!(config.log_level, LogLevel::Debug);
     }
 
     /// Each text with all that is said about it.
     #[test]
     fn problems_say_where_and_what() {
-        let table: [(&str, &[&str]); 27] = [
+        let table: [(&str, &[&str]); 28] = [
             ("dta = \"x\"", &["1:1: unknown key `dta` at the top of the file; did you mean `data`?"]),
             ("data = 5", &["1:8: `data`: found integer `5`, expected a string"]),
             ("data = \"\"", &["1:8: `data`: found an empty string, expected a path"]),
@@ -359,7 +361,8 @@ mod tests {
                 "frobnicate = 1",
                 &[
                     "1:1: unknown key `frobnicate` at the top of the file; expected one of data, hostname, cores, \
-                 listener, tls, limits, domain, relay, route, log",
+                 listener, tls, limits, domain, relay, queue, route, source, pool, shaping, rule, tenant, tenants, \
+                 bounce_class, events, dns, log",
                 ],
             ),
             (
@@ -448,6 +451,15 @@ mod tests {
                 &["3:7: `to`: found \"a b\", expected a host and perhaps a port, as in \"mx.example.net\", \
                      \"192.0.2.1:2526\" \
                  or \"[2001:db8::1]:25\""],
+            ),
+            (
+                "[dns]\nservers = [\"ns.example.net\"]\ntimeout_s = 0\nattempts = 99",
+                &[
+                    "2:12: `servers`: found \"ns.example.net\", expected an IP address and perhaps a port, as in \
+                     \"127.0.0.1\" or \"[::1]:53\"",
+                    "3:13: `timeout_s`: found 0, expected 1 to 60",
+                    "4:12: `attempts`: found 99, expected 1 to 10",
+                ],
             ),
             ("data = \"ä\" x\n", &["1:12: unexpected key or value, expected newline, `#`"]),
         ];

@@ -101,5 +101,5 @@ fn every_setting_of_the_default_loads() {
         .collect();
     let config = Config::parse(&uncommented.join("\n"), "here.example").unwrap();
     assert!(config.tls.is_some() && config.cores.is_some());
-    assert_eq!((config.domains.len(), config.routes.len()), (1, 1));
+    assert_eq!((config.domains.len(), config.outbound.routes.iter().count()), (1, 1));
 }

@@ -18,6 +18,12 @@ pub fn timestamp() -> Timestamp {
     Timestamp { seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX), zone_minutes: 0 }
 }
 
+/// Civil time as Unix milliseconds.
+pub fn unix_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
 pub fn now() -> Now {
     Now { instant: instant(), timestamp: timestamp() }
 }

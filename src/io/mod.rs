@@ -8,6 +8,8 @@
 
 pub mod clock;
 pub mod disk;
+pub mod dns;
+pub mod events;
 pub mod executor;
 pub mod inbox;
 pub mod net;

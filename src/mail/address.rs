@@ -11,7 +11,7 @@
 //! or a log; what it prints parses to itself; all spellings of a local part are equal.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// RFC 5321 4.5.3.1.1.
 const LOCAL_BYTES_MAX: usize = 64;
@@ -114,6 +114,17 @@ pub fn parse_path(input: &[u8], smtputf8: bool) -> Result<(Option<Address>, usiz
     };
     parser.expect(b'>')?;
     Ok((Some(address), parser.at))
+}
+
+/// The address that a domain in brackets is: `[192.0.2.1]`, `[IPv6:2001:db8::1]` (RFC 5321 4.1.3).
+pub fn literal_address(domain: &str) -> Option<IpAddr> {
+    let inside = domain.strip_prefix('[')?.strip_suffix(']')?;
+    match inside.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            address.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+        }
+        _ => inside.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
 }
 
 /// A domain or address literal as it stands in EHLO (RFC 5321 4.1.1.1).

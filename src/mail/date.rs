@@ -1,8 +1,9 @@
-//! Dates as mail writes them: RFC 5322 3.3 and 4.3, and the date and date-time of RFC 9051 9.
+//! Dates as mail writes them: RFC 5322 3.3 and 4.3, the date and date-time of RFC 9051 9, and RFC 3339 in UTC.
 //!
 //! Reading a Date field is lenient, since what people send is; reading a client's command is exact.
 //!
-//! Invariants: what [`ImapDateTime`] prints [`parse_imap_date_time`] reads back; no number in a date, however
+//! Invariants: what [`ImapDateTime`] prints [`parse_imap_date_time`] reads back, and [`parse_rfc3339_utc`] what
+//! [`Rfc3339`] prints; no number in a date, however
 //! large, overflows; years are 0 to 9999.
 
 use std::fmt;
@@ -39,6 +40,33 @@ pub fn parse_rfc5322(value: &[u8]) -> Option<Timestamp> {
     Some(Timestamp { seconds, zone_minutes })
 }
 
+/// `2026-11-24T10:00:00Z`, with or without a fraction, which is dropped, and with any numeric zone (RFC 3339 5.6).
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let (date, rest) = text.as_bytes().split_at_checked(10)?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
+        return None;
+    };
+    let [b'T' | b't' | b' ', h1, h2, b':', n1, n2, b':', s1, s2, rest @ ..] = rest else {
+        return None;
+    };
+    let rest = match rest {
+        [b'.', fraction @ ..] => {
+            &fraction[fraction.iter().take_while(|byte| byte.is_ascii_digit()).count()..]
+        }
+        _ => rest,
+    };
+    let zone_minutes = match rest {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), z1, z2, b':', z3, z4] => zone(&[*sign, *z1, *z2, *z3, *z4])?,
+        _ => return None,
+    };
+    let year = i32::try_from(number(&[*y1, *y2, *y3, *y4])?).ok()?;
+    let day = Day::of_civil(year, number(&[*m1, *m2])?, number(&[*d1, *d2])?)?;
+    let seconds = seconds_of_day(number(&[*h1, *h2])?, number(&[*n1, *n2])?, number(&[*s1, *s2])?)?;
+    let seconds = i64::from(day.0) * DAY_S + seconds - i64::from(zone_minutes) * 60;
+    Some(Timestamp { seconds, zone_minutes })
+}
+
 /// `dd-Mon-yyyy hh:mm:ss +zzzz` without its quotes, exactly (RFC 9051 `date-time`).
 pub fn parse_imap_date_time(text: &[u8]) -> Option<Timestamp> {
     let [date @ .., b' ', h1, h2, b':', m1, m2, b':', s1, s2, b' ', sign @ (b'+' | b'-'), z1, z2, z3, z4] =
@@ -67,13 +95,45 @@ pub fn parse_imap_date(text: &[u8]) -> Option<Day> {
     day_of(number(year)?, month(name)?, number(day)?)
 }
 
+/// `yyyy-mm-ddThh:mm:ss[.fraction]Z` (RFC 3339 5.6): the Unix second, the next one if there is a fraction of it.
+/// Another zone than UTC is none.
+pub fn parse_rfc3339_utc(text: &[u8]) -> Option<i64> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
+        return None;
+    };
+    let [b'T' | b't', h1, h2, b':', n1, n2, b':', s1, s2, rest @ ..] = rest else {
+        return None;
+    };
+    let day = day_of(number(&[*y1, *y2, *y3, *y4])?, number(&[*m1, *m2])?, number(&[*d1, *d2])?)?;
+    let seconds = seconds_of_day(number(&[*h1, *h2])?, number(&[*n1, *n2])?, number(&[*s1, *s2])?)?;
+    let digits =
+        rest.strip_prefix(b".").map(|rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let (fraction, zone) = match digits {
+        None => (&[][..], rest),
+        Some(0) => return None,
+        Some(digits) => rest[1..].split_at(digits),
+    };
+    let is_utc = matches!(zone, b"Z" | b"z" | b"+00:00" | b"-00:00");
+    let is_more = fraction.iter().any(|digit| *digit != b'0');
+    is_utc.then_some(i64::from(day.0) * DAY_S + seconds + i64::from(is_more))
+}
+
 /// Prints `Tue, 24 Nov 2026 10:00:00 +0000`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rfc5322(pub Timestamp);
 
+/// Prints `2026-11-24T10:00:00.250Z`, from Unix milliseconds (RFC 3339).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rfc3339Millis(pub i64);
+
 /// Prints `24-Nov-2026 10:00:00 +0000`, the day padded with a space, without quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImapDateTime(pub Timestamp);
+
+/// Prints `2026-11-24T10:00:00Z`, in UTC whatever the zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rfc3339(pub Timestamp);
 
 impl fmt::Display for Rfc5322 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,11 +145,28 @@ impl fmt::Display for Rfc5322 {
     }
 }
 
+impl fmt::Display for Rfc3339Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let civil = Civil::of(Timestamp::utc(self.0.div_euclid(1000)));
+        let Civil { year, month, day, hour, minute, second } = civil;
+        let millis = self.0.rem_euclid(1000);
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", month + 1)
+    }
+}
+
 impl fmt::Display for ImapDateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Civil { year, month, day, hour, minute, second } = Civil::of(self.0);
         let month = MONTHS[month];
         write!(f, "{day:2}-{month}-{year:04} {hour:02}:{minute:02}:{second:02} {}", Zone(self.0))
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Civil { year, month, day, hour, minute, second } = Civil::of(Timestamp::utc(self.0.seconds));
+        let month = month + 1;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -298,9 +375,34 @@ fn number(digits: &[u8]) -> Option<u32> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{ImapDateTime, Rfc5322, parse_imap_date, parse_imap_date_time, parse_rfc5322};
+    use super::{
+        ImapDateTime, Rfc3339, Rfc3339Millis, Rfc5322, parse_imap_date, parse_imap_date_time, parse_rfc3339,
+        parse_rfc3339_utc, parse_rfc5322,
+    };
     use crate::mail::query::Day;
     use crate::mail::time::Timestamp;
+
+    #[test]
+    fn dates_of_rfc_3339() {
+        let cases = [
+            ("2026-11-24T10:00:00Z", Some("2026-11-24T10:00:00.000Z")),
+            ("2026-11-24t10:00:00.123456z", Some("2026-11-24T10:00:00.000Z")),
+            ("2026-11-24 10:00:00+02:30", Some("2026-11-24T07:30:00.000Z")),
+            ("1969-12-31T23:59:59Z", Some("1969-12-31T23:59:59.000Z")),
+            ("2026-11-24T10:00:00", None),
+            ("2026-11-24T10:00:00+0230", None),
+            ("2026-02-30T10:00:00Z", None),
+            ("2026-11-24T24:00:00Z", None),
+            ("2026-11-24", None),
+            ("2026-11-2\u{e9}T10:00:00Z", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = parse_rfc3339(text).map(|at| Rfc3339Millis(at.seconds * 1000).to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+        assert_eq!(Rfc3339Millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn date_fields() {
@@ -399,7 +501,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn times_of_rfc_3339() {
+        let cases = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-11-24t10:00:00z", Some(1_795_514_400)),
+            ("2026-11-24T10:00:00+00:00", Some(1_795_514_400)),
+            ("2026-11-24T10:00:00.000Z", Some(1_795_514_400)),
+            ("2026-11-24T10:00:00.0001Z", Some(1_795_514_401)),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799)),
+            ("2026-11-24T10:00:00", None),
+            ("2026-11-24T10:00:00.Z", None),
+            ("2026-11-24T10:00:00+01:00", None),
+            ("2026-11-24T10:00:00ZZ", None),
+            ("2026-11-24 10:00:00Z", None),
+            ("2026-02-29T10:00:00Z", None),
+            ("2026-11-24T24:00:00Z", None),
+            ("2026-11-24T10:60:00Z", None),
+            ("26-11-24T10:00:00Z", None),
+            ("2026-1-24T10:00:00Z", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_rfc3339_utc(text.as_bytes()), expected, "{text}");
+        }
+        let zoned = Timestamp { seconds: 1_795_514_400, zone_minutes: 60 };
+        assert_eq!(Rfc3339(zoned).to_string(), "2026-11-24T10:00:00Z");
+    }
+
     proptest! {
+        #[test]
+        fn rfc_3339_there_and_back(seconds in -62_167_219_200..=253_402_300_799_i64, junk in any::<Vec<u8>>()) {
+            let text = Rfc3339(Timestamp::utc(seconds)).to_string();
+            assert_eq!(parse_rfc3339_utc(text.as_bytes()), Some(seconds));
+            parse_rfc3339_utc(&junk);
+        }
+
         #[test]
         fn nothing_panics(junk in any::<Vec<u8>>(), near in "[0-9]{1,2} [JF][ae][nb] [0-9]{1,12}[ :+0-9(-]{0,16}",
                 seconds in any::<i64>(), zone_minutes in any::<i16>()) {

@@ -8,6 +8,7 @@
 
 use super::date::parse_rfc5322;
 use super::header::{Field, compare_names};
+use super::line_ends;
 use super::mime::{PartId, Structure};
 use super::render::{EnvelopeFields, Form, body, body_structure};
 use super::time::Timestamp;
@@ -26,6 +27,8 @@ pub struct Digest {
     pub fields: Vec<u8>,
     /// The Date field.
     pub sent: Option<Timestamp>,
+    /// See [`line_ends::is_ended`].
+    pub is_ended: bool,
 }
 
 impl Digest {
@@ -51,6 +54,7 @@ impl Digest {
             body_structure: Vec::with_capacity(384),
             fields,
             sent: envelope_fields.date.and_then(parse_rfc5322),
+            is_ended: line_ends::is_ended(structure.message()),
         };
         envelope_fields.render(Form::Ascii, &mut digest.envelope);
         body(structure, Form::Ascii, &mut digest.body);
@@ -177,6 +181,7 @@ mod tests {
         let fields =
             format!("Return-Path: <a@b>\r\nsubject: one\r\n two\r\nDate: {date}\r\nFROM: a@b\r\n\r\n");
         assert_eq!(String::from_utf8_lossy(&digest.fields), fields);
+        assert!(digest.is_ended && !Digest::of(&MESSAGE[..MESSAGE.len() - 1]).is_ended);
         assert_eq!(digest.sent, Some(Timestamp { seconds: 1_795_514_400, zone_minutes: 60 }));
     }
 

@@ -15,6 +15,12 @@ pub struct Envelope {
     pub ret: Option<Ret>,
     /// ENVID as it came, in xtext (RFC 3461 4.4), to be passed on byte for byte.
     pub envid: Option<String>,
+    /// -9 to 9, as it was allowed (RFC 6710 4.1).
+    pub priority: i8,
+    /// BY (RFC 2852).
+    pub deliver_by: Option<DeliverBy>,
+    /// HOLDFOR or HOLDUNTIL, in Unix seconds: nobody gets the message earlier (RFC 4865).
+    pub hold_until: Option<i64>,
 }
 
 /// One recipient with its DSN parameters.
@@ -32,6 +38,12 @@ impl Recipient {
     pub fn new(address: Address) -> Self {
         Self { address, notify: None, orcpt: None }
     }
+
+    /// Bytes of memory, with the value itself.
+    pub fn held_bytes(&self) -> usize {
+        let Address { local, domain } = &self.address;
+        size_of::<Self>() + local.len() + domain.len() + self.orcpt.as_ref().map_or(0, String::len)
+    }
 }
 
 /// BODY of MAIL (RFC 6152, RFC 3030). Without the parameter it is `SevenBit`.
@@ -43,15 +55,34 @@ pub enum BodyKind {
     BinaryMime,
 }
 
-/// How much of the message a DSN returns.
+/// By when a message is worth delivering (RFC 2852 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeliverBy {
+    /// Unix seconds. With `Notify` it may have passed before the message came.
+    pub at: i64,
+    pub mode: ByMode,
+    /// Every relay tells the sender where the message went.
+    pub trace: bool,
+}
+
+/// What becomes of a message that is not delivered in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ByMode {
+    /// It goes back.
+    Return,
+    /// Its sender is told, and it is tried further.
+    Notify,
+}
+
+/// How much of the message a DSN returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Ret {
     Full,
     Headers,
 }
 
 /// When a DSN is wanted (RFC 3461 4.1). None of the three is NEVER.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Notify {
     pub success: bool,
     pub failure: bool,

@@ -15,6 +15,11 @@ pub struct LineEnds {
     after_return: bool,
 }
 
+/// Whether the last line of a message has its CRLF. A message without any line lacks none.
+pub fn is_ended(message: &[u8]) -> bool {
+    message.is_empty() || message.ends_with(b"\r\n")
+}
+
 impl LineEnds {
     /// Appends `input` with its line ends mended.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) {

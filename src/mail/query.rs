@@ -40,6 +40,39 @@ pub enum SearchKey {
     ThreadId(String),
 }
 
+impl SearchKey {
+    /// Bytes of memory beside the value itself.
+    pub fn held_bytes(&self) -> usize {
+        let boxed = |key: &Self| size_of::<Self>() + key.held_bytes();
+        match self {
+            Self::And(keys) => {
+                let spare = (keys.capacity() - keys.len()) * size_of::<Self>();
+                spare + keys.iter().map(boxed).sum::<usize>()
+            }
+            Self::Or(one, other) => boxed(one) + boxed(other),
+            Self::Not(key) => boxed(key),
+            Self::Numbers(set) | Self::Uids(set) => set.held_bytes(),
+            Self::Header(name, text) => name.len() + text.len(),
+            Self::Keyword(text)
+            | Self::Body(text)
+            | Self::Text(text)
+            | Self::EmailId(text)
+            | Self::ThreadId(text) => text.len(),
+            Self::All
+            | Self::Flags(_)
+            | Self::Recent
+            | Self::Larger(_)
+            | Self::Smaller(_)
+            | Self::Internal(_)
+            | Self::Sent(_)
+            | Self::Saved(_)
+            | Self::Younger(_)
+            | Self::Older(_)
+            | Self::ModSequence(_) => 0,
+        }
+    }
+}
+
 /// A comparison of calendar days; neither time nor zone counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DateTest {
@@ -100,6 +133,31 @@ impl Drop for Thread {
         let mut rest = std::mem::take(&mut self.children);
         while let Some(mut thread) = rest.pop() {
             rest.append(&mut thread.children);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SearchKey;
+    use crate::mail::set::{Bound, NumberSet};
+
+    #[test]
+    fn what_a_key_takes_grows_with_all_that_is_in_it() {
+        let key = size_of::<SearchKey>();
+        let numbers = NumberSet::Ranges(vec![(Bound::Number(1), Bound::Last)]);
+        let set = size_of::<(Bound, Bound)>();
+        let cases = [
+            (SearchKey::All, 0),
+            (SearchKey::Body("text".to_owned()), 4),
+            (SearchKey::Header("to".to_owned(), "me".to_owned()), 4),
+            (SearchKey::Uids(numbers.clone()), set),
+            (SearchKey::Not(Box::new(SearchKey::Numbers(numbers))), key + set),
+            (SearchKey::And(vec![SearchKey::All, SearchKey::Text("ab".to_owned())]), 2 * key + 2),
+            (SearchKey::Or(Box::new(SearchKey::All), Box::new(SearchKey::Recent)), 2 * key),
+        ];
+        for (asked, bytes) in cases {
+            assert_eq!(asked.held_bytes(), bytes, "{asked:?}");
         }
     }
 }

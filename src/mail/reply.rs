@@ -19,7 +19,7 @@ pub struct Reply {
 }
 
 /// `class.subject.detail` (RFC 3463 2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
 pub struct EnhancedCode {
     /// 2, 4 or 5.
     pub class: u8,

@@ -30,6 +30,18 @@ pub struct Partial {
     pub length: u64,
 }
 
+impl Section {
+    /// Bytes of memory beside the value itself.
+    pub fn held_bytes(&self) -> usize {
+        let names = match &self.text {
+            SectionText::HeaderFields(names) | SectionText::HeaderFieldsNot(names) => names.as_slice(),
+            _ => &[],
+        };
+        let names = names.iter().map(|name| size_of::<String>() + name.len()).sum::<usize>();
+        size_of_val(&*self.part) + names
+    }
+}
+
 impl Partial {
     /// The range within `len` bytes that is asked for; empty beyond the end.
     pub fn range(self, len: usize) -> std::ops::Range<usize> {

@@ -24,6 +24,14 @@ pub enum NumberSet {
 pub struct Ranges(Vec<(u32, u32)>);
 
 impl NumberSet {
+    /// Bytes of memory beside the value itself.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Ranges(ranges) => ranges.capacity() * size_of::<(Bound, Bound)>(),
+            Self::Saved => 0,
+        }
+    }
+
     /// The set with `*` standing for `last`. `$` stands for nothing here: who knows the result answers it.
     pub fn resolve(&self, last: u32) -> Ranges {
         let Self::Ranges(written) = self else {
@@ -39,6 +47,11 @@ impl NumberSet {
 }
 
 impl Ranges {
+    /// Bytes of memory beside the value itself.
+    pub fn held_bytes(&self) -> usize {
+        self.0.len() * size_of::<(u32, u32)>()
+    }
+
     /// From ranges whose ends are in order, themselves in any order.
     pub fn from_unordered(mut ranges: Vec<(u32, u32)>) -> Self {
         ranges.sort_unstable();

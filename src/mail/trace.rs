@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Received: from <greeting> (<reverse name> [<address>]) by <host>
-//!     with <protocol> id <id> [for <recipient>] [tls <cipher>];
+//!     with <protocol> id <id> [for <recipient>] [tls <cipher>] [PRIORITY <n>];
 //!     <date>
 //! ```
 //!
@@ -40,6 +40,8 @@ pub struct Received<'a> {
     pub recipient: Option<&'a Address>,
     /// The cipher suite by its registered name, such as `TLS_AES_128_GCM_SHA256` (RFC 8314 4.3).
     pub cipher: Option<&'a str>,
+    /// MT-PRIORITY as it was allowed (RFC 6710 4.1).
+    pub priority: Option<i8>,
     pub at: Timestamp,
 }
 
@@ -79,6 +81,41 @@ impl Received<'_> {
         }
         if let Some(cipher) = self.cipher {
             lines.push(&format!("tls {}", sanitised(cipher.as_bytes())));
+        }
+        if let Some(priority) = self.priority {
+            lines.push(&format!("PRIORITY {priority}"));
+        }
+        lines.text.push(';');
+        lines.push(&Rfc5322(self.at).to_string());
+        lines.text.push_str("\r\n");
+        out.extend_from_slice(lines.text.as_bytes());
+    }
+}
+
+/// What the Received field of a message from a program on this machine says (RFC 5322 3.6.7): nobody greeted us,
+/// so that there is no `from`.
+#[derive(Clone, Debug)]
+pub struct LocalReceived<'a> {
+    /// Our name.
+    pub host: &'a str,
+    /// The user id of the program.
+    pub user: u32,
+    /// The queue id.
+    pub id: &'a str,
+    /// Given only if there is exactly one recipient.
+    pub recipient: Option<&'a Address>,
+    pub at: Timestamp,
+}
+
+impl LocalReceived<'_> {
+    /// Appends the field with its line ends.
+    pub fn render(&self, out: &mut Vec<u8>) {
+        let mut lines = Lines { text: "Received:".to_owned(), line_start: 0 };
+        lines.push(&format!("by {}", self.host));
+        lines.push(&format!("(from user {})", self.user));
+        lines.push(&format!("id {}", self.id));
+        if let Some(recipient) = self.recipient.filter(|address| address.is_ascii()) {
+            lines.push(&format!("for <{recipient}>"));
         }
         lines.text.push(';');
         lines.push(&Rfc5322(self.at).to_string());
@@ -176,7 +213,7 @@ fn sanitised(name: &[u8]) -> String {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{Dialect, Protocol, Received, received_count, return_path};
+    use super::{Dialect, LocalReceived, Protocol, Received, received_count, return_path};
     use crate::mail::address::Address;
     use crate::mail::header::Header;
     use crate::mail::time::Timestamp;
@@ -194,6 +231,7 @@ mod tests {
             id: "0000000001",
             recipient: None,
             cipher: None,
+            priority: None,
             at: Timestamp { seconds: 1_795_514_400, zone_minutes: 60 },
         }
     }
@@ -217,6 +255,8 @@ mod tests {
         field.client = "2001:db8::1".parse().expect("an address");
         field.reverse_name = None;
         assert!(rendered(&field).contains("(unknown [IPv6:2001:db8::1])"));
+        field.priority = Some(-3);
+        assert!(rendered(&field).contains("\tPRIORITY -3; Tue, "));
     }
 
     #[test]
@@ -236,6 +276,17 @@ mod tests {
         assert!(!rendered(&field).contains("for "));
         field.protocol.smtputf8 = true;
         assert!(rendered(&field).contains("with UTF8SMTPS id 0000000001 for <käse@d>"));
+    }
+
+    #[test]
+    fn a_local_received_field() {
+        let recipient = Address::parse("bob@example.org").expect("an address");
+        let mut out = Vec::new();
+        let (host, id, at) = ("mx.test", "00010000002A", Timestamp::utc(0));
+        LocalReceived { host, user: 1000, id, recipient: Some(&recipient), at }.render(&mut out);
+        let expected = "Received: by mx.test (from user 1000) id 00010000002A for <bob@example.org>;\r\n\t\
+            Thu, 1 Jan 1970 00:00:00 +0000\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]

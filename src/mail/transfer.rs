@@ -1,8 +1,10 @@
-//! Content transfer encodings (RFC 2045 6): decoding in pieces, lenient on junk.
+//! Content transfer encodings (RFC 2045 6): decoding in pieces, lenient on junk, and encoding of what we write.
 //!
-//! Invariants: how the input is cut changes nothing; the output is never longer than the input; a decoder
-//! holds back no more than a few octets and a run of blanks.
+//! Invariants: how the input is cut changes nothing; what is decoded is never longer than the input; a decoder
+//! holds back no more than a few octets and a run of blanks; what was encoded decodes to the same.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memchr3;
 
 use super::header::{is_blank, trim};
@@ -105,6 +107,49 @@ pub fn for_each_piece(encoding: Encoding, body: &[u8], mut take: impl FnMut(&[u8
     decoded.clear();
     decoder.finish(&mut decoded);
     take(&decoded);
+}
+
+/// A line of an encoded body without its CRLF (RFC 2045 6.7 and 6.8).
+const ENCODED_LINE_BYTES_MAX: usize = 76;
+
+/// Appends text with CRLF line ends as quoted-printable (RFC 2045 6.7).
+pub fn encode_quoted_printable(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut column = 0;
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        if let Some(next_line) = rest.strip_prefix(b"\r\n") {
+            out.extend_from_slice(b"\r\n");
+            (column, rest) = (0, next_line);
+            continue;
+        }
+        rest = behind;
+        let ends_line = rest.is_empty() || rest.starts_with(b"\r\n");
+        let is_plain = match byte {
+            b'=' => false,
+            b' ' | b'\t' => !ends_line,
+            byte => byte.is_ascii_graphic(),
+        };
+        let width = if is_plain { 1 } else { 3 };
+        // One place is kept for the `=` of a soft line break.
+        if column + width >= ENCODED_LINE_BYTES_MAX {
+            out.extend_from_slice(b"=\r\n");
+            column = 0;
+        }
+        match is_plain {
+            true => out.push(byte),
+            false => out.extend([b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        }
+        column += width;
+    }
+}
+
+/// Appends octets as lines of base64 (RFC 2045 6.8).
+pub fn encode_base64(octets: &[u8], out: &mut Vec<u8>) {
+    for line in octets.chunks(ENCODED_LINE_BYTES_MAX / 4 * 3) {
+        out.extend_from_slice(STANDARD.encode(line).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// RFC 2045 6.8. Octets outside of the alphabet are skipped, and the first padding ends the data.
@@ -302,7 +347,7 @@ pub fn hex_value(digit: u8) -> u8 {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{Decoder, Encoding, decode, decoded_len};
+    use super::{Decoder, Encoding, decode, decoded_len, encode_base64, encode_quoted_printable};
 
     #[test]
     fn names() {
@@ -354,7 +399,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn quoted_printable_lines() {
+        let mut out = Vec::new();
+        encode_quoted_printable("a=b \r\n\r\ngr\u{fc}n\t".as_bytes(), &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "a=3Db=20\r\n\r\ngr=C3=BCn=09");
+        out.clear();
+        encode_quoted_printable(&[b'x'; 80], &mut out);
+        assert_eq!(out, [&[b'x'; 75][..], b"=\r\n", b"xxxxx"].concat());
+    }
+
     proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same(octets in any::<Vec<u8>>(), text in "[ =\u{e9}a\\.\t\r\n]{0,200}") {
+            for octets in [octets, text.into_bytes()] {
+                for encoding in [Encoding::Base64, Encoding::QuotedPrintable] {
+                    let mut out = Vec::new();
+                    match encoding {
+                        Encoding::Base64 => encode_base64(&octets, &mut out),
+                        _ => encode_quoted_printable(&octets, &mut out),
+                    }
+                    assert_eq!(decode(encoding, &out), octets);
+                    assert!(out.split(|byte| *byte == b'\n').all(|line| line.len() <= 77 && line.is_ascii()));
+                }
+            }
+        }
+
         #[test]
         fn cuts_do_not_matter(body in "[=3Da \t\r\n]{0,40}", junk in any::<Vec<u8>>(), cut in 0usize..60) {
             let mut body = body.into_bytes();

@@ -172,9 +172,10 @@ impl Account {
         self.mailboxes.get(&id)
     }
 
-    /// By name; INBOX in any case.
+    /// By name; INBOX in any case, and in any composition. A name that was stored as it came goes first.
     pub fn named(&self, name: &str) -> Option<&Mailbox> {
-        let id = self.names.get(&*name::folded(name))?;
+        let name = name::folded(name);
+        let id = self.names.get(&*name).or_else(|| self.names.get(&*name::composed(&name)))?;
         self.mailboxes.get(id)
     }
 
@@ -184,7 +185,8 @@ impl Account {
     }
 
     pub fn is_subscribed(&self, name: &str) -> bool {
-        self.subscriptions.contains(&*name::folded(name))
+        let name = name::folded(name);
+        self.subscriptions.contains(&*name) || self.subscriptions.contains(&*name::composed(&name))
     }
 
     pub fn usage(&self) -> Usage {

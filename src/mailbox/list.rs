@@ -6,11 +6,12 @@
 //! it
 //! out, and what both selection and pattern let through is listed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::account::Account;
 use super::mailbox::Mailbox;
-use super::name::{Pattern, parents};
+use super::name::{Pattern, composed, parents};
 use crate::store::MailboxId;
 use crate::store::record::SpecialUse;
 
@@ -44,7 +45,13 @@ pub struct Listed<'a> {
 impl Account {
     /// In order of names, each name once.
     pub fn list(&self, query: &ListQuery) -> impl Iterator<Item = Listed<'_>> + use<'_> {
-        let patterns: Vec<_> = query.patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
+        let mut patterns = Vec::with_capacity(query.patterns.len());
+        for pattern in &query.patterns {
+            patterns.push(Pattern::new(pattern));
+            if let Cow::Owned(composed) = composed(pattern) {
+                patterns.push(Pattern::new(&composed));
+            }
+        }
         let mut nodes = self.nodes(query.subscribed);
         let mut listed = Vec::new();
         let mut left_out = Vec::new();

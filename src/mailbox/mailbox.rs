@@ -18,9 +18,9 @@ use crate::limits::mailbox::KEYWORDS_MAX;
 use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
 use crate::mail::set::Ranges;
-use crate::store::MailboxId;
 use crate::store::index::{Chunk, Row};
 use crate::store::record::{Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated, SpecialUse};
+use crate::store::{Locator, MailboxId};
 
 #[derive(Debug)]
 pub struct Mailbox {
@@ -236,6 +236,16 @@ impl Mailbox {
     pub fn row(&self, uid: u32) -> Option<Row<'_>> {
         let index = self.messages.uids.binary_search(&uid).ok()?;
         Some(self.messages.row(index, self.rows.get(uid)?))
+    }
+
+    /// Each message in order of UID: where it is and, if that is known without reading it, whether its last line
+    /// has its CRLF.
+    pub fn places(&self) -> impl Iterator<Item = (u32, Locator, Option<bool>)> {
+        let mut cursor = self.rows.cursor();
+        self.messages.uids.iter().filter_map(move |&uid| {
+            let (locator, is_ended) = cursor.find_place(uid)?;
+            Some((uid, locator, is_ended))
+        })
     }
 
     /// The digest of a message, to be kept beside a copy of it.

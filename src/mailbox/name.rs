@@ -1,11 +1,14 @@
 //! Mailbox names: which are taken, and which match a pattern.
 //!
 //! A name is UTF-8 with `/` between its components. `INBOX` as the first component is meant in any case and
-//! stored in capitals; all else is kept as it was given. Matching runs all states of the pattern side by
+//! stored in capitals; all else is kept as it was given, but composed (NFC, RFC 5198 3): one program writes ä as one
+//! character, another as two, and both mean the same mailbox. Matching runs all states of the pattern side by
 //! side,
 //! 64 to a word, so that no pattern costs more than its length times that of the name.
 
 use std::borrow::Cow;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::Refusal;
 use crate::limits::mailbox::{NAME_BYTES_MAX, NAME_DEPTH_MAX};
@@ -16,7 +19,8 @@ pub const INBOX: &str = "INBOX";
 /// The name as it is stored: checked, without a trailing separator, INBOX in capitals.
 pub fn canonical(name: &str) -> Result<String, Refusal> {
     // RFC 9051 6.3.4: a trailing separator says that children are coming; ours need no such hint.
-    let name = name.strip_suffix(SEPARATOR).unwrap_or(name);
+    let name = composed(name.strip_suffix(SEPARATOR).unwrap_or(name));
+    let name = &*name;
     if name.len() > NAME_BYTES_MAX {
         return Err(Refusal::Limit("length of a mailbox name"));
     }
@@ -35,6 +39,14 @@ pub fn folded(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     Cow::Owned(format!("{INBOX}{}", &name[INBOX.len()..]))
+}
+
+/// The name in NFC.
+pub fn composed(name: &str) -> Cow<'_, str> {
+    match name.is_ascii() {
+        true => Cow::Borrowed(name),
+        false => ComposingNormalizerBorrowed::new_nfc().normalize(name),
+    }
 }
 
 /// The names above this one, the nearest first.
@@ -215,6 +227,9 @@ mod tests {
             ("x/inbox", "x/inbox"),
             ("~root", "~root"),
             ("Entwürfe & mehr", "Entwürfe & mehr"),
+            ("Entwu\u{308}rfe/A\u{30a}", "Entw\u{fc}rfe/\u{c5}"),
+            ("\u{212b}ngstro\u{308}m/", "\u{c5}ngstr\u{f6}m"),
+            ("x/inbo\u{308}x", "x/inb\u{f6}x"),
         ];
         for (given, stored) in good {
             assert_eq!(canonical(given).as_deref(), Ok(stored));

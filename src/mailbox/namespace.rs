@@ -65,7 +65,7 @@ impl Account {
 
     /// Children stay (RFC 9051 6.3.5), and so does the subscription.
     pub fn plan_delete(&mut self, name: &str) -> Result<Plan<()>, Refusal> {
-        let name = name::folded(name).into_owned();
+        let name = self.known_name(name);
         if name == INBOX {
             return Err(Refusal::Cannot("INBOX stays"));
         }
@@ -86,7 +86,7 @@ impl Account {
     /// mailbox
     /// instead, and its children stay (RFC 9051 6.3.6). `now` in Unix seconds is then the save date.
     pub fn plan_rename(&mut self, from: &str, to: &str, now: i64) -> Result<Plan<()>, Refusal> {
-        let from = name::folded(from).into_owned();
+        let from = self.known_name(from);
         let moved = self.planned_children(&from);
         let own = self.planned(&from);
         if own.is_none() && moved.is_empty() {
@@ -127,7 +127,7 @@ impl Account {
 
     /// Only what is there can be put on the list; it stays there when the mailbox goes (RFC 9051 6.3.7).
     pub fn plan_subscribe(&mut self, name: &str) -> Result<Plan<()>, Refusal> {
-        let name = name::folded(name).into_owned();
+        let name = self.known_name(name);
         if self.subscriptions.contains(&name) {
             return Ok(Plan::nothing(()));
         }
@@ -144,12 +144,26 @@ impl Account {
     /// Of what is not subscribed nothing is to be done. The record is made all the same: a subscription may
     /// be on its way.
     pub fn plan_unsubscribe(&mut self, name: &str) -> Result<Plan<()>, Refusal> {
-        let name = name::folded(name).into_owned();
+        let name = self.known_name(name);
         if name.len() > NAME_BYTES_MAX {
             return Ok(Plan::nothing(()));
         }
         let record = Record::Unsubscribed(self.subscription(name));
         Ok(Plan { changes: vec![Change::of(record)], answer: () })
+    }
+
+    /// The name by which something is known here: as it was given, else composed.
+    fn known_name(&self, given: &str) -> String {
+        let name = name::folded(given);
+        let is_known = |name: &str| {
+            self.planned(name).is_some()
+                || self.subscriptions.contains(name)
+                || self.has_planned_children(name)
+        };
+        match name.is_ascii() || is_known(&name) {
+            true => name.into_owned(),
+            false => name::composed(&name).into_owned(),
+        }
     }
 
     /// The mailbox that will have this name when everything in flight is applied.
@@ -268,7 +282,8 @@ mod tests {
     use crate::mail::set::Ranges;
     use crate::mailbox::plan::{Doomed, StoreFlags};
     use crate::mailbox::test_mail::{deliver, incoming};
-    use crate::store::AccountId;
+    use crate::store::record::{MailboxCreated, Record};
+    use crate::store::{AccountId, MailboxId};
 
     fn done<T>(account: &mut Account, plan: Result<Plan<T>, Refusal>) -> T {
         let plan = plan.expect("planned");
@@ -316,6 +331,49 @@ mod tests {
             account.flight.names.is_empty() && account.flight.names_pending == 0,
             "a refusal leaves nothing"
         );
+    }
+
+    #[test]
+    fn both_ways_to_write_a_name_mean_one_mailbox() {
+        const TWO: &str = "Entwu\u{308}rfe";
+        const ONE: &str = "Entw\u{fc}rfe";
+        let mut account = new_account();
+        let plan = account.plan_create(TWO, None);
+        let id = done(&mut account, plan);
+        assert_eq!(account.named(TWO).map(|mailbox| mailbox.name()), Some(ONE));
+        assert_eq!(account.named(ONE).map(|mailbox| mailbox.id()), Some(id));
+        assert_eq!(account.plan_create(ONE, None).err(), Some(Refusal::AlreadyExists));
+        let plan = account.plan_subscribe(TWO);
+        done(&mut account, plan);
+        assert!(account.is_subscribed(ONE) && account.is_subscribed(TWO));
+        let plan = account.plan_rename(TWO, "Alt/Entwu\u{308}rfe", 0);
+        done(&mut account, plan);
+        assert!(account.named("Alt/Entw\u{fc}rfe").is_some());
+        let plan = account.plan_unsubscribe(TWO);
+        done(&mut account, plan);
+        assert!(!account.is_subscribed(ONE));
+        let plan = account.plan_delete("Alt/Entwu\u{308}rfe");
+        done(&mut account, plan);
+        assert!(account.named("Alt/Entw\u{fc}rfe").is_none());
+    }
+
+    #[test]
+    fn a_name_that_was_stored_as_it_came_stays_reachable() {
+        const TWO: &str = "Entwu\u{308}rfe";
+        let mut account = new_account();
+        let stored = |mailbox: u32, name: &str| {
+            let (mailbox, name) = (MailboxId(mailbox), name.to_owned());
+            let (account, uid_validity) = (AccountId(1), 100 + mailbox.0);
+            Record::MailboxCreated(MailboxCreated { account, mailbox, name, uid_validity, special_use: None })
+        };
+        account.apply(&stored(100, TWO), None);
+        account.apply(&stored(101, &format!("{TWO}/Alt")), None);
+        assert_eq!(account.named(TWO).map(|mailbox| mailbox.id()), Some(MailboxId(100)));
+        assert!(account.named("Entw\u{fc}rfe").is_none());
+        let plan = account.plan_rename(TWO, TWO, 0);
+        done(&mut account, plan);
+        assert_eq!(account.named(TWO).map(|mailbox| mailbox.name()), Some("Entw\u{fc}rfe"));
+        assert_eq!(account.named("Entw\u{fc}rfe/Alt").map(|mailbox| mailbox.id()), Some(MailboxId(101)));
     }
 
     #[test]

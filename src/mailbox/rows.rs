@@ -265,16 +265,33 @@ impl TailRow {
 impl<'a> Cursor<'a> {
     /// The row of `uid`, which is most often the one after the last that was asked for.
     pub fn find(&mut self, uid: u32) -> Option<Kept<'a>> {
-        if self.uid_at_next() != Some(uid) {
-            self.seek(uid)?;
-        }
-        let at = self.next;
-        self.next += 1;
+        let at = self.step(uid)?;
         let Some(sealed) = self.rows.chunks.get(self.block) else {
             return self.rows.tail.get(at).map(TailRow::kept);
         };
         let row = sealed.chunk.row(at);
         Some(Kept { internal: row.internal, saved: row.saved, locator: row.locator, digest: row.digest })
+    }
+
+    /// Where the message is and, if it has a digest, whether its last line has its CRLF; reads no texts.
+    pub fn find_place(&mut self, uid: u32) -> Option<(Locator, Option<bool>)> {
+        let at = self.step(uid)?;
+        match self.rows.chunks.get(self.block) {
+            Some(Sealed { chunk, .. }) => Some((chunk.locator(at), chunk.is_ended(at))),
+            None => {
+                let row = self.rows.tail.get(at)?;
+                Some((row.locator, row.digest.as_ref().map(|digest| digest.is_ended)))
+            }
+        }
+    }
+
+    /// Where in its block the row of `uid` is.
+    fn step(&mut self, uid: u32) -> Option<usize> {
+        if self.uid_at_next() != Some(uid) {
+            self.seek(uid)?;
+        }
+        self.next += 1;
+        Some(self.next - 1)
     }
 
     fn uid_at_next(&self) -> Option<u32> {
@@ -301,6 +318,7 @@ fn as_row_digest(digest: &Digest) -> RowDigest<'_> {
         body_structure: &digest.body_structure,
         fields: &digest.fields,
         sent: digest.sent,
+        is_ended: digest.is_ended,
     }
 }
 
@@ -311,6 +329,7 @@ fn to_digest(digest: RowDigest<'_>) -> Digest {
         body_structure: digest.body_structure.to_vec(),
         fields: digest.fields.to_vec(),
         sent: digest.sent,
+        is_ended: digest.is_ended,
     }
 }
 

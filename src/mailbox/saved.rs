@@ -31,6 +31,11 @@ impl Saved {
         }
     }
 
+    /// Bytes of memory beside the value itself.
+    pub fn held_bytes(&self) -> usize {
+        self.uids.held_bytes()
+    }
+
     pub fn uids(&self) -> &Ranges {
         &self.uids
     }

@@ -300,6 +300,7 @@ fn put_tail_row(row: &TailRow, account: AccountId, mailbox: MailboxId, out: &mut
     let sent = digest.sent.unwrap_or_default();
     out.put_i64(sent.seconds);
     out.put_i16(sent.zone_minutes);
+    out.put_u8(u8::from(digest.is_ended));
 }
 
 fn take_tail_row(take: &mut Take<'_>, account: AccountId, mailbox: MailboxId) -> Result<TailRow, Malformed> {
@@ -322,7 +323,8 @@ fn take_digest(take: &mut Take<'_>) -> Result<Digest, Malformed> {
     let fields = take.bytes()?.to_vec();
     let with_sent = take.u8()? != 0;
     let sent = Timestamp { seconds: take.i64()?, zone_minutes: take.i16()? };
-    Ok(Digest { envelope, body, body_structure, fields, sent: with_sent.then_some(sent) })
+    let is_ended = take.u8()? != 0;
+    Ok(Digest { envelope, body, body_structure, fields, sent: with_sent.then_some(sent), is_ended })
 }
 
 fn check(holds: bool, take: &Take<'_>) -> Result<(), Malformed> {

@@ -140,6 +140,11 @@ impl View {
         view
     }
 
+    /// Bytes of memory beside the value itself: they grow with what others expunge and this session is not told.
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(&*self.ghosts) + size_of_val(&*self.silenced) + size_of_val(&*self.recent)
+    }
+
     /// The session's own change of this mod-sequence needs no echo: its client knows. Others still hear of
     /// it.
     pub fn silence(&mut self, modseq: u64) {
@@ -565,6 +570,7 @@ mod tests {
             (Numbering::Uid, (Number(4), Number(4)), Ok(&[])),
         ];
         let mailbox = account.mailbox(id).expect("just made");
+        let held_bytes = view.held_bytes();
         let look = view.look(mailbox);
         for (numbering, range, expected) in table {
             let spans = look.resolve(&NumberSet::Ranges(vec![range]), numbering, &Saved::new());
@@ -585,7 +591,9 @@ mod tests {
         assert_eq!(look.to_numbers(&[1, 2, 5, 6, 9].into_iter().collect()).to_string(), "1,3:4");
         assert_eq!(look.first_unseen(), Some(1));
         assert_eq!((look.exists(), view.poll(mailbox, Expunges::Withheld).exists), (6, Some(7)));
+        assert_eq!(view.held_bytes(), held_bytes + 2 * size_of::<u32>());
         assert_eq!(view.poll(mailbox, Expunges::Told).expunged, [6, 2]);
+        assert_eq!(view.held_bytes(), held_bytes);
     }
 
     #[test]

@@ -98,6 +98,14 @@ impl Schedule {
         self.out.remove(&item);
     }
 
+    /// What is ready has to be put in line again, by ways that may be others.
+    pub fn recall(&mut self) {
+        for (lane, line) in std::mem::take(&mut self.ready) {
+            self.waiting.extend(line.into_iter().map(|ready| (ready.at, ready.message, lane.destination)));
+        }
+        self.fresh.clear();
+    }
+
     pub fn is_out(&self, item: Item) -> bool {
         self.out.contains(&item)
     }
@@ -176,6 +184,17 @@ mod tests {
         schedule.insert(item(1), 5);
         advance(&mut schedule, 5);
         assert_eq!(schedule.take(LANE), Some(item(1)));
+    }
+
+    #[test]
+    fn what_is_recalled_is_due_as_before() {
+        let mut schedule = Schedule::default();
+        schedule.insert(item(1), 5);
+        advance(&mut schedule, 5);
+        schedule.recall();
+        assert_eq!((schedule.ready(LANE), schedule.poll_fresh(), schedule.deadline()), (0, None, Some(5)));
+        advance(&mut schedule, 5);
+        assert_eq!((schedule.poll_fresh(), schedule.take(LANE)), (Some(LANE), Some(item(1))));
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use super::Shard;
 use super::commit::Ticket;
 use super::deliver::{change, locator};
 use super::seat::Seat;
+use super::submit::{Submission, Submitted};
 use crate::bytes::Slice;
 use crate::io::clock;
 use crate::io::inbox::Inbox;
@@ -15,6 +16,7 @@ use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
 use crate::mailbox::Refusal;
 use crate::mailbox::plan::Incoming;
+use crate::proto::smtp::MessageRefusal;
 use crate::store::owed::{Row, Way};
 use crate::store::record::{AccountPurged, Body, Message, Record};
 use crate::store::{AccountId, LogId, MessageId};
@@ -25,6 +27,8 @@ pub enum Request {
     Queue(Inbox<Vec<Queued>>),
     /// Puts messages into mailboxes, which are made if they are not there, in this order.
     Append(Append, Inbox<Result<(), String>>),
+    /// Takes responsibility for a message of somebody on this machine.
+    Submit(Submission, Inbox<Result<Submitted, MessageRefusal>>),
     /// The mailboxes of an account.
     Mailboxes(AccountId, Inbox<Vec<MailboxSummary>>),
     /// UIDs of a mailbox above one, at most so many.
@@ -102,6 +106,7 @@ impl Shard {
         match request {
             Request::Queue(answer) => answer.post(self.queued()),
             Request::Append(append, answer) => answer.post(self.append(append).await),
+            Request::Submit(submission, answer) => answer.post(self.submit(submission).await),
             Request::Mailboxes(account, answer) => answer.post(self.mailboxes(account)),
             Request::Messages { account, mailbox, above, count, answer } => {
                 answer.post(self.messages(account, &mailbox, above, count));

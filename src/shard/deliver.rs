@@ -4,6 +4,8 @@
 //! delivered in the same group, so that one sync covers both. After the sync the owners of the other copies are
 //! written to. An owner delivers, syncs, answers; the answer settles the debt with the next batch.
 //!
+//! A message that its sender wants held is owed like any other and stays in the [`hold`](super::hold) until its time.
+//!
 //! Invariants: what is owed is in the accepting log before anyone is told; an owner answers after its sync; a
 //! copy that is asked for twice is delivered once, by its key.
 
@@ -74,10 +76,16 @@ impl Shard {
         let (message, bytes) = locator(id, &body);
         let mut changes = Vec::with_capacity(1 + accepted.routes.len() + also.len());
         let routes = accepted.routes.clone();
-        changes.push(change(Record::Message(record::Message { received, accepted: Some(accepted), body })));
+        let is_held = accepted.envelope.hold_until.is_some_and(|until| until > received.seconds);
+        changes.push(change(Record::Message(record::Message {
+            received,
+            accepted: Some(Box::new(accepted)),
+            body,
+        })));
         let mut digest = None;
         for (recipient, route) in (0..).zip(&routes) {
-            let Some(seat) = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), commit)) else {
+            let seat = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), commit));
+            let Some(seat) = seat.filter(|_| !is_held) else {
                 continue;
             };
             if digest.is_none() {
@@ -90,15 +98,35 @@ impl Shard {
         Promised { message, ticket: commit.append(changes), commit: Rc::clone(commit) }
     }
 
-    /// Writes to the owners of the copies of a message that are still owed to accounts. `message` need not know its
-    /// place: its record does.
+    /// Writes to the owners of what was held until now.
+    pub fn release_held(&self) {
+        for id in self.held.take_due(clock::timestamp().seconds) {
+            let Some(commit) = self.log(id.log) else {
+                continue;
+            };
+            let record = commit.owed().of_message(id.sequence).next().map(|row| row.record);
+            if let Some(record) = record {
+                tracing::info!(message = %id, "a held message is released");
+                self.send_out_again(commit, id, record);
+            }
+        }
+    }
+
+    /// Writes to the owners of the copies of a message that are still owed to accounts, or holds them until their
+    /// time. `message` need not know its place: its record does.
     fn send_out(&self, commit: &Commit, message: Locator) {
+        let now = clock::timestamp().seconds;
         let low_water = commit.low_water();
         let directory = self.directory();
         for row in commit.owed().of_message(message.id.sequence) {
             let Way::Local(AccountId(account)) = row.way else {
                 continue;
             };
+            // One whose time is when it came waits for nothing, wherever the clock stands now.
+            if row.due > row.received && i64::from(row.due) > now {
+                self.held.hold(message.id, row.due.into());
+                continue;
+            }
             // Without an account of this number the copy stays in the queue, for the operator to see.
             let Some(owner) = directory.account(account) else {
                 continue;
@@ -174,12 +202,16 @@ impl Shard {
             owed.extend(commit.owed().rows().filter(is_local).map(|row| (row.message, row.record)));
             owed.dedup();
             for (sequence, record) in owed {
-                let id = MessageId { log: commit.id(), sequence };
-                match self.reader.taken(id, record) {
-                    Ok((kept, _)) => self.send_out(commit, kept.message),
-                    Err(error) => tracing::error!(message = %id, %error, "an owed message cannot be read"),
-                }
+                self.send_out_again(commit, MessageId { log: commit.id(), sequence }, record);
             }
+        }
+    }
+
+    /// As [`Shard::send_out`], for a message of which only the record is known.
+    fn send_out_again(&self, commit: &Commit, id: MessageId, record: RecordPlace) {
+        match self.reader.taken(id, record) {
+            Ok((kept, _)) => self.send_out(commit, kept.message),
+            Err(error) => tracing::error!(message = %id, %error, "an owed message cannot be read"),
         }
     }
 

@@ -11,9 +11,12 @@ use crate::auth::directory::Directory;
 use crate::config::Config;
 use crate::io::inbox::Inbox;
 use crate::io::tls::ServerTls;
+use crate::queue::schedule::Item;
 use crate::store::{Locator, LogId, MessageId, Sequence};
 
 use super::control::Request;
+use super::outbound::home::{Blocked, Jobs, Pull, Work};
+use super::outbound::job::Report;
 use super::session::Moved;
 
 /// What one shard says to another.
@@ -22,6 +25,18 @@ pub enum Letter {
     Deliver(Deliver),
     /// A delivery is synced where it was asked for, or will never be possible.
     Delivered(Delivered),
+    /// A home has mail for a site of the receiver's.
+    Work(Box<Work>),
+    /// A site has room for mail of the receiver's.
+    Pull(Pull),
+    /// The answer to a pull.
+    Jobs(Jobs),
+    /// What became of an attempt at a message of the receiver's.
+    Report(Box<Report>),
+    /// Whoever had a message is done with it; all that was reported of it came before.
+    Back { log: LogId, item: Item },
+    /// Mail for a destination of the receiver's waits at its site, and why; or goes again.
+    Blocked(Blocked),
     /// A session that logged in to an account of the receiver's.
     Session(Box<Moved>),
     /// Accounts, aliases and domains have changed.

@@ -1,8 +1,8 @@
 //! A shard: one per core, the only place where engines, mailboxes, logs and sockets meet.
 //!
-//! [`accept`] makes a [`session`] of each connection; a session drives a protocol engine. Mail that comes in
-//! goes to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes visible
-//! in the accounts ([`seat`]) and rings the [`notify`] bells. Shards talk through the [`mesh`].
+//! [`accept`] makes a [`session`] of each connection; a session drives a protocol engine. Mail that comes in goes
+//! through [`submit`] to [`deliver`], which appends it to the shard's log through [`commit`]; what is synced becomes
+//! visible in the accounts ([`seat`]) and rings the [`notify`] bells. Shards talk through the [`mesh`].
 //!
 //! ```text
 //!   accept ──> session/{smtp,pop3,imap} ──> deliver ──> commit ──> seat ──> notify
@@ -21,17 +21,20 @@ pub mod checkpoint;
 pub mod commit;
 pub mod control;
 pub mod deliver;
+mod hold;
 pub mod imap;
 pub mod intake;
 pub mod login;
 pub mod mesh;
 pub mod notify;
+pub mod outbound;
 mod restore;
 pub mod seat;
 pub mod server;
 pub mod session;
 pub mod start;
 mod state;
+pub mod submit;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -50,8 +53,10 @@ use crate::mailbox::search::Bodies;
 use crate::store::{AccountId, Locator, LogId};
 use checkpoint::Keeper;
 use commit::Commit;
+use hold::Held;
 use mesh::Mesh;
 use notify::Bells;
+use outbound::Outbound;
 use seat::{Seat, Seats};
 
 /// Everything that the tasks of one shard share.
@@ -64,6 +69,7 @@ pub struct Shard {
     pub hashing: Workers,
     pub large_files: LargeFiles,
     reader: Reader,
+    outbound: Outbound,
     config: RefCell<Arc<Config>>,
     tls: RefCell<ServerTls>,
     directory: RefCell<Arc<Directory>>,
@@ -77,6 +83,7 @@ pub struct Shard {
     stopping: Cell<bool>,
     /// Sessions that are being served here.
     sessions: Cell<usize>,
+    held: Held,
 }
 
 impl Shard {
@@ -90,6 +97,14 @@ impl Shard {
 
     pub fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.directory.borrow())
+    }
+
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// The log that mail is accepted into here.
@@ -127,6 +142,11 @@ impl Shard {
 
     pub fn message_bytes_max(&self) -> u64 {
         self.config.borrow().limits.message_bytes
+    }
+
+    /// What one session may hold.
+    pub fn session_memory_bytes(&self) -> usize {
+        self.config.borrow().limits.session_memory_bytes
     }
 
     pub fn is_stopping(&self) -> bool {

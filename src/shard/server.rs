@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::channel;
 
 use futures_lite::future::block_on;
@@ -14,11 +15,12 @@ use crate::config::Config;
 use crate::io::disk::large::LargeFiles;
 use crate::io::disk::layout::DataDir;
 use crate::io::disk::prepare::Preparer;
+use crate::io::events::EventWriter;
 use crate::io::executor;
 use crate::io::inbox::Inbox;
 use crate::io::net::Census;
 use crate::io::ring::{self, RingError};
-use crate::io::tls::ServerTls;
+use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
 use crate::store::LogId;
 
@@ -32,12 +34,16 @@ pub struct Server {
 }
 
 /// The threads of a server's shards.
-pub struct Threads(Vec<ExecutorJoinHandle<()>>);
+pub struct Threads {
+    shards: Vec<ExecutorJoinHandle<()>>,
+    events: EventWriter,
+}
 
 /// What a server is made of.
 pub struct Parts {
     pub config: Arc<Config>,
     pub tls: ServerTls,
+    pub client_tls: ClientTls,
     pub directory: Arc<Directory>,
     pub data: Arc<DataDir>,
     pub shards: usize,
@@ -57,7 +63,7 @@ impl Server {
     /// Starts all shards; returns when all of them serve.
     pub fn start(parts: Parts) -> Result<(Self, Threads), ServerError> {
         ring::check(ring::raise_limits()).map_err(ServerError::Ring)?;
-        let Parts { config, tls, directory, data, shards, listens } = parts;
+        let Parts { config, tls, client_tls, directory, data, shards, listens } = parts;
         if listens {
             start::check_free(&config).map_err(ServerError::Shard)?;
         }
@@ -73,6 +79,9 @@ impl Server {
         let hashing = Workers::start("passwords", cpus.len().div_ceil(2), HASHING_WAITING_MAX)
             .map_err(|error| ServerError::Executor(error.to_string()))?;
         let census = Census::new();
+        let events = EventWriter::start(config.outbound.events.settings(&config.data))
+            .map_err(|error| ServerError::Shard(StartError::Disk(error)))?;
+        let silent = Arc::new(AtomicUsize::new(0));
         let (ready, is_ready) = channel();
         let mut threads = Vec::new();
         let mut pulses = Vec::new();
@@ -90,6 +99,9 @@ impl Server {
                 large_files: large_files.clone(),
                 hashing: hashing.clone(),
                 census: census.clone(),
+                client_tls: client_tls.clone(),
+                events: events.door(),
+                silent: Arc::clone(&silent),
                 ready: ready.clone(),
             };
             let cpu = cpus.get(own).copied();
@@ -107,7 +119,7 @@ impl Server {
                 Err(_) => return Err(ServerError::Executor("a shard ended before it served".to_owned())),
             }
         }
-        Ok((Self { inboxes: inboxes.into() }, Threads(threads)))
+        Ok((Self { inboxes: inboxes.into() }, Threads { shards: threads, events }))
     }
 
     /// Gives all shards a new snapshot; returns when each serves by it.
@@ -150,7 +162,9 @@ impl Server {
 impl Threads {
     /// Waits for all shards to end. False if one of them died.
     pub fn join(self) -> bool {
-        let ended: Vec<bool> = self.0.into_iter().map(|thread| thread.join().is_ok()).collect();
+        let Self { shards, events } = self;
+        let ended: Vec<bool> = shards.into_iter().map(|thread| thread.join().is_ok()).collect();
+        drop(events);
         !ended.contains(&false)
     }
 }

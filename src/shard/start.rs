@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use glommio::timer::sleep;
 use super::alarm::Alarm;
 use super::checkpoint::Keeper;
 use super::commit::{Around, Commit};
+use super::hold::Held;
 use super::mesh::{Letter, Mesh};
 use super::notify::Bells;
+use super::outbound::sites::Sites;
+use super::outbound::{self, Outbound};
 use super::restore::Loading;
 use super::seat::{Seat, Seats};
 use super::{Shard, accept, session};
@@ -30,14 +34,18 @@ use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::open_log;
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::reader::Reader;
+use crate::io::dns::Resolver;
+use crate::io::events::{EventDoor, EventLog};
 use crate::io::executor::{spawn, spawn_vital};
 use crate::io::inbox::Inbox;
 use crate::io::net::{Census, Deadlines, Listener};
-use crate::io::tls::ServerTls;
+use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
 use crate::io::{clock, random};
 use crate::limits;
 use crate::mailbox::account::{Account, Quota};
+use crate::queue::policy::Part;
+use crate::queue::sources::Sources;
 use crate::store::{AccountId, LogId};
 
 /// Buffers that a shard keeps while nobody needs them.
@@ -60,6 +68,10 @@ pub struct Setup {
     pub large_files: LargeFiles,
     pub hashing: Workers,
     pub census: Census,
+    pub client_tls: ClientTls,
+    pub events: EventDoor,
+    /// Shards that send nothing any more, on their way down.
+    pub silent: Arc<AtomicUsize>,
     /// Told once, when the shard serves or cannot.
     pub ready: Sender<Result<(), StartError>>,
 }
@@ -74,6 +86,7 @@ pub enum StartError {
 /// Runs a shard until it is told to stop.
 pub async fn run(setup: Setup) {
     let ready = setup.ready.clone();
+    let (listens, silent) = (setup.listens, Arc::clone(&setup.silent));
     let (listeners, shard) = match start(setup).await {
         Ok(started) => started,
         Err(error) => {
@@ -87,12 +100,19 @@ pub async fn run(setup: Setup) {
     for keeper in &shard.keepers {
         spawn("checkpoint", Rc::clone(keeper).run(Rc::clone(&shard)));
     }
+    if listens {
+        spawn_vital("queue", outbound::home::run(Rc::clone(&shard)));
+        spawn_vital("sweep", outbound::sweep::run(Rc::clone(&shard)));
+    }
     for (listener, config) in listeners {
         spawn_vital("accept", accept::run(Rc::clone(&shard), listener, config));
     }
     let _ = ready.send(Ok(()));
     read_letters(&shard).await;
-    shard.wind_down().await;
+    // Outcomes of what is under way still come, from here and from other shards.
+    let reading = Rc::clone(&shard);
+    spawn("letters", async move { read_letters(&reading).await });
+    shard.wind_down(&silent).await;
 }
 
 async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>, Rc<Shard>), StartError> {
@@ -113,6 +133,15 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         keepers.push(keeper);
     }
     let listeners = if setup.listens { listen(&setup.config)? } else { Vec::new() };
+    let part = Part { index: clamp(setup.own), of: clamp(setup.inboxes.len()) };
+    let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());
+    let outbound = Outbound::new(
+        alarm,
+        Sites::new(sources),
+        Resolver::new(setup.config.dns.clone()),
+        setup.client_tls,
+        EventLog::new(setup.events),
+    );
     let shard = Rc::new(Shard {
         mesh,
         bells,
@@ -122,6 +151,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         hashing: setup.hashing,
         large_files: setup.large_files,
         reader: Reader::new(&setup.data),
+        outbound,
         config: RefCell::new(setup.config),
         tls: RefCell::new(setup.tls),
         directory: RefCell::new(Arc::clone(&setup.directory)),
@@ -132,9 +162,14 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         logins: RefCell::new(LoginCache::new(&random::bytes())),
         stopping: Cell::new(false),
         sessions: Cell::new(0),
+        held: Held::default(),
     });
     shard.take_directory(setup.directory).await;
     Ok((listeners, shard))
+}
+
+fn clamp(count: usize) -> u32 {
+    u32::try_from(count).expect("shards are counted in cores")
 }
 
 /// The logs that this shard drives, its own first: those that are there and those that accounts name. Any that
@@ -193,12 +228,13 @@ fn listen(config: &Config) -> Result<Vec<(Listener, crate::config::Listener)>, S
     config.listeners.iter().map(bind).collect()
 }
 
-/// Once a second: deadlines, and records that nobody waits for.
+/// Once a second: deadlines, records that nobody waits for, and messages whose time has come.
 async fn tick(shard: Rc<Shard>) {
     loop {
         sleep(Duration::from_secs(1)).await;
         shard.deadlines.sweep(clock::instant());
         shard.logs().iter().for_each(|commit| commit.nudge());
+        shard.release_held();
     }
 }
 
@@ -208,6 +244,12 @@ async fn read_letters(shard: &Rc<Shard>) {
             match letter {
                 Letter::Deliver(deliver) => shard.start_delivery(deliver),
                 Letter::Delivered(delivered) => shard.delivered(delivered),
+                Letter::Work(work) => shard.take_work(*work),
+                Letter::Pull(pull) => shard.answer_pull(pull),
+                Letter::Jobs(jobs) => shard.take_jobs_of(jobs),
+                Letter::Report(report) => shard.take_report(&report),
+                Letter::Back { log, item } => shard.take_home(log, item),
+                Letter::Blocked(blocked) => shard.outbound().destinations().set_blocked(blocked),
                 Letter::Session(moved) => spawn("session", session::resume(Rc::clone(shard), *moved)),
                 Letter::Directory(directory, taken) => {
                     let shard = Rc::clone(shard);
@@ -266,16 +308,28 @@ impl Shard {
     fn reload(&self, config: Arc<Config>, tls: ServerTls) {
         *self.config.borrow_mut() = config;
         *self.tls.borrow_mut() = tls;
+        self.replan_sites();
+        self.reroute();
     }
 
     /// Stops accepting, lets sessions end, writes what is left.
-    async fn wind_down(&self) {
+    async fn wind_down(&self, silent: &AtomicUsize) {
         self.stopping.set(true);
+        self.outbound.sites().stop();
         let patience = clock::instant() + STOP_MAX;
         while self.sessions.get() > 0 && clock::instant() < patience {
             self.deadlines.pass_all();
             sleep(Duration::from_millis(20)).await;
         }
+        while self.outbound.sites().is_sending() && clock::instant() < patience {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // What another shard still sends may be owed here, and its outcome is worth waiting for.
+        silent.fetch_add(1, Ordering::Relaxed);
+        while silent.load(Ordering::Relaxed) < self.mesh.shards() && clock::instant() < patience {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.outbound.written().await;
         if self.sessions.get() > 0 {
             tracing::warn!(sessions = self.sessions.get(), "sessions were cut off");
         }

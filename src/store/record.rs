@@ -36,13 +36,13 @@ pub enum Record {
 #[derive(Clone, Debug)]
 pub struct Message {
     pub received: Timestamp,
-    /// `None` for a message that a client or an import put into a mailbox.
-    pub accepted: Option<Accepted>,
+    /// `None` for a message that a client or an import put into a mailbox. Boxed: all other records are small.
+    pub accepted: Option<Box<Accepted>>,
     pub body: Body,
 }
 
 /// The promise behind a 250: every route is delivered, bounced or held.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Accepted {
     /// Its recipients are those after alias expansion, without doubles.
     pub envelope: Envelope,
@@ -50,6 +50,10 @@ pub struct Accepted {
     pub routes: Vec<Route>,
     /// The login that submitted the message.
     pub login: Option<String>,
+    /// Whose mail this is, where several customers share the server; as `mail::label` reads it.
+    pub tenant: Option<String>,
+    /// The sender's name for all messages of one sending.
+    pub campaign: Option<String>,
 }
 
 /// Where a recipient's copy goes.

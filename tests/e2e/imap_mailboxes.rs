@@ -165,3 +165,22 @@ fn rev2_changes_what_is_said() {
     assert_has(&imap.texts("LIST \"\" *"), "\u{e4}pfel");
     assert_has(&imap.texts("SELECT Archive"), "[CLOSED]");
 }
+
+#[test]
+fn a_client_is_told_how_its_name_is_kept() {
+    const TWO: &str = "u\u{308}ber";
+    const ONE: &str = "\u{fc}ber";
+    let (_server, mut imap) = new_account();
+    imap.ok("ENABLE IMAP4rev2").expect("enabled");
+    let made = imap.texts(&format!("CREATE \"{TWO}\""));
+    assert_has(&made, &format!("\"{ONE}\" (\"OLDNAME\" (\"{TWO}\"))"));
+    assert_has(&imap.texts(&format!("CREATE \"{ONE}\"")), " NO [ALREADYEXISTS]");
+    assert_has(&imap.texts(&format!("LIST \"\" \"{TWO}\"")), &format!("\"{ONE}\""));
+    assert_has(&imap.texts(&format!("SELECT \"{TWO}\"")), &format!("\"{ONE}\" (\"OLDNAME\" (\"{TWO}\"))"));
+    let selected = imap.texts(&format!("SELECT \"{ONE}\""));
+    assert_lacks(&selected, "OLDNAME");
+    assert_eq!(selected.iter().filter(|line| line.contains("[CLOSED]")).count(), 1, "{selected:#?}");
+    let renamed = imap.texts(&format!("RENAME \"{TWO}\" \"a/{TWO}\""));
+    assert_has(&renamed, &format!("\"a/{ONE}\" (\"OLDNAME\" (\"{TWO}\"))"));
+    assert_has(&imap.texts(&format!("STATUS \"a/{TWO}\" (MESSAGES)")), "MESSAGES 0");
+}

@@ -48,6 +48,33 @@ fn marks_count_at_quit_alone_and_quit_is_durable() {
 }
 
 #[test]
+fn sizes_are_those_of_what_is_sent_also_where_the_last_line_has_no_end() {
+    let mut server = Server::with_accounts(&[ALICE]);
+    let mut imap = server.imap(ALICE);
+    // More than a checkpoint leaves in memory, so that some come out of a chunk after the start; one is large.
+    for number in 0..80 {
+        let mut text = message(number, if number == 71 { 300_000 } else { 300 });
+        text.truncate(text.len() - number % 3);
+        imap.append("INBOX", &text).expect("a reply");
+    }
+    for _ in 0..2 {
+        let mut pop3 = server.pop3(ALICE);
+        let listing = pop3.lines("LIST").expect("a listing");
+        let sizes: Vec<usize> = String::from_utf8_lossy(&listing)
+            .lines()
+            .map(|line| line.split_once(' ').expect("number and size").1.parse().expect("a size"))
+            .collect();
+        let sent: Vec<usize> =
+            (1..=80).map(|number| pop3.lines(&format!("RETR {number}")).expect("a message").len()).collect();
+        assert_eq!(sizes, sent);
+        let stat = pop3.command("STAT").expect("a reply");
+        assert_eq!(stat, format!("+OK 80 {}", sent.iter().sum::<usize>()));
+        server.stop();
+        server.start();
+    }
+}
+
+#[test]
 fn a_message_that_imap_expunged_is_gone_for_an_open_session() {
     let server = with_messages(3);
     let mut pop3 = server.pop3(ALICE);

@@ -234,6 +234,10 @@ impl Server {
         ];
         let mut text = format!("data = {:?}\nhostname = \"mail.example.test\"\n", self.data());
         text.push_str(more);
+        if !more.contains("[dns]") {
+            // Nobody answers there: mail for other domains waits.
+            text.push_str("\n[dns]\nservers = [\"127.0.0.1:9\"]\ntimeout_s = 1\n");
+        }
         for (protocol, port, tls) in listeners {
             let address = self.address;
             text.push_str(&format!(

@@ -1,5 +1,7 @@
 //! Submission: who may send, as whom, and what is made whole.
 
+use std::time::{Duration, Instant};
+
 use crate::client::{Lines, Smtp};
 use crate::exchange::queue_without;
 use crate::flow::wait_for;
@@ -89,6 +91,32 @@ fn missing_fields_are_added_to_messages_of_any_size() {
         assert!(header.contains("with ESMTPSA"), "{header}");
         assert_eq!(body, text.split_once("\r\n\r\n").expect("a header").1);
     }
+}
+
+#[test]
+fn a_held_message_comes_when_it_is_time_and_not_earlier() {
+    const HELD_S: u64 = 8;
+    let mut server = Server::with_accounts(&[ALICE, BOB]);
+    let mut smtp = server.submission(ALICE);
+    let since = Instant::now();
+    assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}> HOLDFOR={HELD_S}")), 250);
+    assert_eq!(smtp.code(&format!("RCPT TO:<{BOB}>")), 250);
+    assert_eq!(smtp.code(&format!("RCPT TO:<{ALICE}>")), 250);
+    assert_eq!(smtp.code("DATA"), 354);
+    assert_eq!(smtp.code("Subject: later\r\n\r\nhello\r\n."), 250);
+    assert!(smtp.message(ALICE, &[BOB], b"Subject: now\r\n\r\nhello\r\n").expect("a reply"));
+    assert!(only_message(&server, BOB).contains("\r\nSubject: now\r\n"));
+    // The log remembers it, too.
+    server.kill();
+    server.start();
+    assert!(only_message(&server, BOB).contains("\r\nSubject: now\r\n"));
+    assert!(since.elapsed() < Duration::from_secs(HELD_S), "this machine is too slow for this test");
+    for account in [ALICE, BOB] {
+        let expected = if account == BOB { 2 } else { 1 };
+        wait_for(&server, account, expected);
+    }
+    // The second in which it was accepted may have been nearly over.
+    assert!(since.elapsed() >= Duration::from_secs(HELD_S - 1));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The programs that people read and send mail with, and the commands that they type, against the real binary.
+//! The programs that people read and send mail with, and the commands that they type, against the real binary; and
+//! a real name server for the resolver.
 //!
 //! A program that is not installed is a skipped test that says so, and a failure where
 //! `RINGPOST_INTEROP=required`.
@@ -8,10 +9,12 @@ mod bulk;
 #[path = "../e2e/client.rs"]
 mod client;
 mod curl;
+mod dsn;
 mod mail;
 mod mbsync;
 mod mpop;
 mod mutt;
+mod nsd;
 mod openssl;
 mod operator;
 mod program;

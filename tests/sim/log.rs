@@ -133,10 +133,11 @@ impl World {
             recipients: vec![Recipient::new(address("to"))],
             ..Envelope::default()
         };
-        let accepted = Accepted { envelope, routes: vec![Route::Local(AccountId(1))], login: None };
+        let routes = vec![Route::Local(AccountId(1))];
+        let accepted = Accepted { envelope, routes, ..Accepted::default() };
         Record::Message(Message {
             received: Timestamp { seconds: 1_700_000_000, zone_minutes: 60 },
-            accepted: self.random.one_in(2).then_some(accepted),
+            accepted: self.random.one_in(2).then(|| Box::new(accepted)),
             body: Body::Inline { bytes, return_path_length: 0 },
         })
     }

@@ -153,7 +153,9 @@ impl Session {
             }
             "busy" => LoginVerdict::InUse,
             "down" => LoginVerdict::Unavailable,
-            "john@here.test" | "jürgen@here.test" | "open-busy" | "open-down" => LoginVerdict::Accepted,
+            "john@here.test" | "jürgen@here.test" | "open-busy" | "open-large" | "open-down" => {
+                LoginVerdict::Accepted
+            }
             _ => LoginVerdict::Refused,
         }
     }
@@ -170,6 +172,7 @@ impl Session {
         };
         match self.login.as_str() {
             "open-busy" => Err(OpenFailure::InUse),
+            "open-large" => Err(OpenFailure::TooLarge),
             "open-down" => Err(OpenFailure::Unavailable),
             _ => Ok(Maildrop::new(UID_VALIDITY, self.mail.iter().enumerate().map(row))),
         }

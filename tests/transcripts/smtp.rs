@@ -14,8 +14,8 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use ringpost::bytes::Output;
 use ringpost::limits::smtp::RECIPIENTS_MAX;
 use ringpost::mail::address::Address;
-use ringpost::mail::envelope::{BodyKind, Envelope, Notify, Recipient, Ret};
-use ringpost::mail::time::Instant;
+use ringpost::mail::envelope::{BodyKind, ByMode, Envelope, Notify, Recipient, Ret};
+use ringpost::mail::time::{Instant, Now, Timestamp};
 use ringpost::proto::sasl::{Bindings, Credentials, Identity, Mechanism, Nonce, Verifier};
 use ringpost::proto::smtp::{
     Event, LoginVerdict, MessageRefusal, Outcome, Policy, RecipientVerdict, Role, SenderVerdict, Server, Tls,
@@ -45,6 +45,8 @@ impl Engine for Session {
             message_bytes_max: number("size", "1000"),
             recipients_max: (number("recipients", "100") as usize).min(RECIPIENTS_MAX),
             mails_max: header.value("mails", "").parse().ok(),
+            hold_s_max: number("hold", "1000000").try_into().expect("it is small"),
+            deliver_by_s_min: 60,
             mechanisms: mechanisms
                 .map(|name| Mechanism::named(name.as_bytes()).expect("it is ours"))
                 .collect(),
@@ -58,7 +60,7 @@ impl Engine for Session {
     fn feed(&mut self, input: &[u8], out: &mut Output) {
         let mut used = 0;
         loop {
-            let taken = self.server.handle_bytes(&input[used..], out, self.now);
+            let taken = self.server.handle_bytes(&input[used..], out, now(self.now));
             used += taken;
             if !self.answer_events(out) && taken == 0 {
                 return;
@@ -144,6 +146,11 @@ impl Session {
     }
 }
 
+/// It is 10:00:00 on 24 November 2026 in every dialogue, however long a client waits.
+fn now(instant: Instant) -> Now {
+    Now { instant, timestamp: Timestamp::utc(1_795_514_400) }
+}
+
 fn tls() -> Tls {
     let bindings = Bindings { exporter: Some(*b"0123456789abcdef0123456789abcdef"), server_end_point: None };
     Tls { cipher: "TLS_AES_128_GCM_SHA256".into(), bindings }
@@ -160,7 +167,8 @@ fn sender_verdict(is_login: bool, transaction: &Transaction) -> SenderVerdict {
         "unknown" => SenderVerdict::UnknownDomain,
         "nospace" => SenderVerdict::NoSpace,
         "later" => SenderVerdict::Temporary,
-        _ => SenderVerdict::Accepted,
+        _ if is_login => SenderVerdict::Accepted,
+        _ => SenderVerdict::Capped { priority_max: 0 },
     }
 }
 
@@ -243,6 +251,12 @@ fn shown(envelope: &Envelope, body: &[u8]) -> String {
     words.extend(envelope.smtputf8.then(|| "smtputf8".to_owned()));
     words.extend(envelope.ret.map(|ret| if ret == Ret::Full { "full" } else { "headers" }.to_owned()));
     words.extend(envelope.envid.as_ref().map(|envid| format!("envid={envid}")));
+    words.extend((envelope.priority != 0).then(|| format!("priority={}", envelope.priority)));
+    words.extend(envelope.deliver_by.map(|by| {
+        let mode = if by.mode == ByMode::Return { "return" } else { "notify" };
+        format!("{mode}@{}{}", by.at, if by.trace { "/trace" } else { "" })
+    }));
+    words.extend(envelope.hold_until.map(|until| format!("hold@{until}")));
     words.extend(envelope.recipients.iter().map(shown_recipient));
     let body = match body.len() {
         0..=300 => body.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\""),

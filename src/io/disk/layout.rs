@@ -125,7 +125,7 @@ impl LogDir {
     }
 }
 
-fn create_directory(path: &Path) -> Result<(), DiskError> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), DiskError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

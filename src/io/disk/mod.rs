@@ -55,7 +55,7 @@ impl DiskError {
     }
 
     /// For `map_err`.
-    fn new(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn new(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { path: path.to_owned(), doing, source }
     }
 

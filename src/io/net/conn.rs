@@ -132,6 +132,17 @@ impl Conn {
         }
     }
 
+    /// Bytes of memory that the connection holds now: input, replies, and what TLS needs.
+    pub fn held_bytes(&self) -> usize {
+        let input = match &self.input {
+            Input::Empty => 0,
+            Input::Buffer { buffer, .. } => buffer.len(),
+            Input::Bytes { bytes, .. } => bytes.len(),
+        };
+        let tls = self.tls.as_ref().map_or(0, |_| limits::TLS_SESSION_BYTES);
+        input + self.out.held_bytes() + self.sealed.len() + tls
+    }
+
     /// Input and replies at once, as an engine wants them.
     pub fn input_and_out(&mut self) -> (&[u8], &mut Output) {
         let input = match &self.input {
@@ -185,12 +196,13 @@ impl Conn {
     /// Sends what is due, then speaks TLS and shakes hands, within the time that a login may take. What came in the
     /// clear behind the command that began TLS was put there by somebody else, or by a client that cannot be
     /// trusted with TLS: the connection ends (RFC 3207 6, RFC 2595 4).
-    pub async fn start_tls(&mut self, session: TlsSession) -> io::Result<()> {
+    pub async fn start_tls(&mut self, mut session: TlsSession) -> io::Result<()> {
         assert!(self.tls.is_none(), "TLS begins once");
         if !self.input().is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "input in the clear behind STARTTLS"));
         }
         self.flush().await?;
+        session.start(&mut self.sealed);
         self.tls = Some(Box::new(session));
         self.handshake().await
     }

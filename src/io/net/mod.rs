@@ -10,9 +10,11 @@
 mod census;
 mod conn;
 mod deadline;
+mod dial;
 mod listener;
 
 pub use census::{Census, Counted, Crowded};
 pub use conn::{Conn, Filled, Parcel};
 pub use deadline::Deadlines;
+pub use dial::dial;
 pub use listener::{Accepted, Listener};

@@ -92,7 +92,7 @@ impl ServerTls {
     /// The state of a connection on which TLS begins now.
     pub fn session(&self) -> io::Result<TlsSession> {
         let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
-        Ok(TlsSession::new(connection, self.end_point.clone()))
+        Ok(TlsSession::server(connection, self.end_point.clone()))
     }
 }
 

@@ -11,22 +11,39 @@
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::{ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::TlsError;
+use super::client::Meant;
+use crate::mail::time::Timestamp;
 
 /// What RFC 9266 2 exports, and how much of it.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// See the module.
 pub struct TlsSession {
-    connection: ServerConnection,
-    end_point: Option<Arc<[u8]>>,
+    connection: Connection,
+    side: Side,
+}
+
+/// What only one side knows.
+enum Side {
+    Server { end_point: Option<Arc<[u8]>> },
+    Client(Box<Meant>),
 }
 
 impl TlsSession {
-    pub(super) fn new(connection: ServerConnection, end_point: Option<Arc<[u8]>>) -> Self {
-        Self { connection, end_point }
+    pub(super) fn server(connection: ServerConnection, end_point: Option<Arc<[u8]>>) -> Self {
+        Self { connection: connection.into(), side: Side::Server { end_point } }
+    }
+
+    pub(super) fn client(connection: ClientConnection, meant: Meant) -> Self {
+        Self { connection: connection.into(), side: Side::Client(Box::new(meant)) }
+    }
+
+    /// Appends the first words, which a client has and a server does not.
+    pub fn start(&mut self, out: &mut Vec<u8>) {
+        self.drain(out);
     }
 
     /// Takes ciphertext as it came, in any pieces. Appends what the peer said to `plaintext` and what must be
@@ -86,8 +103,26 @@ impl TlsSession {
     }
 
     /// RFC 5929 4: what binds a login to the server's certificate (tls-server-end-point).
+    /// Its server alone knows.
     pub fn server_end_point(&self) -> Option<&[u8]> {
-        self.end_point.as_deref()
+        match &self.side {
+            Side::Server { end_point } => end_point.as_deref(),
+            Side::Client(_) => None,
+        }
+    }
+
+    /// Whether a known authority vouches for the server that this client was meant for; with [`super::Trust::Anyone`]
+    /// nobody has looked yet. It costs the check of a few signatures.
+    pub fn verify(&self, now: Timestamp) -> Result<(), TlsError> {
+        match &self.side {
+            Side::Client(meant) => meant.verify(self.connection.peer_certificates().unwrap_or_default(), now),
+            Side::Server { .. } => Err(TlsError::Session(rustls::Error::NoCertificatesPresented)),
+        }
+    }
+
+    /// The handshake went on from an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// `TLSv1.3` or `TLSv1.2`, once agreed.

@@ -97,6 +97,11 @@ impl Append {
         self.left
     }
 
+    /// Bytes of the message that are in memory.
+    pub fn held_bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// The body so far.
     pub fn take_body(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)

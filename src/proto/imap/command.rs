@@ -143,6 +143,8 @@ pub struct Search {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sort {
     pub numbering: Numbering,
+    /// `None`: no RETURN was given (RFC 5267 3). An empty RETURN has become `all`.
+    pub returns: Option<SearchReturn>,
     /// Never empty.
     pub by: Vec<SortKey>,
     pub key: SearchKey,
@@ -257,6 +259,23 @@ impl Command {
         numbering == Numbering::Uid
     }
 
+    /// Bytes of memory that its arguments take, once they are taken apart. Names and patterns are no longer than
+    /// they were in the command, whose length is bounded.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Search(Search { key, .. }) | Self::Thread(Thread { key, .. }) => key.held_bytes(),
+            Self::Sort(Sort { key, by, .. }) => key.held_bytes() + size_of_val(&**by),
+            Self::Fetch(fetch) => {
+                fetch.numbers.held_bytes() + fetch.items.iter().map(FetchItem::held_bytes).sum::<usize>()
+            }
+            Self::Store(Store { numbers, .. })
+            | Self::Copy(Transfer { numbers, .. })
+            | Self::Move(Transfer { numbers, .. })
+            | Self::Expunge { uids: Some(numbers) } => numbers.held_bytes(),
+            _ => 0,
+        }
+    }
+
     /// It makes the client one that knows mod-sequences (RFC 7162 3.1).
     pub(super) fn enables_condstore(&self) -> bool {
         match self {
@@ -268,6 +287,17 @@ impl Command {
             Self::Store(store) => store.unchanged_since.is_some(),
             _ => false,
         }
+    }
+}
+
+impl FetchItem {
+    fn held_bytes(&self) -> usize {
+        let beside = match self {
+            Self::Section(item) => item.section.held_bytes() + item.label.len(),
+            Self::Binary(item) | Self::BinarySize(item) => size_of_val(&*item.part) + item.label.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + beside
     }
 }
 

@@ -67,6 +67,11 @@ pub enum Frame<'a> {
 }
 
 impl Framing {
+    /// Bytes of the command so far.
+    pub fn held_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Takes what it can of `input` and says how many bytes that was.
     pub fn take<'a>(&'a mut self, input: &'a [u8], line_bytes_max: usize) -> (usize, Frame<'a>) {
         match self.state {

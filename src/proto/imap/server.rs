@@ -328,6 +328,18 @@ impl Server {
         }
     }
 
+    /// Bytes of the command or message that is coming.
+    pub fn held_bytes(&self) -> usize {
+        let message = match &self.activity {
+            Activity::Appending(append)
+            | Activity::AppendFull(append)
+            | Activity::AppendEnding(append)
+            | Activity::Keeping(append) => append.held_bytes(),
+            _ => 0,
+        };
+        self.framing.held_bytes() + message
+    }
+
     /// The tag of the running command.
     pub fn tag(&self) -> &str {
         &self.tag

@@ -65,6 +65,8 @@ pub enum LoginVerdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenFailure {
     InUse,
+    /// More messages than a session may know of.
+    TooLarge,
     Unavailable,
 }
 

@@ -64,6 +64,7 @@ pub(super) enum Text {
     LoginRefused,
     TooManyLogins,
     InUse,
+    TooManyMessages,
     Unavailable,
     UnknownLanguage,
     NoMessage,
@@ -167,6 +168,9 @@ impl Text {
                 ("Login or password is wrong, goodbye", "Name oder Passwort ist falsch, auf Wiedersehen")
             }
             Self::InUse => ("Another session has this maildrop", "Eine andere Sitzung hat dieses Postfach"),
+            Self::TooManyMessages => {
+                ("Too many messages for one session", "Zu viele Nachrichten für eine Sitzung")
+            }
             Self::Unavailable => ("Not possible now, try again later", "Jetzt nicht möglich, bitte später"),
             Self::UnknownLanguage => ("Language not known here", "Diese Sprache ist hier unbekannt"),
             Self::NoMessage => ("No such message", "Diese Nachricht gibt es nicht"),

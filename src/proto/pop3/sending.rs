@@ -10,6 +10,7 @@ use memchr::memmem;
 
 use crate::bytes::{Output, Slice};
 use crate::limits::pop3::OUTPUT_BURST_BYTES;
+use crate::mail::line_ends;
 use crate::proto::pop3::Maildrop;
 use crate::proto::pop3::reply::{end_of_lines, line};
 
@@ -200,7 +201,7 @@ impl Message {
 
     /// The message does not end with a line's end (RFC 1939 3: what we send does).
     fn is_unended(&self) -> bool {
-        !self.message.is_empty() && !self.message.ends_with(b"\r\n")
+        !line_ends::is_ended(&self.message)
     }
 }
 

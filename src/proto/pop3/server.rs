@@ -538,6 +538,7 @@ impl From<OpenFailure> for Refusal {
     fn from(failure: OpenFailure) -> Self {
         match failure {
             OpenFailure::InUse => Self::coded(Code::InUse, Text::InUse),
+            OpenFailure::TooLarge => Self::coded(Code::SysTemp, Text::TooManyMessages),
             OpenFailure::Unavailable => Self::coded(Code::SysTemp, Text::Unavailable),
         }
     }

@@ -1,4 +1,5 @@
-//! The server side of SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677).
+//! SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) as the server, and as a
+//! client ([`Prover`]) all but the last.
 //!
 //! An [`Exchange`] is begun with the mechanism and the client's first response, if it came along. Each [`Step`]
 //! says what is next: send a challenge and hand in the client's line, ask the directory, or stop. Lines and
@@ -16,6 +17,7 @@
 //! Invariants: this folder knows no account and no randomness: verifiers and nonces are handed in; secrets
 //! print as `***`; proofs are compared in constant time; any line leads to a step.
 
+mod client;
 mod scram;
 mod secret;
 
@@ -26,6 +28,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use scram::{ClientFinal, ClientFirst, ServerFinal};
 
+pub use client::{Prover, Refused};
 pub use secret::Secret;
 
 /// A mechanism of this server.

@@ -155,7 +155,7 @@ fn proves(stored_key: &[u8; 32], signed: &[u8], proof: &[u8]) -> bool {
     is_equal && proof.len() == stored_key.len()
 }
 
-fn sign(key: &[u8], message: &[u8]) -> hmac::Tag {
+pub(super) fn sign(key: &[u8], message: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message)
 }
 

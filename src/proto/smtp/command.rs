@@ -6,6 +6,7 @@ use crate::mail::envelope::Recipient;
 
 use super::parse;
 use super::reply::Reply;
+use super::session::Role;
 use super::transaction::Transaction;
 
 /// A command with its argument understood.
@@ -58,8 +59,9 @@ pub struct Dialect {
     pub is_esmtp: bool,
     /// The transaction has SMTPUTF8.
     pub is_smtputf8: bool,
-    /// Spaces after `FROM:` and `TO:` are let pass.
-    pub is_lenient: bool,
+    pub role: Role,
+    /// Civil time in Unix seconds.
+    pub at: i64,
 }
 
 /// A row of the table.

@@ -80,6 +80,10 @@ pub struct Refusal {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SenderVerdict {
     Accepted,
+    /// Accepted, but with no priority above this one (RFC 6710 4.1).
+    Capped {
+        priority_max: i8,
+    },
     /// The address is not one of the login's.
     NotOwned,
     /// This client may not send.
@@ -90,7 +94,7 @@ pub enum SenderVerdict {
     Temporary,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum RecipientVerdict {
     Accepted,
     UnknownUser,
@@ -99,11 +103,13 @@ pub enum RecipientVerdict {
     RelayDenied,
     Disabled,
     OverQuota,
+    /// The session would hold too much for all of them.
+    TooMany,
     Temporary,
 }
 
 /// Why a message is not kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum MessageRefusal {
     Temporary,
     NoSpace,

@@ -1,4 +1,4 @@
-//! SMTP: the server's engine for mail exchange and submission (RFC 5321, RFC 6409).
+//! SMTP: the server's engine for mail exchange and submission (RFC 5321, RFC 6409), and the [`client`]'s.
 //!
 //! ```text
 //!             command   the table of verbs; parse: their arguments
@@ -20,6 +20,7 @@
 
 mod auth;
 mod body;
+pub mod client;
 mod command;
 mod data;
 mod event;

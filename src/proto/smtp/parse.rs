@@ -4,10 +4,12 @@
 //! an envelope; numbers do not overflow; a parameter is there once.
 
 use crate::mail::address::{Address, AddressError, parse_path};
-use crate::mail::envelope::{BodyKind, Notify, Recipient, Ret};
+use crate::mail::date::parse_rfc3339_utc;
+use crate::mail::envelope::{BodyKind, ByMode, DeliverBy, Notify, Recipient, Ret};
 
 use super::command::{Chunk, Command, Dialect};
 use super::reply::Reply;
+use super::session::Role;
 use super::transaction::Transaction;
 
 /// RFC 3461 4.4.
@@ -20,20 +22,43 @@ const HOST_NAME_BYTES_MAX: usize = 255;
 /// A parameter of MAIL or RCPT: its keyword, and what takes its value (`None`: no `=` was there).
 struct Parameter<T> {
     keyword: &'static str,
-    apply: fn(&mut T, Option<&str>) -> Option<()>,
+    apply: fn(&mut T, Option<&str>, Dialect) -> Option<()>,
+    /// What a value that is none, or a second one, is answered with.
+    fault: Reply,
+    /// Where it is known; `None` is everywhere.
+    role: Option<Role>,
 }
 
-const MAIL_PARAMETERS: [Parameter<Transaction>; 6] = [
-    Parameter { keyword: "SIZE", apply: size },
-    Parameter { keyword: "BODY", apply: body },
-    Parameter { keyword: "SMTPUTF8", apply: smtputf8 },
-    Parameter { keyword: "RET", apply: ret },
-    Parameter { keyword: "ENVID", apply: envid },
-    Parameter { keyword: "AUTH", apply: auth_identity },
+impl<T> Parameter<T> {
+    const fn new(keyword: &'static str, apply: fn(&mut T, Option<&str>, Dialect) -> Option<()>) -> Self {
+        Self { keyword, apply, fault: Reply::BAD_PARAMETER, role: None }
+    }
+}
+
+const MAIL_PARAMETERS: [Parameter<Transaction>; 10] = [
+    Parameter::new("SIZE", |to, value, _| size(to, value)),
+    Parameter::new("BODY", |to, value, _| body(to, value)),
+    Parameter::new("SMTPUTF8", |to, value, _| smtputf8(to, value)),
+    Parameter::new("RET", |to, value, _| ret(to, value)),
+    Parameter::new("ENVID", |to, value, _| envid(to, value)),
+    Parameter::new("AUTH", |_, value, _| auth_identity(value)),
+    Parameter { fault: Reply::BAD_DELIVER_BY, ..Parameter::new("BY", deliver_by) },
+    Parameter {
+        fault: Reply::BAD_PRIORITY,
+        ..Parameter::new("MT-PRIORITY", |to, value, _| priority(to, value))
+    },
+    Parameter { fault: Reply::BAD_HOLD, role: Some(Role::Submission), ..Parameter::new("HOLDFOR", hold_for) },
+    Parameter {
+        fault: Reply::BAD_HOLD,
+        role: Some(Role::Submission),
+        ..Parameter::new("HOLDUNTIL", |to, value, _| hold_until(to, value))
+    },
 ];
 
-const RCPT_PARAMETERS: [Parameter<Recipient>; 2] =
-    [Parameter { keyword: "NOTIFY", apply: notify }, Parameter { keyword: "ORCPT", apply: orcpt }];
+const RCPT_PARAMETERS: [Parameter<Recipient>; 2] = [
+    Parameter::new("NOTIFY", |to, value, _| notify(to, value)),
+    Parameter::new("ORCPT", |to, value, _| orcpt(to, value)),
+];
 
 /// `ehlo = "EHLO" SP (Domain / address-literal) CRLF`
 pub fn ehlo(argument: &[u8], _: Dialect) -> Result<Command<'_>, Reply> {
@@ -124,7 +149,8 @@ fn path<'a>(
     if !found.eq_ignore_ascii_case(keyword) {
         return None;
     }
-    if dialect.is_lenient {
+    // Spaces after `FROM:` and `TO:` are let pass from our own users.
+    if dialect.role == Role::Submission {
         rest = rest.trim_ascii_start();
     }
     if rest.first() != Some(&b'<') {
@@ -148,13 +174,17 @@ fn apply<T>(table: &[Parameter<T>], parameters: &[u8], dialect: Dialect, to: &mu
             return Err(Reply::UNKNOWN_PARAMETER);
         }
         let (keyword, value) = keyword_and_value(parameter)?;
-        let row = table.iter().position(|row| row.keyword.as_bytes().eq_ignore_ascii_case(keyword));
-        let row = row.ok_or(Reply::UNKNOWN_PARAMETER)?;
-        if seen & (1 << row) != 0 {
-            return Err(Reply::BAD_PARAMETER);
+        let is_known = |row: &Parameter<T>| {
+            row.keyword.as_bytes().eq_ignore_ascii_case(keyword)
+                && row.role.is_none_or(|role| role == dialect.role)
+        };
+        let index = table.iter().position(is_known).ok_or(Reply::UNKNOWN_PARAMETER)?;
+        let row = &table[index];
+        if seen & (1 << index) != 0 {
+            return Err(row.fault);
         }
-        seen |= 1 << row;
-        (table[row].apply)(to, value).ok_or(Reply::BAD_PARAMETER)?;
+        seen |= 1 << index;
+        (row.apply)(to, value, dialect).ok_or(row.fault)?;
     }
     Ok(())
 }
@@ -222,11 +252,66 @@ fn envid(transaction: &mut Transaction, value: Option<&str>) -> Option<()> {
 
 /// `AUTH=<>` or an address in xtext (RFC 4954 5). It is read so that nonsense is refused; since we do not
 /// trust those who send it, it is worth no more than `<>` and is not kept.
-fn auth_identity(_: &mut Transaction, value: Option<&str>) -> Option<()> {
+fn auth_identity(value: Option<&str>) -> Option<()> {
     match value? {
         "<>" => Some(()),
         identity => Address::parse(std::str::from_utf8(&xtext(identity)?).ok()?).ok().map(|_| ()),
     }
+}
+
+/// `by-value = ["-" / "+"] 1*9DIGIT ";" ("N" / "R") ["T"]`, the time above zero with R (RFC 2852 4)
+fn deliver_by(transaction: &mut Transaction, value: Option<&str>, dialect: Dialect) -> Option<()> {
+    let (time, mode) = value?.split_once(';')?;
+    let (sign, digits) = match time.as_bytes() {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    let seconds = sign * seconds(digits)?;
+    let (mode, trace) = match mode.as_bytes() {
+        [mode] => (mode, false),
+        [mode, b'T' | b't'] => (mode, true),
+        _ => return None,
+    };
+    let mode = match mode {
+        b'N' | b'n' => ByMode::Notify,
+        b'R' | b'r' if seconds > 0 => ByMode::Return,
+        _ => return None,
+    };
+    transaction.envelope.deliver_by = Some(DeliverBy { at: dialect.at.saturating_add(seconds), mode, trace });
+    Some(())
+}
+
+/// `priority-value = (["-"] %x31-39) / "0"` (RFC 6710 7)
+fn priority(transaction: &mut Transaction, value: Option<&str>) -> Option<()> {
+    transaction.envelope.priority = match value?.as_bytes() {
+        [digit @ b'0'..=b'9'] => (digit - b'0').cast_signed(),
+        [b'-', digit @ b'1'..=b'9'] => -(digit - b'0').cast_signed(),
+        _ => return None,
+    };
+    transaction.has_priority = true;
+    Some(())
+}
+
+/// `future-release-interval = %x31-39 *8DIGIT` (RFC 4865 3)
+fn hold_for(transaction: &mut Transaction, value: Option<&str>, dialect: Dialect) -> Option<()> {
+    let digits = value.filter(|value| !value.starts_with('0'))?.as_bytes();
+    hold(transaction, dialect.at.saturating_add(seconds(digits)?))
+}
+
+/// A date-time of RFC 3339 in UTC (RFC 4865 3)
+fn hold_until(transaction: &mut Transaction, value: Option<&str>) -> Option<()> {
+    hold(transaction, parse_rfc3339_utc(value?.as_bytes())?)
+}
+
+/// RFC 4865 4.1: one of the two.
+fn hold(transaction: &mut Transaction, until: i64) -> Option<()> {
+    transaction.envelope.hold_until.replace(until).is_none().then_some(())
+}
+
+/// `1*9DIGIT`
+fn seconds(digits: &[u8]) -> Option<i64> {
+    number(digits).filter(|_| digits.len() <= 9).and_then(|seconds| i64::try_from(seconds).ok())
 }
 
 /// `notify-list = "NEVER" / 1#("SUCCESS" / "FAILURE" / "DELAY")` (RFC 3461 4.1)

@@ -47,6 +47,10 @@ replies! {
     BAD_MAIL = "501 5.5.4 Syntax: MAIL FROM:<address> [parameters]";
     BAD_RCPT = "501 5.5.4 Syntax: RCPT TO:<address> [parameters]";
     BAD_PARAMETER = "501 5.5.4 Bad value of a parameter, or the parameter is there twice";
+    BAD_PRIORITY = "501 5.5.2 MT-PRIORITY is a number from -9 to 9, once";
+    BAD_DELIVER_BY = "501 5.5.4 Syntax: BY=seconds;R or BY=seconds;N, with T behind it for a trace, once";
+    BAD_HOLD = "501 5.5.4 HOLDFOR or HOLDUNTIL names a time to come within what EHLO says, once";
+    HELD_TOO_LONG = "501 5.5.4 The message would be held beyond the time it must be delivered by";
     BAD_CHUNK = "501 5.5.4 Syntax: BDAT octets [LAST]";
     BAD_SENDER = "501 5.1.7 Bad sender address";
     BAD_RECIPIENT = "501 5.1.3 Bad recipient address";
@@ -63,6 +67,7 @@ replies! {
     TLS_ACTIVE = "503 5.5.1 TLS is already active";
     ALREADY_LOGGED_IN = "503 5.5.1 Already authenticated";
     UNKNOWN_MECHANISM = "504 5.5.4 Mechanism not supported";
+    DELIVER_BY_TOO_SHORT = "555 5.5.4 Less time to deliver in than EHLO says";
     UNKNOWN_PARAMETER = "555 5.5.4 Parameter not recognized";
     NO_RECIPIENTS = "554 5.5.1 No valid recipients";
 
@@ -144,7 +149,7 @@ impl fmt::Debug for Reply {
 impl From<SenderVerdict> for Reply {
     fn from(verdict: SenderVerdict) -> Self {
         match verdict {
-            SenderVerdict::Accepted => Self::SENDER_OK,
+            SenderVerdict::Accepted | SenderVerdict::Capped { .. } => Self::SENDER_OK,
             SenderVerdict::NotOwned => Self::SENDER_NOT_OWNED,
             SenderVerdict::Denied => Self::SENDER_DENIED,
             SenderVerdict::UnknownDomain => Self::SENDER_UNKNOWN_DOMAIN,
@@ -163,6 +168,7 @@ impl From<RecipientVerdict> for Reply {
             RecipientVerdict::RelayDenied => Self::RELAY_DENIED,
             RecipientVerdict::Disabled => Self::MAILBOX_DISABLED,
             RecipientVerdict::OverQuota => Self::OVER_QUOTA,
+            RecipientVerdict::TooMany => Self::TOO_MANY_RECIPIENTS,
             RecipientVerdict::Temporary => Self::TEMPORARY,
         }
     }
@@ -216,6 +222,11 @@ pub fn challenge(text: &str, out: &mut Output) {
 
 pub fn chunk_taken(bytes: u64, out: &mut Output) {
     line(out, format_args!("250 2.0.0 {bytes} octets received"));
+}
+
+/// RFC 6710 4.1
+pub fn lowered(priority: i8, out: &mut Output) {
+    line(out, format_args!("250 2.3.6 {priority} is the new priority of the message"));
 }
 
 pub fn queued(id: &str, out: &mut Output) {

@@ -11,7 +11,7 @@ use crate::limits::smtp::{
     AUTH_LINE_BYTES_MAX, BODY_BYTES_PER_S_MIN, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_S,
 };
 use crate::mail::envelope::{Envelope, Recipient};
-use crate::mail::time::Instant;
+use crate::mail::time::{Instant, Now, Timestamp};
 use crate::proto::line::{Lines, Taken};
 use crate::proto::sasl::{Credentials, Exchange, Identity};
 
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Takes what it can of `input`; says how many bytes that were.
-    pub fn handle_bytes(&mut self, input: &[u8], out: &mut Output, now: Instant) -> usize {
+    pub fn handle_bytes(&mut self, input: &[u8], out: &mut Output, now: Now) -> usize {
         if matches!(self.phase, Phase::StartTls) && !input.is_empty() {
             // RFC 3207 6: whatever was sent in the clear behind STARTTLS is an attack or a fault.
             self.close();
@@ -132,9 +132,9 @@ impl Server {
         let mut used = 0;
         while used < input.len() && self.is_ready() {
             used += match self.phase {
-                Phase::Data(..) => self.take_data(&input[used..], out, now),
-                Phase::Chunk { .. } => self.take_chunk(&input[used..], out, now),
-                Phase::Swallow { .. } => self.take_swallowed(&input[used..], out, now),
+                Phase::Data(..) => self.take_data(&input[used..], out, now.instant),
+                Phase::Chunk { .. } => self.take_chunk(&input[used..], out, now.instant),
+                Phase::Swallow { .. } => self.take_swallowed(&input[used..], out, now.instant),
                 _ => self.take_line(&input[used..], out, now),
             };
         }
@@ -300,19 +300,19 @@ impl Server {
             && !self.is_aborted
     }
 
-    fn take_line(&mut self, input: &[u8], out: &mut Output, now: Instant) -> usize {
+    fn take_line(&mut self, input: &[u8], out: &mut Output, now: Now) -> usize {
         let (used, taken) = self.lines.take(input, self.line_bytes_max());
         if taken == Taken::More {
             return used;
         }
-        self.since = now;
+        self.since = now.instant;
         let exchange = match self.phase {
             Phase::Auth(_) => self.leave(),
             _ => Phase::Ready,
         };
         match (taken, exchange) {
             (Taken::Line(line), Phase::Auth(exchange)) => self.handle_auth_line(exchange, &line, out),
-            (Taken::Line(line), _) => self.handle_command(&line, out),
+            (Taken::Line(line), _) => self.handle_command(&line, out, now.timestamp),
             (Taken::Stray, _) => self.refuse("?", Reply::STRAY_LINE_END, out),
             (Taken::TooLong, Phase::Auth(_)) => self.refuse("AUTH", Reply::AUTH_LINE_TOO_LONG, out),
             (Taken::TooLong, _) => self.refuse("?", Reply::LINE_TOO_LONG, out),
@@ -334,7 +334,7 @@ impl Server {
         }
     }
 
-    fn handle_command(&mut self, line: &[u8], out: &mut Output) {
+    fn handle_command(&mut self, line: &[u8], out: &mut Output, at: Timestamp) {
         if self.is_leaving && !matches!(self.phase, Phase::Chunks(_)) {
             self.reset();
             return self.close_with("?", Reply::SHUTTING_DOWN, out);
@@ -342,8 +342,8 @@ impl Server {
         let Some((row, argument)) = command::find(line) else {
             return self.handle_unknown(line, out);
         };
-        match self.understand(line, row, argument) {
-            Ok(command) => self.run(command, out),
+        match self.understand(line, row, argument, at) {
+            Ok(command) => self.run(command, out, at),
             // Nobody can tell where the octets end.
             Err(reply) if row.verb == "BDAT" => {
                 self.reset();
@@ -366,7 +366,13 @@ impl Server {
         self.refuse("?", reply, out);
     }
 
-    fn understand<'a>(&self, line: &[u8], row: &Row, argument: &'a [u8]) -> Result<Command<'a>, Reply> {
+    fn understand<'a>(
+        &self,
+        line: &[u8],
+        row: &Row,
+        argument: &'a [u8],
+        at: Timestamp,
+    ) -> Result<Command<'a>, Reply> {
         if line.len() + 2 > COMMAND_LINE_BYTES_MAX && row.verb != "AUTH" {
             return Err(Reply::LINE_TOO_LONG);
         }
@@ -379,7 +385,7 @@ impl Server {
         if !row.stages.contains(self.stage()) {
             return Err(self.stage_refusal(row));
         }
-        (row.parse)(argument, self.dialect())
+        (row.parse)(argument, self.dialect(at))
     }
 
     fn stage_refusal(&self, row: &Row) -> Reply {
@@ -392,25 +398,26 @@ impl Server {
         }
     }
 
-    fn dialect(&self) -> Dialect {
+    fn dialect(&self, at: Timestamp) -> Dialect {
         Dialect {
             is_esmtp: self.session.greeting.as_ref().is_some_and(|greeting| greeting.is_esmtp),
             is_smtputf8: matches!(&self.phase, Phase::Transaction(open) if open.envelope.smtputf8),
-            is_lenient: self.policy.role == Role::Submission,
+            role: self.policy.role,
+            at: at.seconds,
         }
     }
 
-    fn run(&mut self, command: Command, out: &mut Output) {
+    fn run(&mut self, command: Command, out: &mut Output, at: Timestamp) {
         match command {
             Command::Ehlo { name } => {
                 self.greet(name, true);
-                extension::ehlo(&self.policy, &self.session, out);
+                extension::ehlo(&self.policy, &self.session, at, out);
             }
             Command::Helo { name } => {
                 self.greet(name, false);
                 reply::helo(&self.policy.hostname, out);
             }
-            Command::Mail(transaction) => self.handle_mail(transaction, out),
+            Command::Mail(transaction) => self.handle_mail(transaction, out, at),
             Command::Rcpt(recipient) => self.handle_rcpt(recipient, out),
             Command::Data => match self.leave() {
                 Phase::Transaction(transaction) => self.start_data(transaction, out),
@@ -537,7 +544,7 @@ mod tests {
     use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
     use proptest::{collection, sample};
 
-    use super::{Event, Instant, Outcome, Output, Policy, Role, Server, Tls};
+    use super::{Event, Instant, Now, Outcome, Output, Policy, Role, Server, Tls};
     use crate::proto::sasl::{Bindings, Mechanism, Nonce};
     use crate::proto::smtp::{LoginVerdict, RecipientVerdict, SenderVerdict};
 
@@ -557,6 +564,8 @@ mod tests {
             message_bytes_max: 64,
             recipients_max: 2,
             mails_max: None,
+            hold_s_max: 3600,
+            deliver_by_s_min: 60,
             mechanisms: vec![Mechanism::Plain, Mechanism::ScramSha256],
         })
     }
@@ -569,7 +578,7 @@ mod tests {
         for piece in pieces {
             let mut used = 0;
             loop {
-                let taken = server.handle_bytes(&piece[used..], &mut out, Instant(0));
+                let taken = server.handle_bytes(&piece[used..], &mut out, Now::default());
                 used += taken;
                 let is_any = answer(&mut server, &mut run, &mut out);
                 if taken == 0 && !is_any {
@@ -609,7 +618,7 @@ mod tests {
 
     /// Pieces of dialogues, so that chance gets deep into a session, and noise.
     fn dialogue() -> impl Strategy<Value = Vec<u8>> {
-        const WORDS: [&[u8]; 24] = [
+        const WORDS: [&[u8]; 25] = [
             b"EHLO c\r\n",
             b"MAIL FROM:<a@b.test>\r\n",
             b"RCPT TO:<c@d.test>\r\n",
@@ -630,6 +639,7 @@ mod tests {
             b"*\r\n",
             b"AUTH SCRAM-SHA-256 biwsbj1hLHI9Yg==\r\n",
             b"MAIL FROM:<> BODY=BINARYMIME\r\n",
+            b"MAIL FROM:<> HOLDFOR=9 BY=60;R MT-PRIORITY=9\r\n",
             b"STARTTLS\r\n",
             b"x",
             b"text\r\n",
@@ -647,7 +657,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small_and_holds_no_buffer() {
-        assert!(size_of::<Server>() <= 512, "{}", size_of::<Server>());
+        assert!(size_of::<Server>() <= 544, "{}", size_of::<Server>());
     }
 
     proptest! {

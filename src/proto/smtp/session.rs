@@ -15,6 +15,10 @@ pub struct Policy {
     pub recipients_max: usize,
     /// MAIL commands of one session; `None` is no limit.
     pub mails_max: Option<u32>,
+    /// How long a submitted message may be held (RFC 4865).
+    pub hold_s_max: u32,
+    /// The shortest time to deliver in that a message may be returned after (RFC 2852).
+    pub deliver_by_s_min: u32,
     /// In the order in which they are listed; offered under TLS alone.
     pub mechanisms: Vec<Mechanism>,
 }

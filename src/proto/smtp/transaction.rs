@@ -1,10 +1,11 @@
 //! MAIL and RCPT: the envelope, as the driver lets it grow (RFC 5321 4.1.1.2 and 4.1.1.3).
 
 use crate::bytes::Output;
-use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::envelope::{ByMode, DeliverBy, Envelope, Recipient};
+use crate::mail::time::Timestamp;
 
 use super::event::{RecipientVerdict, Refusal, SenderVerdict};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::server::{Phase, Server};
 
 /// An open transaction.
@@ -13,31 +14,39 @@ pub struct Transaction {
     pub envelope: Envelope,
     /// SIZE of MAIL (RFC 1870).
     pub declared_bytes: Option<u64>,
+    /// MT-PRIORITY was given; the envelope has what was made of it (RFC 6710).
+    pub has_priority: bool,
 }
 
 impl Server {
-    pub(super) fn handle_mail(&mut self, transaction: Transaction, out: &mut Output) {
+    pub(super) fn handle_mail(&mut self, transaction: Transaction, out: &mut Output, at: Timestamp) {
         self.mails = self.mails.saturating_add(1);
         if self.policy.mails_max.is_some_and(|mails_max| self.mails > mails_max) {
             return self.close_with("MAIL", Reply::TOO_MANY_MAILS, out);
         }
-        // RFC 1870 6.1
-        if transaction.declared_bytes.is_some_and(|bytes| bytes > self.policy.message_bytes_max) {
-            let address = transaction.envelope.sender;
-            return self.refuse_address(Refusal { verb: "MAIL", reply: Reply::TOO_LARGE, address }, out);
+        match self.mail_refusal(&transaction, at) {
+            None => self.ask(Phase::Sender(transaction)),
+            Some(reply) => {
+                let address = transaction.envelope.sender;
+                self.refuse_address(Refusal { verb: "MAIL", reply, address }, out);
+            }
         }
-        self.ask(Phase::Sender(transaction));
     }
 
     pub(super) fn handle_sender(
         &mut self,
-        transaction: Transaction,
+        mut transaction: Transaction,
         verdict: SenderVerdict,
         out: &mut Output,
     ) {
         let reply = Reply::from(verdict);
         match verdict {
-            SenderVerdict::Accepted => {
+            SenderVerdict::Capped { priority_max } if transaction.envelope.priority > priority_max => {
+                transaction.envelope.priority = priority_max;
+                reply::lowered(priority_max, out);
+                self.phase = Phase::Transaction(transaction);
+            }
+            SenderVerdict::Accepted | SenderVerdict::Capped { .. } => {
                 reply.write(out);
                 self.phase = Phase::Transaction(transaction);
             }
@@ -75,5 +84,32 @@ impl Server {
         }
         self.phase = Phase::Transaction(transaction);
         self.refuse_address(Refusal { verb: "RCPT", reply, address: Some(recipient.address) }, out);
+    }
+
+    /// What MAIL asks for and nobody could keep.
+    fn mail_refusal(&self, transaction: &Transaction, at: Timestamp) -> Option<Reply> {
+        let Envelope { hold_until, deliver_by, .. } = &transaction.envelope;
+        // RFC 1870 6.1
+        if transaction.declared_bytes.is_some_and(|bytes| bytes > self.policy.message_bytes_max) {
+            return Some(Reply::TOO_LARGE);
+        }
+        // RFC 2852 2: a minimum of the time, for messages that would go back. N may ask for any.
+        let is_short = |by: &DeliverBy| {
+            let least = at.seconds.saturating_add(i64::from(self.policy.deliver_by_s_min));
+            by.mode == ByMode::Return && by.at < least
+        };
+        if deliver_by.as_ref().is_some_and(is_short) {
+            return Some(Reply::DELIVER_BY_TOO_SHORT);
+        }
+        let until = (*hold_until)?;
+        let last = at.seconds.saturating_add(i64::from(self.policy.hold_s_max));
+        match deliver_by {
+            // RFC 4865 4.2. A time that has passed is refused, too: who wrote it meant another one, and a message
+            // that is gone does not come back.
+            _ if until > last || until <= at.seconds => Some(Reply::BAD_HOLD),
+            // RFC 4865 5.2.2
+            Some(by) if until > by.at => Some(Reply::HELD_TOO_LONG),
+            _ => None,
+        }
     }
 }

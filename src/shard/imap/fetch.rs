@@ -207,6 +207,7 @@ fn row_digest(digest: &Digest) -> RowDigest<'_> {
         body_structure: &digest.body_structure,
         fields: &digest.fields,
         sent: digest.sent,
+        is_ended: digest.is_ended,
     }
 }
 

@@ -1,11 +1,14 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
 
+use std::borrow::Cow;
+
 use super::session::Session;
 use super::{not_stored, refused};
 use crate::io::clock;
 use crate::mail::special_use::SpecialUse;
-use crate::mailbox::{Plan, Refusal};
-use crate::proto::imap::reply::{Code, Done};
+use crate::mailbox::{Plan, Refusal, name};
+use crate::proto::imap::render::list::{ListLine, list};
+use crate::proto::imap::reply::{Code, Done, Status};
 
 impl Session {
     pub(super) async fn create(&mut self, name: &str, special_uses: &[SpecialUse]) -> Done {
@@ -13,7 +16,9 @@ impl Session {
             return Done::no(Some(Code::UseAttr), "A mailbox has one special use at most");
         }
         let planned = self.seat.account_mut().plan_create(name, special_uses.first().copied());
-        self.carry_out(planned, "Mailbox created").await
+        let done = self.carry_out(planned, "Mailbox created").await;
+        self.tell_composed(&done, name, name);
+        done
     }
 
     pub(super) async fn delete(&mut self, name: &str) -> Done {
@@ -23,7 +28,9 @@ impl Session {
 
     pub(super) async fn rename(&mut self, from: &str, to: &str) -> Done {
         let planned = self.seat.account_mut().plan_rename(from, to, clock::timestamp().seconds);
-        self.carry_out(planned, "Mailbox renamed").await
+        let done = self.carry_out(planned, "Mailbox renamed").await;
+        self.tell_composed(&done, from, to);
+        done
     }
 
     pub(super) async fn subscribe(&mut self, name: &str) -> Done {
@@ -34,6 +41,24 @@ impl Session {
     pub(super) async fn unsubscribe(&mut self, name: &str) -> Done {
         let planned = self.seat.account_mut().plan_unsubscribe(name);
         self.carry_out(planned, "Unsubscribed").await
+    }
+
+    /// RFC 9051 6.3.9.7: a client that wrote a name in another way than we keep it is told how that is.
+    fn tell_composed(&mut self, done: &Done, given: &str, new: &str) {
+        let is_other = [given, new].iter().any(|name| matches!(name::composed(name), Cow::Owned(_)));
+        if done.status != Status::Ok || !is_other || !self.engine.enabled().rev2 {
+            return;
+        }
+        let account = self.seat.account();
+        if let Some(mailbox) = account.named(new.trim_end_matches(name::SEPARATOR)) {
+            let line = ListLine {
+                name: mailbox.name(),
+                attributes: &[],
+                child_info_subscribed: false,
+                old_name: Some(given),
+            };
+            list(self.conn.out(), &line, self.engine.names());
+        }
     }
 
     async fn carry_out<T>(&mut self, planned: Result<Plan<T>, Refusal>, text: &'static str) -> Done {

@@ -15,9 +15,8 @@ use crate::proto::imap::reply::{Code, Done};
 
 impl Session {
     pub(super) fn select(&mut self, select: &Select) -> Done {
-        if self.selected.take().is_some() {
-            state::ok(self.conn.out(), Some(&Code::Closed), "The mailbox before it is closed");
-        }
+        // The engine has said so.
+        self.selected = None;
         let account = self.seat.account();
         let Some(mailbox) = account.named(&select.mailbox) else {
             return refused(Refusal::NonExistent);
@@ -41,7 +40,8 @@ impl Session {
                 name: mailbox.name(),
                 attributes: &[attribute],
                 child_info_subscribed: false,
-                old_name: None,
+                // RFC 9051 6.3.2
+                old_name: Some(&*select.mailbox).filter(|given| mailbox.name() != *given),
             };
             list(out, &line, self.engine.names());
         }

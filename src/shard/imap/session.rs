@@ -94,6 +94,10 @@ impl Session {
             if self.conn.out().len() >= limits::imap::OUTPUT_BURST_BYTES {
                 self.conn.flush().await?;
             }
+            if self.room_bytes() == 0 {
+                tracing::warn!(peer = %self.conn.peer(), held = self.held_bytes(), "an IMAP session holds too much");
+                self.engine.handle_shutdown(self.conn.out(), "[LIMIT] The session holds too much memory");
+            }
         }
     }
 
@@ -104,8 +108,11 @@ impl Session {
                 if announce_modseq {
                     self.announce_modseq();
                 }
-                // Boxed, so that an idle session does not carry the room that the largest command needs.
-                let done = Box::pin(self.execute(command)).await;
+                let done = match command.held_bytes() <= self.room_bytes() {
+                    // Boxed, so that an idle session does not carry the room that the largest command needs.
+                    true => Box::pin(self.execute(command)).await,
+                    false => too_much("The command needs more memory than a session may hold"),
+                };
                 self.tell_news();
                 done
             }
@@ -209,6 +216,16 @@ impl Session {
         }
     }
 
+    /// Bytes of memory that the session may still come to hold.
+    pub(super) fn room_bytes(&self) -> usize {
+        self.shard.session_memory_bytes().saturating_sub(self.held_bytes())
+    }
+
+    fn held_bytes(&self) -> usize {
+        let known = |selected: &Selected| selected.view.held_bytes() + selected.saved.held_bytes();
+        self.conn.held_bytes() + self.engine.held_bytes() + self.selected.as_ref().map_or(0, known)
+    }
+
     pub(super) fn selected_mailbox(&self) -> Option<(MailboxId, Access)> {
         let selected = self.selected.as_ref()?;
         Some((selected.view.mailbox(), selected.access))
@@ -222,6 +239,11 @@ impl Session {
         let look = view.look(mailbox);
         look.resolve(set, numbering, saved).map_err(|_| Done::bad("There is no message with this number"))
     }
+}
+
+/// RFC 5530 3
+pub(super) fn too_much(text: &'static str) -> Done {
+    Done::no(Some(Code::Limit), text)
 }
 
 pub(super) fn numbering(numbering: Numbering) -> view::Numbering {

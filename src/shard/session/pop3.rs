@@ -7,6 +7,8 @@ use super::{Engine, Front, bindings, is_trusted, settle};
 use crate::config::TlsMode;
 use crate::io::net::{Conn, Filled};
 use crate::io::{clock, random};
+use crate::limits::pop3::OUTPUT_BURST_BYTES;
+use crate::mail::line_ends;
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::Doomed;
 use crate::proto::pop3::{
@@ -85,8 +87,14 @@ pub async fn run(
 ) -> io::Result<()> {
     let seat = shard.open_seat(admitted.account, admitted.log).await;
     tracing::info!(peer = %conn.peer(), login = %admitted.login, tls = conn.tls().is_some(), "POP3 login");
-    let opened = seat.as_ref().and_then(|seat| open(seat)).ok_or(OpenFailure::Unavailable);
+    let opened = seat.as_ref().ok_or(OpenFailure::Unavailable).and_then(|seat| open(shard, &conn, seat));
+    let failure = opened.as_ref().err().copied();
     engine.handle_done(Outcome::Opened(opened), conn.out(), clock::instant());
+    if let Some(failure) = failure {
+        tracing::warn!(login = %admitted.login, ?failure, "a maildrop is not opened");
+        // Another login would belong to another shard.
+        return close(conn).await;
+    }
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let outcome = match event {
@@ -110,12 +118,22 @@ pub async fn run(
     }
 }
 
-/// The INBOX as it is now.
-fn open(seat: &Seat) -> Option<Maildrop> {
+/// The INBOX as it is now. A message that was not looked at yet since it came is read here: what its last line lacks
+/// is sent, and so counts.
+fn open(shard: &Shard, conn: &Conn, seat: &Seat) -> Result<Maildrop, OpenFailure> {
     let account = seat.account();
-    let inbox = account.named(INBOX)?;
-    let messages = inbox.uids().iter().filter_map(|&uid| Some((uid, inbox.row(uid)?.locator.length)));
-    Some(Maildrop::new(inbox.uid_validity(), messages))
+    let inbox = account.named(INBOX).ok_or(OpenFailure::Unavailable)?;
+    // What comes on top is bounded: a line, and a burst of a reply.
+    let held_bytes = conn.held_bytes() + OUTPUT_BURST_BYTES + Maildrop::held_bytes_of(inbox.uids().len());
+    if held_bytes > shard.session_memory_bytes() {
+        return Err(OpenFailure::TooLarge);
+    }
+    let messages = inbox.places().map(|(uid, locator, is_ended)| {
+        let is_ended = is_ended.or_else(|| shard.read(&locator).map(|message| line_ends::is_ended(&message)));
+        let missing = if is_ended == Some(false) { 2 } else { 0 };
+        (uid, locator.length + missing)
+    });
+    Ok(Maildrop::new(inbox.uid_validity(), messages))
 }
 
 fn retrieve(shard: &Shard, seat: &Seat, uid: u32) -> Result<crate::bytes::Slice, MessageFailure> {

@@ -8,15 +8,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::{Front, bindings};
-use crate::auth::{Resolution, Target};
-use crate::config::{Config, Protocol as Listening, TlsMode};
+use crate::auth::Target;
+use crate::config::{Protocol as Listening, TlsMode};
 use crate::io::net::{Conn, Filled};
 use crate::io::{clock, random};
 use crate::limits;
 use crate::mail::address::Address;
 use crate::mail::envelope::{Envelope, Recipient};
-use crate::mail::header::Header;
-use crate::mail::submission::{self, Mending};
 use crate::mail::trace::{self, Dialect, Protocol, Received};
 use crate::proto::sasl::{Credentials, Identity, Mechanism, Nonce};
 use crate::proto::smtp::{
@@ -24,14 +22,9 @@ use crate::proto::smtp::{
     Session, Tls, Transaction,
 };
 use crate::shard::Shard;
-use crate::shard::commit::NotStored;
-use crate::shard::intake::Intake;
 use crate::shard::login::{Admitted, NotAdmitted};
-use crate::store::record::{Accepted, Route};
-use crate::store::{AccountId, MessageId};
-
-/// Stands in the trace field until the log has given the message its identity: as long as one.
-const ID_PLACEHOLDER: &str = "------------";
+use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
+use crate::store::record::Accepted;
 
 /// A session with what its engine does not know.
 struct Smtp {
@@ -44,21 +37,10 @@ struct Smtp {
     login: Option<Admitted>,
     /// Where the accepted recipients of the open transaction go, in their order.
     targets: Vec<Vec<Target>>,
+    /// What the recipients of the open transaction take, here and in the engine.
+    recipients_bytes: usize,
     /// The message that is coming in.
     incoming: Option<Incoming>,
-}
-
-struct Incoming {
-    intake: Intake,
-    /// Where in the message the sender's own bytes begin.
-    prefix_length: usize,
-    return_path_length: usize,
-    /// Where the placeholder of the identity stands.
-    id_offset: Option<usize>,
-    /// The identity in the trace field of a message that is large.
-    large_id: String,
-    /// Who sends, for a message that does not say.
-    sender: String,
 }
 
 /// What an event leaves to be done that needs the whole session.
@@ -89,12 +71,24 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
         message_bytes_max: server_config.limits.message_bytes,
         recipients_max: server_config.limits.recipients.min(limits::smtp::RECIPIENTS_MAX),
         mails_max: None,
+        hold_s_max: limits::smtp::HOLD_S_MAX,
+        deliver_by_s_min: limits::smtp::DELIVER_BY_S_MIN,
         mechanisms: Mechanism::ALL.to_vec(),
     };
     let tls = tls_facts(&conn);
     let engine = Server::new(Rc::new(policy), tls, conn.out(), clock::instant());
     let peer = conn.peer().ip();
-    let smtp = Smtp { shard, conn, engine, role, peer, login: None, targets: Vec::new(), incoming: None };
+    let smtp = Smtp {
+        shard,
+        conn,
+        engine,
+        role,
+        peer,
+        login: None,
+        targets: Vec::new(),
+        recipients_bytes: 0,
+        incoming: None,
+    };
     smtp.run().await
 }
 
@@ -121,7 +115,7 @@ impl Smtp {
     async fn take_input(&mut self) -> io::Result<bool> {
         loop {
             let (input, out) = self.conn.input_and_out();
-            let taken = self.engine.handle_bytes(input, out, clock::instant());
+            let taken = self.engine.handle_bytes(input, out, clock::now());
             self.conn.consume(taken);
             let mut asked = false;
             while let Some(step) = self.next_step() {
@@ -157,16 +151,29 @@ impl Smtp {
 
     /// The engine's next question, answered where that takes no waiting.
     fn next_step(&mut self) -> Option<Step> {
-        let Self { shard, engine, role, peer, login, targets, incoming, conn } = self;
+        let Self { shard, engine, role, peer, login, targets, recipients_bytes, incoming, conn } = self;
         let step = match engine.poll_event()? {
             Event::Sender { transaction, .. } => {
                 targets.clear();
-                let verdict = judge_sender(shard, *role, login.as_ref(), transaction);
+                *recipients_bytes = 0;
+                let verdict = judge_sender(shard, *role, *peer, login.as_ref(), transaction);
                 Step::Done(Outcome::Sender(verdict))
             }
             Event::Recipient { transaction, recipient, .. } => {
-                let (verdict, found) = judge_recipient(shard, *peer, login.as_ref(), transaction, recipient);
-                targets.extend(found);
+                let (mut verdict, found) =
+                    judge_recipient(shard, *peer, login.as_ref(), transaction, recipient);
+                if let Some(found) = found {
+                    let bytes = *recipients_bytes + bytes_for(recipient, &found);
+                    let room = shard.session_memory_bytes() - limits::smtp::TRANSACTION_RESERVE_BYTES;
+                    match bytes <= room {
+                        true => {
+                            *recipients_bytes = bytes;
+                            targets.push(found);
+                        }
+                        // The client sends to the rest in another transaction (RFC 5321 4.5.3.1.10).
+                        false => verdict = RecipientVerdict::TooMany,
+                    }
+                }
                 Step::Done(Outcome::Recipient(verdict))
             }
             Event::Begin { session, transaction } => {
@@ -221,106 +228,36 @@ impl Smtp {
         Ok(())
     }
 
-    async fn spill(&mut self, mut part: Vec<u8>) -> Outcome {
+    async fn spill(&mut self, part: Vec<u8>) -> Outcome {
         let Some(incoming) = &mut self.incoming else {
             return Outcome::Refuse(MessageRefusal::Temporary);
         };
-        if !incoming.intake.is_large()
-            && let Err(refusal) = incoming.complete_front(&mut part, self.role, &self.shard.config(), None)
-        {
-            self.incoming = None;
-            return Outcome::Refuse(refusal);
-        }
-        match incoming.intake.spill(part).await {
+        match incoming.spill(part, self.role, &self.shard.config()).await {
             Ok(()) => Outcome::Continue { spare: Vec::new() },
-            Err(error) => {
+            Err(refusal) => {
                 self.incoming = None;
-                Outcome::Refuse(not_stored(error))
+                Outcome::Refuse(refusal)
             }
         }
     }
 
     /// Keeps the message. The log line is written when it is safe, before the client knows.
-    async fn store(&mut self, envelope: Envelope, mut body: Vec<u8>) -> Result<String, MessageRefusal> {
-        let mut incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
+    async fn store(&mut self, envelope: Envelope, body: Vec<u8>) -> Result<String, MessageRefusal> {
+        let incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
         let size = body.len();
         let accepted = self.promise(envelope);
-        let is_large = incoming.intake.is_large();
-        if !is_large {
-            let id = self.shard.own_log().next_message();
-            incoming.complete_front(&mut body, self.role, &self.shard.config(), Some(id))?;
-        }
-        let return_path_length = incoming.return_path_length;
-        let body = match is_large {
-            true => incoming.intake.finish(body, return_path_length).await.map_err(not_stored)?,
-            // Nothing waits here, so that the identity is still the next one.
-            false => crate::store::record::Body::Inline {
-                bytes: body.into(),
-                return_path_length: u32::try_from(return_path_length).unwrap_or(0),
-            },
-        };
         let recipients = accepted.routes.len();
+        let priority = accepted.envelope.priority;
         let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let id = self.shard.accept(accepted, body).await.map_err(not_stored)?;
-        tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, "message accepted");
+        let id = incoming.store(&self.shard, accepted, body, self.role).await?;
+        tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, priority, "message accepted");
         Ok(id.to_string())
     }
 
-    /// What is owed to whom: aliases opened, nobody twice.
+    /// What is owed to whom.
     fn promise(&mut self, envelope: Envelope) -> Accepted {
-        let Envelope { recipients, .. } = envelope;
-        let mut expanded: Vec<Recipient> = Vec::with_capacity(recipients.len());
-        let mut routes: Vec<Route> = Vec::with_capacity(recipients.len());
-        for (recipient, targets) in recipients.into_iter().zip(self.targets.drain(..)) {
-            for target in targets {
-                let (route, address) = match target {
-                    Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
-                    Target::Remote(address) => (Route::Remote, address),
-                };
-                let is_double = match route {
-                    Route::Local(_) => routes.contains(&route),
-                    Route::Remote => expanded
-                        .iter()
-                        .zip(&routes)
-                        .any(|(other, of)| *of == route && other.address == address),
-                };
-                if !is_double {
-                    expanded.push(Recipient { address, ..recipient.clone() });
-                    routes.push(route);
-                }
-            }
-        }
         let login = self.login.as_ref().map(|admitted| admitted.login.clone());
-        Accepted { envelope: Envelope { recipients: expanded, ..envelope }, routes, login }
-    }
-}
-
-impl Incoming {
-    /// The message's identity goes into its trace field; what a submission lacks goes behind that.
-    fn complete_front(
-        &mut self,
-        message: &mut Vec<u8>,
-        role: Role,
-        config: &Config,
-        id: Option<MessageId>,
-    ) -> Result<(), MessageRefusal> {
-        let text = id.map_or_else(|| self.large_id.clone(), |id| id.to_string());
-        if let Some(offset) = self.id_offset
-            && text.len() == ID_PLACEHOLDER.len()
-        {
-            message[offset..offset + text.len()].copy_from_slice(text.as_bytes());
-        }
-        if role != Role::Submission {
-            return Ok(());
-        }
-        let own = &message[self.prefix_length..];
-        let missing = submission::check(&Header::of(own)).map_err(|_| MessageRefusal::BadHeader)?;
-        let mending =
-            Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender: &self.sender };
-        let mut fields = Vec::new();
-        submission::mend(missing, &mending, &mut fields);
-        message.splice(self.prefix_length..self.prefix_length, fields);
-        Ok(())
+        owed(envelope, self.targets.drain(..), login)
     }
 }
 
@@ -328,6 +265,7 @@ impl Incoming {
 fn judge_sender(
     shard: &Shard,
     role: Role,
+    peer: IpAddr,
     login: Option<&Admitted>,
     transaction: &Transaction,
 ) -> SenderVerdict {
@@ -340,9 +278,17 @@ fn judge_sender(
             true => SenderVerdict::Accepted,
             false => SenderVerdict::NotOwned,
         },
+        (_, Some(_), None) => SenderVerdict::Accepted,
         (Role::Submission, None, _) => SenderVerdict::Denied,
-        _ => SenderVerdict::Accepted,
+        (Role::Relay, None, _) if is_relay_client(shard, peer) => SenderVerdict::Accepted,
+        // RFC 6710 4.1: a stranger may put his mail behind that of others, not in front.
+        (Role::Relay, None, _) => SenderVerdict::Capped { priority_max: 0 },
     }
+}
+
+/// Whether this client may send to anywhere without a login.
+fn is_relay_client(shard: &Shard, peer: IpAddr) -> bool {
+    shard.config().relay_allow.iter().any(|network| network.contains(peer))
 }
 
 /// Who gets mail for this recipient, or why nobody does.
@@ -353,34 +299,30 @@ fn judge_recipient(
     transaction: &Transaction,
     recipient: &Recipient,
 ) -> (RecipientVerdict, Option<Vec<Target>>) {
-    let directory = shard.directory();
-    let targets = match directory.resolve(&recipient.address) {
-        Resolution::Local(targets) => targets,
-        Resolution::UnknownUser => return (RecipientVerdict::UnknownUser, None),
-        Resolution::NotLocal => {
-            let config = shard.config();
-            let is_allowed =
-                login.is_some() || config.relay_allow.iter().any(|network| network.contains(peer));
-            return match is_allowed {
-                true => (RecipientVerdict::Accepted, Some(vec![Target::Remote(recipient.address.clone())])),
-                false => (RecipientVerdict::RelayDenied, None),
-            };
-        }
+    let relaying = match login.is_some() || is_relay_client(shard, peer) {
+        true => Relaying::Allowed,
+        false => Relaying::Denied,
     };
     let bytes = transaction.declared_bytes.unwrap_or(0);
-    let is_full = targets.iter().all(|target| match target {
-        Target::Account(id) => directory.account(*id).is_some_and(|account| !account.has_room_for(bytes)),
-        Target::Remote(_) => false,
-    });
-    match is_full {
-        true => (RecipientVerdict::OverQuota, None),
-        false => (RecipientVerdict::Accepted, Some(targets)),
+    match submit::judge(&shard.directory(), relaying, bytes, &recipient.address) {
+        Ok(targets) => (RecipientVerdict::Accepted, Some(targets)),
+        Err(verdict) => (verdict, None),
     }
+}
+
+/// What a recipient takes until the message is stored: itself, where it goes, and a copy of it for each of those.
+fn bytes_for(recipient: &Recipient, targets: &[Target]) -> usize {
+    let beside = |target: &Target| match target {
+        Target::Account(_) => 0,
+        Target::Remote(address) => 2 * (address.local.len() + address.domain.len()),
+    };
+    let targets_bytes = size_of_val(targets) + targets.iter().map(beside).sum::<usize>();
+    recipient.held_bytes() * (1 + targets.len()) + targets_bytes
 }
 
 /// The trace fields that the message will begin with.
 fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transaction) -> (Incoming, Vec<u8>) {
-    let Envelope { sender, recipients, smtputf8, .. } = &transaction.envelope;
+    let Envelope { sender, recipients, smtputf8, priority, .. } = &transaction.envelope;
     let mut prefix = Vec::new();
     trace::return_path(sender.as_ref(), &mut prefix);
     let return_path_length = prefix.len();
@@ -407,35 +349,15 @@ fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transactio
         id: ID_PLACEHOLDER,
         recipient: only,
         cipher: session.tls.as_ref().map(|tls| tls.cipher.as_str()),
+        priority: transaction.has_priority.then_some(*priority),
         at: clock::timestamp(),
     };
     received.render(&mut prefix);
-    let incoming = Incoming {
-        intake: Intake::new(&shard.large_files, shard.own_log()),
-        prefix_length: prefix.len(),
-        return_path_length,
-        id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
-            .map(|offset| return_path_length + offset),
-        large_id: large_id(),
-        sender: sender.as_ref().map(ToString::to_string).unwrap_or_default(),
-    };
+    let incoming = Incoming::begin(shard, &prefix, return_path_length, sender.as_ref());
     (incoming, prefix)
-}
-
-/// An identity for the trace field of a message that is written before the log knows of it.
-fn large_id() -> String {
-    let random = u64::from_le_bytes(random::bytes());
-    format!("L{:011X}", random & 0xFFF_FFFF_FFFF)
 }
 
 fn tls_facts(conn: &Conn) -> Option<Tls> {
     let tls = conn.tls()?;
     Some(Tls { cipher: tls.cipher().unwrap_or_default(), bindings: bindings(conn) })
-}
-
-fn not_stored(why: NotStored) -> MessageRefusal {
-    match why {
-        NotStored::Full => MessageRefusal::NoSpace,
-        NotStored::Failed | NotStored::TooLarge => MessageRefusal::Temporary,
-    }
 }

@@ -1,9 +1,11 @@
 //! The fields of a message: what was promised when it was taken.
 
+use std::ops::RangeInclusive;
+
 use super::{put_timestamp, take_bool, take_timestamp};
 use crate::bytes::Slice;
 use crate::mail::address::Address;
-use crate::mail::envelope::{BodyKind, Envelope, Notify, Recipient, Ret};
+use crate::mail::envelope::{BodyKind, ByMode, DeliverBy, Envelope, Notify, Recipient, Ret};
 use crate::store::AccountId;
 use crate::store::fields::{Malformed, Put, Take};
 use crate::store::record::{Accepted, Body, Message, Route};
@@ -11,12 +13,16 @@ use crate::store::record::{Accepted, Body, Message, Route};
 /// Bits of the byte that says what a message record has.
 const HAS_ACCEPTED: u8 = 1;
 const HAS_FILE: u8 = 2;
+/// Anything of what [`put_terms`] puts, so that the many messages without any pay nothing for it.
+const HAS_TERMS: u8 = 4;
 
 pub fn put_message(message: &Message, to: &mut impl Put) {
     put_timestamp(message.received, to);
-    let accepted = message.accepted.as_ref();
+    let accepted = message.accepted.as_deref();
     let has_file = matches!(message.body, Body::File { .. });
-    to.put_u8(if accepted.is_some() { HAS_ACCEPTED } else { 0 } | if has_file { HAS_FILE } else { 0 });
+    let has_terms = accepted.is_some_and(has_terms);
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    to.put_u8(bit(accepted.is_some(), HAS_ACCEPTED) | bit(has_file, HAS_FILE) | bit(has_terms, HAS_TERMS));
     match message.body {
         Body::Inline { return_path_length, .. } => to.put_u32(return_path_length),
         Body::File { number, length, crc, return_path_length } => {
@@ -28,13 +34,17 @@ pub fn put_message(message: &Message, to: &mut impl Put) {
     }
     if let Some(accepted) = accepted {
         put_accepted(accepted, to);
+        if has_terms {
+            put_terms(accepted, to);
+        }
     }
 }
 
 pub fn take_message(take: &mut Take<'_>, bytes: Slice) -> Result<Message, Malformed> {
     let received = take_timestamp(take)?;
     let has = take.u8()?;
-    if has & !(HAS_ACCEPTED | HAS_FILE) != 0 {
+    let is_known = has & !(HAS_ACCEPTED | HAS_FILE | HAS_TERMS) == 0;
+    if !is_known || has & (HAS_TERMS | HAS_ACCEPTED) == HAS_TERMS {
         return Err(take.malformed());
     }
     let return_path_length = take.u32()?;
@@ -45,10 +55,13 @@ pub fn take_message(take: &mut Take<'_>, bytes: Slice) -> Result<Message, Malfor
     if u64::from(return_path_length) > body.length() {
         return Err(take.malformed());
     }
-    let accepted = match has & HAS_ACCEPTED != 0 {
-        true => Some(take_accepted(take)?),
+    let mut accepted = match has & HAS_ACCEPTED != 0 {
+        true => Some(Box::new(take_accepted(take)?)),
         false => None,
     };
+    if let Some(accepted) = accepted.as_mut().filter(|_| has & HAS_TERMS != 0) {
+        take_terms(take, accepted)?;
+    }
     Ok(Message { received, accepted, body })
 }
 
@@ -105,8 +118,64 @@ fn take_accepted(take: &mut Take<'_>) -> Result<Accepted, Malformed> {
         recipients.push(recipient);
         routes.push(route);
     }
-    let envelope = Envelope { sender, recipients, body, smtputf8, ret, envid };
-    Ok(Accepted { envelope, routes, login })
+    let envelope = Envelope { sender, recipients, body, smtputf8, ret, envid, ..Envelope::default() };
+    Ok(Accepted { envelope, routes, login, tenant: None, campaign: None })
+}
+
+/// Bits of how a message is to be delivered in time; without the first BY was not given.
+const BY_GIVEN: u8 = 1;
+const BY_NOTIFY: u8 = 2;
+const BY_TRACE: u8 = 4;
+
+const PRIORITIES: RangeInclusive<i8> = -9..=9;
+
+/// Whether the sender asked for more than most do, or somebody is to be billed.
+fn has_terms(accepted: &Accepted) -> bool {
+    let Envelope { priority, deliver_by, hold_until, .. } = &accepted.envelope;
+    let is_timed = deliver_by.is_some() || hold_until.is_some();
+    *priority != 0 || is_timed || accepted.tenant.is_some() || accepted.campaign.is_some()
+}
+
+fn put_terms(accepted: &Accepted, to: &mut impl Put) {
+    let Envelope { priority, deliver_by, hold_until, .. } = &accepted.envelope;
+    assert!(PRIORITIES.contains(priority), "RFC 6710 7");
+    to.put_u8(priority.cast_unsigned());
+    to.put_u8(deliver_by.map_or(0, |by| {
+        BY_GIVEN | if by.mode == ByMode::Notify { BY_NOTIFY } else { 0 } | if by.trace { BY_TRACE } else { 0 }
+    }));
+    if let Some(by) = deliver_by {
+        to.put_i64(by.at);
+    }
+    to.put_u8(u8::from(hold_until.is_some()));
+    if let Some(until) = hold_until {
+        to.put_i64(*until);
+    }
+    put_option(accepted.tenant.as_deref(), to);
+    put_option(accepted.campaign.as_deref(), to);
+}
+
+fn take_terms(take: &mut Take<'_>, accepted: &mut Accepted) -> Result<(), Malformed> {
+    let envelope = &mut accepted.envelope;
+    envelope.priority = take.u8()?.cast_signed();
+    if !PRIORITIES.contains(&envelope.priority) {
+        return Err(take.malformed());
+    }
+    envelope.deliver_by = match take.u8()? {
+        0 => None,
+        bits if bits & BY_GIVEN != 0 && bits < 8 => Some(DeliverBy {
+            at: take.i64()?,
+            mode: if bits & BY_NOTIFY != 0 { ByMode::Notify } else { ByMode::Return },
+            trace: bits & BY_TRACE != 0,
+        }),
+        _ => return Err(take.malformed()),
+    };
+    envelope.hold_until = match take_bool(take)? {
+        true => Some(take.i64()?),
+        false => None,
+    };
+    accepted.tenant = take_option(take)?;
+    accepted.campaign = take_option(take)?;
+    Ok(())
 }
 
 /// Two lengths of the address, NOTIFY, ORCPT's presence, the route.

@@ -364,11 +364,12 @@ fn take_ranges(take: &mut Take<'_>) -> Result<Ranges, Malformed> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy, any, proptest};
+    use proptest::{option, prop_assert_eq};
 
-    use super::{SPECIAL_USES, body, decode, encode, fields_length, kind};
+    use super::{MESSAGE, SPECIAL_USES, body, decode, encode, fields_length, kind};
     use crate::bytes::Slice;
     use crate::mail::address::Address;
-    use crate::mail::envelope::{BodyKind, Envelope, Notify, Recipient, Ret};
+    use crate::mail::envelope::{BodyKind, ByMode, DeliverBy, Envelope, Notify, Recipient, Ret};
     use crate::mail::flags::{FlagsAction, SystemFlags};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
@@ -398,11 +399,16 @@ mod tests {
             smtputf8: true,
             ret: Some(Ret::Headers),
             envid: Some("QQ314159".to_owned()),
+            priority: -9,
+            deliver_by: Some(DeliverBy { at: -5, mode: ByMode::Notify, trace: true }),
+            hold_until: Some(i64::MAX),
         };
         Accepted {
             envelope,
             routes: vec![Route::Local(ACCOUNT), Route::Remote],
             login: Some("me".to_owned()),
+            tenant: Some("acme".to_owned()),
+            campaign: Some("spring 2026".to_owned()),
         }
     }
 
@@ -426,7 +432,7 @@ mod tests {
         let inline =
             Body::Inline { bytes: Slice::from(&b"Return-Path: <>\r\n\r\nbody"[..]), return_path_length: 17 };
         let file = Body::File { number: 9, length: 1 << 40, crc: 0xffff_ffff, return_path_length: 0 };
-        let null = Accepted { envelope: Envelope::default(), routes: Vec::new(), login: None };
+        let null = Accepted::default();
         let uids = [1, 2, 3, 9, u32::MAX].into_iter().collect();
         let name = "Ärger/2024".to_owned();
         let (account, mailbox, modseq) = (ACCOUNT, MAILBOX, 1 << 63);
@@ -434,9 +440,13 @@ mod tests {
         let (message, recipients) = (Sequence(1 << 62), vec![0, u32::MAX]);
         let selected = Selected { message, recipients: recipients.clone() };
         let mut records = vec![
-            Record::Message(Message { received: TIME, accepted: Some(accepted()), body: inline.clone() }),
+            Record::Message(Message {
+                received: TIME,
+                accepted: Some(Box::new(accepted())),
+                body: inline.clone(),
+            }),
             Record::Message(Message { received: TIME, accepted: None, body: inline }),
-            Record::Message(Message { received: TIME, accepted: Some(null), body: file }),
+            Record::Message(Message { received: TIME, accepted: Some(Box::new(null)), body: file }),
             delivered(Place::Segment { number: u32::MAX, offset: 8 }),
             delivered(Place::File { number: u64::MAX }),
             Record::Expunged(Expunged { account, mailbox, modseq, uids }),
@@ -518,7 +528,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_message_without_terms_is_as_short_as_before_there_were_any() {
+        let record = |accepted| {
+            let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
+            Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body })
+        };
+        let plain = fields(&record(Accepted::default()));
+        // Time, has, Return-Path, body, smtputf8, ret, ENVID, login, sender, recipients.
+        assert_eq!(plain.len(), 10 + 1 + 4 + 3 + 1 + 1 + 1 + 4);
+        assert_eq!(plain[10], 1);
+        let tenant = fields(&record(Accepted { tenant: Some(String::new()), ..Accepted::default() }));
+        assert_eq!((tenant.len(), tenant[10]), (plain.len() + 1 + 1 + 1 + 5 + 1, 5));
+        // Terms of a message that nobody was promised anything about are nonsense.
+        let nonsense = [&tenant[..10], &[4, 0, 0, 0, 0], &tenant[plain.len()..]].concat();
+        assert!(decode(MESSAGE, &nonsense, Slice::from(&b""[..])).is_err());
+    }
+
+    fn terms() -> impl Strategy<Value = Accepted> {
+        let by = (any::<i64>(), any::<bool>(), any::<bool>()).prop_map(|(at, notify, trace)| DeliverBy {
+            at,
+            mode: if notify { ByMode::Notify } else { ByMode::Return },
+            trace,
+        });
+        let label = || option::of("[ -~]{0,20}");
+        (-9..=9_i8, option::of(by), option::of(any::<i64>()), label(), label()).prop_map(
+            |(priority, deliver_by, hold_until, tenant, campaign)| {
+                let envelope = Envelope { priority, deliver_by, hold_until, ..Envelope::default() };
+                Accepted { envelope, tenant, campaign, ..Accepted::default() }
+            },
+        )
+    }
+
     proptest! {
+        #[test]
+        fn terms_are_read_back_as_they_were(accepted in terms()) {
+            let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
+            let record = Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body });
+            let fields = fields(&record);
+            prop_assert_eq!(fields.len(), fields_length(&record));
+            let again = decode(MESSAGE, &fields, body_of(&record)).expect("it was just written");
+            prop_assert_eq!(format!("{again:?}"), format!("{record:?}"));
+        }
+
         #[test]
         fn damaged_fields_never_panic(number in 0..29usize, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
             let record = &records()[number];

@@ -1,7 +1,9 @@
 //! Making a chunk.
 
 use super::Row;
-use super::columns::{Column, Header, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION};
+use super::columns::{
+    Column, HAS_DIGEST, Header, IS_UNENDED, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION,
+};
 use crate::limits;
 
 /// Gathers rows, ascending by UID, into the bytes of a chunk.
@@ -61,9 +63,13 @@ impl ChunkBuilder {
             }
             None => [0.into(); 4],
         };
-        let has_digest = u8::from(row.digest.is_some());
+        let has = match row.digest {
+            None => 0,
+            Some(digest) if digest.is_ended => HAS_DIGEST,
+            Some(_) => HAS_DIGEST | IS_UNENDED,
+        };
         let (offset, checksum) = ((from as u64).into(), crc32fast::hash(&self.heap[from..]).into());
-        Texts { has_digest, offset, envelope, body, body_structure, fields, checksum }.put(&mut self.texts);
+        Texts { has, offset, envelope, body, body_structure, fields, checksum }.put(&mut self.texts);
     }
 
     /// Whether the chunk should be sealed before anything more is pushed.

@@ -4,7 +4,9 @@ use std::fmt;
 
 use rkyv::rend::unaligned::u32_ule;
 
-use super::columns::{Column, Header, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at};
+use super::columns::{
+    Column, HAS_DIGEST, Header, IS_UNENDED, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at,
+};
 use super::{Row, RowDigest};
 use crate::bytes::Slice;
 use crate::mail::flags::SystemFlags;
@@ -126,7 +128,7 @@ impl Chunk {
     /// `None` if the row was sealed without, or if the texts are not as they were written.
     pub fn digest(&self, index: usize) -> Option<RowDigest<'_>> {
         let texts = self.texts(index);
-        (texts.has_digest == 1).then_some(())?;
+        let is_ended = self.is_ended(index)?;
         let lengths = [texts.envelope, texts.body, texts.body_structure, texts.fields];
         let length: u64 = lengths.iter().map(|length| u64::from(length.to_native())).sum();
         let from = usize::try_from(texts.offset.to_native()).ok()?;
@@ -142,7 +144,15 @@ impl Chunk {
             text
         };
         let [envelope, body, body_structure, fields] = lengths.map(&mut next);
-        Some(RowDigest { envelope, body, body_structure, fields, sent: self.times(index).sent() })
+        Some(RowDigest { envelope, body, body_structure, fields, sent: self.times(index).sent(), is_ended })
+    }
+
+    /// Whether the last line of the message has its CRLF. `None` if the row was sealed without a digest.
+    pub fn is_ended(&self, index: usize) -> Option<bool> {
+        match self.texts(index).has {
+            HAS_DIGEST => Some(true),
+            has => (has == HAS_DIGEST | IS_UNENDED).then_some(false),
+        }
     }
 
     fn marks(&self, index: usize) -> &Marks {
@@ -196,6 +206,7 @@ mod tests {
             body_structure: b"(structure)",
             fields: b"",
             sent: uid.is_multiple_of(3).then_some(Timestamp { seconds: -5, zone_minutes: -720 }),
+            is_ended: !uid.is_multiple_of(4),
         };
         Row {
             uid,

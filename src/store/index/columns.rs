@@ -23,7 +23,7 @@ use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 pub const MAGIC: [u8; 4] = *b"RPC1";
 
 /// Raised with every change of what follows; another one means that the chunk is made again from the log.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// A struct of a column: its bytes are exactly its fields, and any bytes are one.
 ///
@@ -128,8 +128,8 @@ column! {
 column! {
     /// Where the digest is in the heap.
     Texts 29 {
-        /// 1 if there is a digest.
-        has_digest: u8,
+        /// Bits: `HAS_DIGEST`, `IS_UNENDED`.
+        has: u8,
         offset: u64_ule,
         envelope: u32_ule,
         body: u32_ule,
@@ -146,6 +146,11 @@ column! {
         email: [u8; 16],
     }
 }
+
+/// There is a digest.
+pub const HAS_DIGEST: u8 = 1;
+/// There is, and it is of a message whose last line lacks its CRLF.
+pub const IS_UNENDED: u8 = 2;
 
 /// All columns of a row together.
 pub const ROW_BYTES: usize = size_of::<u32_ule>()

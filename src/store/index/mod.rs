@@ -43,4 +43,6 @@ pub struct RowDigest<'a> {
     /// The kept header fields, as a header block.
     pub fields: &'a [u8],
     pub sent: Option<Timestamp>,
+    /// Its last line has its CRLF.
+    pub is_ended: bool,
 }

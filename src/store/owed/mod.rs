@@ -260,7 +260,7 @@ impl Owed {
     }
 
     fn take(&mut self, sequence: Sequence, message: &Message, record: RecordPlace, due: &mut Vec<Due>) {
-        let Some(Accepted { envelope, routes, .. }) = &message.accepted else {
+        let Some(Accepted { envelope, routes, .. }) = message.accepted.as_deref() else {
             return;
         };
         let received = seconds(message.received.seconds);
@@ -282,7 +282,8 @@ impl Owed {
                 recipient: number,
                 received,
                 way,
-                due: received,
+                due: envelope.hold_until.map_or(received, |until| seconds(until).max(received)),
+                priority: envelope.priority,
                 ..Row::default()
             };
             self.rows.insert(row);
@@ -382,11 +383,11 @@ mod tests {
         let accepted = Accepted {
             envelope: Envelope { recipients: recipients.to_vec(), ..Envelope::default() },
             routes: vec![Route::Local(AccountId(7)), Route::Remote, Route::Remote, Route::Remote],
-            login: None,
+            ..Accepted::default()
         };
         let body = Body::Inline { bytes: Slice::from(Vec::new()), return_path_length: 2 };
         let received = Timestamp { seconds: 99, zone_minutes: 0 };
-        Record::Message(Message { received, accepted: Some(accepted), body })
+        Record::Message(Message { received, accepted: Some(Box::new(accepted)), body })
     }
 
     fn apply(owed: &mut Owed, sequence: u64, record: &Record) -> Vec<Due> {
@@ -455,6 +456,23 @@ mod tests {
         let expected = [Way::Local(AccountId(7)), Way::Remote(there), Way::Remote(there), Way::Remote(a)];
         assert_eq!(ways, expected);
         assert_eq!(owed.destinations().find("xn--bcher-kva.example"), None);
+    }
+
+    #[test]
+    fn a_message_is_due_when_its_sender_says_and_not_before_it_came() {
+        for (hold_until, expected) in
+            [(None, 99), (Some(500), 500), (Some(98), 99), (Some(i64::MAX), u32::MAX)]
+        {
+            let Record::Message(mut message) = message() else {
+                unreachable!("it is a message");
+            };
+            let accepted = message.accepted.as_mut().expect("it was accepted");
+            (accepted.envelope.hold_until, accepted.envelope.priority) = (hold_until, -3);
+            let mut owed = Owed::new(LOG);
+            let due = apply(&mut owed, 5, &Record::Message(message));
+            assert!(due.iter().all(|due| due.at == expected), "{due:?}");
+            assert!(owed.rows().all(|row| (row.due, row.priority) == (expected, -3)));
+        }
     }
 
     #[test]

@@ -169,7 +169,11 @@ mod tests {
     }
 
     pub fn parse_in(text: &str, dialect: Dialect) -> Result<Command, Fault> {
-        match head(text.as_bytes(), dialect)?.request()? {
+        parse_bytes(text.as_bytes(), dialect)
+    }
+
+    pub fn parse_bytes(text: &[u8], dialect: Dialect) -> Result<Command, Fault> {
+        match head(text, dialect)?.request()? {
             Request::Command(command) | Request::Select { command, .. } => Ok(command),
             request => panic!("{request:?}"),
         }

@@ -1,7 +1,10 @@
 //! SEARCH, SORT and THREAD (RFC 9051 6.4.4, RFC 5256, RFC 5182, RFC 5032, RFC 7162, RFC 8514).
 
+use std::borrow::Cow;
+
 use super::{Request, keyword, unknown};
 use crate::limits::imap::NESTING_MAX;
+use crate::mail::charset::{is_known, to_utf8_strict};
 use crate::mail::date;
 use crate::mail::flags::SystemFlags;
 use crate::mail::query::{DateTest, SearchKey, SearchReturn, SortBy, SortKey, ThreadBy};
@@ -13,30 +16,28 @@ use crate::proto::imap::reply::Code;
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
 pub fn search(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
-    let mut returns = None;
-    if lexer.eat_word("RETURN") {
-        lexer.space()?;
-        returns = Some(return_options(lexer)?);
-        lexer.space()?;
-    }
+    let returns = returns(lexer)?;
+    let mut text_charset = None;
     if lexer.eat_word("CHARSET") {
         lexer.space()?;
-        charset(lexer)?;
+        text_charset = charset(lexer)?;
         lexer.space()?;
     }
-    let (key, tells_modseq) = program(lexer)?;
+    let (key, tells_modseq) = program(lexer, text_charset)?;
     Ok(Request::Command(Command::Search(Search { numbering, returns, key, tells_modseq })))
 }
 
-/// `sort = "SORT" SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys` (RFC 5256 5)
+/// `sort = "SORT" [SP "RETURN" SP search-return-opts] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys`
+/// (RFC 5256 5, RFC 5267 5)
 pub fn sort(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
+    let returns = returns(lexer)?;
     let by = lexer.list(sort_key)?;
     lexer.space()?;
-    charset(lexer)?;
+    let text_charset = charset(lexer)?;
     lexer.space()?;
-    let (key, tells_modseq) = program(lexer)?;
-    Ok(Request::Command(Command::Sort(Sort { numbering, by, key, tells_modseq })))
+    let (key, tells_modseq) = program(lexer, text_charset)?;
+    Ok(Request::Command(Command::Sort(Sort { numbering, returns, by, key, tells_modseq })))
 }
 
 /// `thread = "THREAD" SP thread-alg SP charset SP search-keys`
@@ -48,10 +49,21 @@ pub fn thread(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
         _ => return unknown("Unknown threading algorithm"),
     };
     lexer.space()?;
-    charset(lexer)?;
+    let text_charset = charset(lexer)?;
     lexer.space()?;
-    let (key, _) = program(lexer)?;
+    let (key, _) = program(lexer, text_charset)?;
     Ok(Request::Command(Command::Thread(Thread { numbering, by, key })))
+}
+
+/// `["RETURN" SP search-return-opts SP]`
+fn returns(lexer: &mut Lexer<'_>) -> Lexed<Option<SearchReturn>> {
+    if !lexer.eat_word("RETURN") {
+        return Ok(None);
+    }
+    lexer.space()?;
+    let returns = return_options(lexer)?;
+    lexer.space()?;
+    Ok(Some(returns))
 }
 
 /// `search-return-opts = "(" [search-return-opt *(SP search-return-opt)] ")"`; none of them is ALL (RFC 4731 3.1).
@@ -91,18 +103,22 @@ fn sort_key(lexer: &mut Lexer<'_>) -> Lexed<SortKey> {
     Ok(SortKey { by, reverse })
 }
 
-/// `charset = atom / quoted`. What claims to be US-ASCII is read as UTF-8, which it is too.
-fn charset(lexer: &mut Lexer<'_>) -> Lexed<()> {
-    let name = lexer.astring()?;
-    match [b"UTF-8".as_slice(), b"US-ASCII"].iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-        true => Ok(()),
-        false => Err(Fault::Refused(Code::BadCharset, "Only US-ASCII and UTF-8 can be searched for")),
+/// `charset = atom / quoted`: what the strings of the keys are in. `None` is UTF-8, as which US-ASCII is read, too:
+/// what claims to be the one is often the other.
+fn charset(lexer: &mut Lexer<'_>) -> Lexed<Option<Vec<u8>>> {
+    let name = lexer.astring()?.into_owned();
+    if [b"UTF-8".as_slice(), b"US-ASCII"].iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+        return Ok(None);
+    }
+    match is_known(&name) {
+        true => Ok(Some(name)),
+        false => Err(Fault::Refused(Code::BadCharset, "The charset is not known here")),
     }
 }
 
 /// `search-key *(SP search-key)` up to the end, and whether MODSEQ is among them.
-fn program(lexer: &mut Lexer<'_>) -> Lexed<(SearchKey, bool)> {
-    let mut keys = Keys { lexer, tells_modseq: false };
+fn program(lexer: &mut Lexer<'_>, charset: Option<Vec<u8>>) -> Lexed<(SearchKey, bool)> {
+    let mut keys = Keys { lexer, charset, tells_modseq: false };
     let mut all = vec![keys.key(NESTING_MAX)?];
     while keys.lexer.eat(b' ') {
         all.push(keys.key(NESTING_MAX)?);
@@ -122,6 +138,8 @@ fn together(mut keys: Vec<SearchKey>) -> SearchKey {
 
 struct Keys<'l, 'a> {
     lexer: &'l mut Lexer<'a>,
+    /// Of the strings; `None` is UTF-8.
+    charset: Option<Vec<u8>>,
     tells_modseq: bool,
 }
 
@@ -175,13 +193,22 @@ impl Keys<'_, '_> {
             "HEADER" => {
                 let field = self.lexer.text()?;
                 self.lexer.space()?;
-                SearchKey::Header(field, self.lexer.text()?)
+                SearchKey::Header(field, self.text()?)
             }
-            "BODY" => SearchKey::Body(self.lexer.text()?),
-            "TEXT" => SearchKey::Text(self.lexer.text()?),
-            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => SearchKey::Header(name, self.lexer.text()?),
+            "BODY" => SearchKey::Body(self.text()?),
+            "TEXT" => SearchKey::Text(self.text()?),
+            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => SearchKey::Header(name, self.text()?),
             _ => return self.date_key(&name),
         })
+    }
+
+    /// `astring`, in the charset that was named.
+    fn text(&mut self) -> Lexed<String> {
+        let Some(charset) = &self.charset else {
+            return self.lexer.text();
+        };
+        let text = to_utf8_strict(charset, &self.lexer.astring()?).map(Cow::into_owned);
+        text.ok_or(Fault::Syntax("Text does not fit its charset"))
     }
 
     /// Keys without an argument that ask for flags.
@@ -252,7 +279,7 @@ fn not(key: SearchKey) -> SearchKey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{parse, parse_in};
+    use super::super::tests::{parse, parse_bytes, parse_in};
     use crate::limits::imap::NESTING_MAX;
     use crate::mail::query::SearchKey;
     use crate::proto::imap::command::{Command, Search};
@@ -351,7 +378,26 @@ mod tests {
 
     #[test]
     fn charsets() {
-        let parsed = parse("a SEARCH CHARSET KOI8-R ALL");
+        let table: &[(&[u8], Option<&str>)] = &[
+            (b"CHARSET KOI8-R SUBJECT {2}\r\n\xc4\xc1", Some("Header(\"SUBJECT\", \"\u{434}\u{430}\")")),
+            (
+                b"CHARSET iso-8859-1 OR TO {1}\r\n\xe4 BODY a",
+                Some("(Header(\"TO\", \"\u{e4}\") | Body(\"a\"))"),
+            ),
+            (b"CHARSET ISO-2022-JP TEXT {8}\r\n\x1b$B$3\x1b(B", Some("Text(\"\u{3053}\")")),
+            (b"CHARSET Shift_JIS HEADER X {1}\r\n\x81", None),
+            (b"CHARSET KOI8-R ALL", Some("All")),
+        ];
+        for (keys, expected) in table {
+            let command = [b"a SEARCH ", *keys].concat();
+            let parsed = parse_bytes(&command, Dialect::Rev1);
+            let found = parsed.ok().map(|command| match command {
+                Command::Search(search) => shown(&search.key),
+                command => format!("{command:?}"),
+            });
+            assert_eq!(found.as_deref(), *expected, "{}", command.escape_ascii());
+        }
+        let parsed = parse("a SEARCH CHARSET KLINGON ALL");
         assert!(matches!(parsed, Err(Fault::Refused(Code::BadCharset, _))));
         assert!(matches!(parse("a SORT (DATE) x ALL"), Err(Fault::Refused(Code::BadCharset, _))));
         assert!(matches!(parse("a THREAD REFERENCES \"\" ALL"), Err(Fault::Refused(Code::BadCharset, _))));
@@ -364,12 +410,18 @@ mod tests {
             sort.contains("by: Date, reverse: true") && sort.contains("by: Subject, reverse: false"),
             "{sort}"
         );
+        assert!(sort.contains("returns: None"), "{sort}");
+        let sort = searched("a UID SORT RETURN (MIN COUNT) (DATE) UTF-8 ALL").unwrap_or_default();
+        assert!(sort.contains("min: true, max: false, all: false, count: true"), "{sort}");
         assert!(searched("a UID THREAD orderedsubject us-ascii SEEN").is_some());
         for bad in [
             "a SORT () UTF-8 ALL",
             "a SORT (FOO) UTF-8 ALL",
             "a SORT (REVERSE) UTF-8 ALL",
             "a SORT (DATE) UTF-8",
+            "a SORT RETURN (FIRST) (DATE) UTF-8 ALL",
+            "a SORT RETURN () UTF-8 ALL",
+            "a SORT (DATE) RETURN () UTF-8 ALL",
             "a THREAD X UTF-8 ALL",
         ] {
             assert_eq!(searched(bad), None, "{bad}");

@@ -117,7 +117,7 @@ pub enum Listed {
 use Listed::{AfterLogin, Always, AppendLimit, BeforeTls, InTheClear, Mechanisms};
 
 /// What CAPABILITY lists, in order.
-pub const EXTENSIONS: [(&str, Listed); 30] = [
+pub const EXTENSIONS: [(&str, Listed); 31] = [
     ("IMAP4rev1", Always),
     ("IMAP4rev2", Always),
     ("ENABLE", Always),
@@ -134,6 +134,7 @@ pub const EXTENSIONS: [(&str, Listed); 30] = [
     ("CONDSTORE", AfterLogin),
     ("CREATE-SPECIAL-USE", AfterLogin),
     ("ESEARCH", AfterLogin),
+    ("ESORT", AfterLogin),
     ("LIST-EXTENDED", AfterLogin),
     ("LIST-STATUS", AfterLogin),
     ("MOVE", AfterLogin),

@@ -1,0 +1,239 @@
+//! A connection of a site: brought up, used for one message after another, and closed when the site says so.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use futures_lite::FutureExt;
+
+use super::automation::Place;
+use super::job::{Attempt, Cause, Job};
+use super::open;
+use super::sites::Link;
+use super::talk::{Sent, Talk, untried};
+use super::way::Way;
+use crate::io::clock;
+use crate::mail::envelope::{self, Envelope};
+use crate::mail::reply::{EnhancedCode, Reply};
+use crate::proto::smtp::client::{
+    ByMode, Closed, DeliverBy, Done, Failure, Fate, Origin, Phase, Transaction,
+};
+use crate::queue::job::{PeerLimits, SendOutcome};
+use crate::queue::policy::SourceId;
+use crate::shard::Shard;
+
+/// What a site tells a connection.
+pub enum Command {
+    /// Send to the first so many recipients.
+    Send(Box<Job>, usize),
+    Close,
+}
+
+/// Where the next command lies.
+#[derive(Default)]
+pub struct Slot {
+    command: RefCell<Option<Command>>,
+    waiting: Cell<Option<Waker>>,
+}
+
+impl Slot {
+    pub fn put(&self, command: Command) {
+        *self.command.borrow_mut() = Some(command);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// Dropping the future loses nothing.
+    async fn next(&self) -> Command {
+        poll_fn(|context| match self.command.borrow_mut().take() {
+            Some(command) => Poll::Ready(command),
+            None => {
+                self.waiting.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// What comes next on a connection without a transaction.
+enum Next {
+    Command(Command),
+    Closed(Closed),
+}
+
+/// The life of a connection.
+pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceId), slot: Rc<Slot>) {
+    let mut talk = match open::open(&shard, &way, source).await {
+        Ok(talk) => talk,
+        Err(mut failure) => {
+            let place = Place { link: &link, way: &way, source, pool: way.pool, domain: "" };
+            shard.hear(&place, &mut failure.reply);
+            return link.open_failed(failure);
+        }
+    };
+    let limits = talk.limits();
+    link.opened(PeerLimits { messages: limits.mails_max, recipients: limits.recipients_max });
+    loop {
+        let command = async { Next::Command(slot.next().await) };
+        let closed = async { Next::Closed(talk.idle().await) };
+        match command.or(closed).await {
+            Next::Command(Command::Close) => {
+                talk.quit().await;
+                return link.closed();
+            }
+            Next::Closed(closed) => {
+                tracing::debug!(site = &**link.site(), reply = %closed.reply, "an idle connection was closed");
+                return link.closed();
+            }
+            Next::Command(Command::Send(job, recipients_max)) => {
+                let (outcome, leftover) =
+                    send(&shard, (&mut talk, &link), (&way, source), *job, recipients_max).await;
+                match outcome {
+                    SendOutcome::ConnectionLost => return link.lost(leftover),
+                    outcome => link.sent(outcome, leftover),
+                }
+            }
+        }
+    }
+}
+
+/// Sends a message to the first recipients of a job, and reports to its home; gives back what was not tried.
+async fn send(
+    shard: &Rc<Shard>,
+    (talk, link): (&mut Talk, &Link),
+    (way, source): (&Way, SourceId),
+    job: Job,
+    recipients_max: usize,
+) -> (SendOutcome, Option<Job>) {
+    let count = job.numbers.len().min(recipients_max.max(1));
+    let Some(transaction) = transaction(shard, &job, count) else {
+        // It cannot be read: its home is told, and the connection is as good as before.
+        let attempt = Arc::new(attempt(shard, (talk, link), (way, source), &job, &untried()));
+        let fate = Fate::Failed(unreadable());
+        job.home.report(job.numbers.iter().map(|&number| (number, fate.clone())).collect(), &attempt);
+        return (SendOutcome::Transient, None);
+    };
+    let Sent { done, closed } = talk.send(transaction).await;
+    let attempt = Arc::new(attempt(shard, (talk, link), (way, source), &job, &done));
+    let mut fates = done.fates;
+    fates.resize(count, Fate::NotTried);
+    for (fate, recipient) in fates.iter_mut().zip(&job.envelope.recipients) {
+        let domain = &*recipient.address.domain;
+        shard.hear_fate(&Place { link, way, source, pool: job.pool, domain }, fate);
+    }
+    let outcome = match &closed {
+        Some(_) => SendOutcome::ConnectionLost,
+        None => outcome_of(&fates),
+    };
+    let mut reports = Vec::with_capacity(count);
+    let mut untried = Vec::new();
+    for (index, fate) in fates.into_iter().enumerate() {
+        match fate {
+            Fate::NotTried => untried.push(index),
+            fate => reports.push((job.numbers[index], fate)),
+        }
+    }
+    untried.extend(count..job.numbers.len());
+    if reports.is_empty()
+        && let Some(closed) = closed
+    {
+        // The connection ended before anything was decided: an attempt that failed for all, or it would be repeated
+        // for ever.
+        let failure = Failure { reply: closed.reply, phase: closed.phase, origin: closed.origin };
+        let fate = Fate::Failed(as_transient(failure));
+        reports = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
+        untried.clear();
+    }
+    job.home.report(reports, &attempt);
+    (outcome, rest(job, &untried))
+}
+
+/// The job with those of its recipients that were not tried.
+fn rest(mut job: Job, untried: &[usize]) -> Option<Job> {
+    if untried.is_empty() {
+        return None;
+    }
+    job.numbers = untried.iter().map(|&index| job.numbers[index]).collect();
+    let recipients = &job.envelope.recipients;
+    job.envelope.recipients = untried.iter().map(|&index| recipients[index].clone()).collect();
+    Some(job)
+}
+
+/// `None` if the message cannot be read.
+fn transaction(shard: &Shard, job: &Job, count: usize) -> Option<Transaction> {
+    let message = shard.read(&job.message)?;
+    let Envelope { sender, recipients, body, smtputf8, ret, envid, priority, deliver_by, .. } = &job.envelope;
+    let now = clock::timestamp().seconds;
+    let deliver_by = deliver_by.map(|by| DeliverBy {
+        remaining_s: by.at - now,
+        mode: match by.mode {
+            envelope::ByMode::Return => ByMode::Return,
+            envelope::ByMode::Notify => ByMode::Notify,
+        },
+        trace: by.trace,
+    });
+    Some(Transaction {
+        sender: sender.clone(),
+        recipients: recipients[..count].to_vec(),
+        body: *body,
+        smtputf8: *smtputf8,
+        ret: *ret,
+        envid: envid.clone(),
+        deliver_by,
+        priority: (*priority != 0).then_some(*priority),
+        // The Return-Path in front is for mailboxes.
+        message: vec![message.part(job.message.return_path_length as usize..message.len())],
+    })
+}
+
+fn attempt(
+    shard: &Shard,
+    (talk, link): (&Talk, &Link),
+    (way, source): (&Way, SourceId),
+    job: &Job,
+    done: &Done,
+) -> Attempt {
+    let config = shard.config();
+    Attempt {
+        cause: Cause::Delivery,
+        site: Arc::clone(link.site()),
+        pool: way.pool_name(&config, job.pool),
+        source: way.source_name(&config, source),
+        protocol: way.protocol_name(),
+        host: Some(talk.host().to_owned()),
+        peer: Some(talk.peer()),
+        local: Some(talk.local()),
+        tls: talk.security(),
+        dsn: done.dsn,
+    }
+}
+
+/// What the site learns of a transaction.
+fn outcome_of(fates: &[Fate]) -> SendOutcome {
+    let mut outcome = SendOutcome::Permanent;
+    for fate in fates {
+        match fate {
+            Fate::Accepted(_) => return SendOutcome::Ok,
+            Fate::Failed(failure) if failure.reply.is_transient() => outcome = SendOutcome::Transient,
+            Fate::Failed(_) | Fate::NotTried => {}
+        }
+    }
+    outcome
+}
+
+/// A connection that ends says nothing about a recipient for good.
+fn as_transient(failure: Failure) -> Failure {
+    match failure.reply.is_permanent() {
+        true => Failure { reply: Reply { code: 451, enhanced: None, ..failure.reply }, ..failure },
+        false => failure,
+    }
+}
+
+fn unreadable() -> Failure {
+    let reply = Reply::new(451, EnhancedCode::new(4, 3, 0), "The message cannot be read here");
+    Failure { reply, phase: Phase::Mail, origin: Origin::Local }
+}

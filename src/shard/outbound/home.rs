@@ -1,0 +1,492 @@
+//! The home side: what this shard's logs owe elsewhere is made ready in time and handed out to those who send it.
+//!
+//! ```text
+//!   timeline ── due ──> lane (destination, way) ── first item ──> way known? ──> Letter::Work to the site's shard
+//!                         ^                                        │ no                    │
+//!                         │                                        v                       v
+//!                         └──────── other way ──────────── look up, then as before    Letter::Pull
+//!                                                                                          │
+//!   jobs with their envelopes, read from the log  <────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants: a lane is told of when it has its first item and when it was asked for more than it had; a lane whose
+//! way cannot be found waits, or its mail is returned, and never both.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::yield_now;
+
+use super::job::{Attempt, Home, Job, Report};
+use super::operator::inside_of;
+use super::way::{self, Choice, Unroutable, Way};
+use crate::io::clock;
+use crate::io::executor::spawn;
+use crate::mail::envelope::Envelope;
+use crate::mail::time::Instant;
+use crate::proto::smtp::client::{Failure, Fate};
+use crate::queue::policy::PoolId;
+use crate::queue::schedule::{COMMON_WAY, Item, Lane};
+use crate::queue::selection::{self, Outside};
+use crate::shard::Shard;
+use crate::shard::commit::Commit;
+use crate::shard::mesh::Letter;
+use crate::store::owed::{DestinationId, Row, State};
+use crate::store::record::Message;
+use crate::store::{LogId, MessageId, RecordPlace, Sequence};
+
+/// Items that are made ready before others of the shard have their turn.
+const DUE_PER_TURN: usize = 1000;
+
+/// How long a way stays as it was found, whatever the TTL: sites are named by it.
+const WAY_KEPT: Duration = Duration::from_secs(300);
+
+/// Mail that a site may ask for: a lane of a log, by names that mean the same on all shards.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Feed {
+    pub log: LogId,
+    pub destination: Arc<str>,
+    /// The home's number for the way.
+    pub way: u16,
+    pub pool: PoolId,
+}
+
+/// A lane that has got its first items, for the shard of its site.
+pub struct Work {
+    pub feed: Feed,
+    pub way: Arc<Way>,
+    pub count: usize,
+}
+
+/// Whether the mail of a way waits at its site, and why.
+pub struct Blocked {
+    pub destination: Arc<str>,
+    pub way: u16,
+    pub why: Option<String>,
+}
+
+/// A site's offer to take so many messages of a lane.
+pub struct Pull {
+    pub feed: Feed,
+    pub count: usize,
+    /// The shard and the site that asked.
+    pub shard: usize,
+    pub site: Arc<str>,
+}
+
+/// The answer to a [`Pull`].
+pub struct Jobs {
+    pub site: Arc<str>,
+    pub feed: Feed,
+    pub jobs: Vec<Job>,
+    /// How many more wait in the lane.
+    pub remaining: usize,
+}
+
+/// What is known of one destination.
+#[derive(Default)]
+pub struct Destination {
+    /// By number; the first is that of mail of which nothing but the destination is known.
+    ways: Vec<Known>,
+}
+
+/// A way by its number.
+struct Known {
+    choice: Choice,
+    found: Found,
+    /// Why the site takes nothing now.
+    blocked: Option<String>,
+    /// Lanes that wait for the way to be found.
+    waiting: Vec<LogId>,
+}
+
+/// Whether a way is known.
+#[derive(Clone)]
+enum Found {
+    No,
+    /// Somebody is looking it up.
+    Soon,
+    Until(Instant, Arc<Way>),
+    /// It could not be found, and why; looked up again at a time.
+    NotBefore(Instant, String),
+}
+
+#[derive(Default)]
+pub struct Destinations(RefCell<HashMap<Arc<str>, Destination>>);
+
+/// Makes ready what is due, for as long as the shard lives.
+pub async fn run(shard: Rc<Shard>) {
+    loop {
+        let next = turn(&shard).await;
+        shard.outbound().alarm().wait(next).await;
+    }
+}
+
+/// One look at all timelines; says how long nothing will be due.
+async fn turn(shard: &Rc<Shard>) -> Option<Duration> {
+    let now = now_s();
+    for commit in shard.logs() {
+        loop {
+            let count = make_ready(commit, now);
+            if count < DUE_PER_TURN {
+                break;
+            }
+            yield_now().await;
+        }
+        loop {
+            let fresh = commit.schedule_mut().poll_fresh();
+            let Some(lane) = fresh else {
+                break;
+            };
+            shard.offer(commit, lane);
+        }
+    }
+    for (name, way, logs) in shard.outbound().destinations().take_expired(clock::instant()) {
+        for commit in shard.logs().iter().filter(|commit| logs.contains(&commit.id())) {
+            let found = commit.owed().destinations().find(&name);
+            if let Some(DestinationId(destination)) = found {
+                shard.offer(commit, Lane { destination, way });
+            }
+        }
+    }
+    let dues = shard.logs().iter().filter_map(|commit| commit.schedule().deadline());
+    let due = dues.min().map(|at| Duration::from_secs(u64::from(at.saturating_sub(now)).max(1)));
+    let looked_up = shard.outbound().destinations().retry_after(clock::instant());
+    due.into_iter().chain(looked_up).min()
+}
+
+fn make_ready(commit: &Commit, now: u32) -> usize {
+    let mut schedule = commit.schedule_mut();
+    let owed = commit.owed();
+    for count in 0..DUE_PER_TURN {
+        let Some((item, at)) = schedule.poll_due(now) else {
+            return count;
+        };
+        let due = |row: &&Row| is_due(row, item, now);
+        if let Some(row) = owed.of_message(Sequence(item.message)).find(due) {
+            schedule.make_ready(item, COMMON_WAY, row.priority, at);
+        }
+    }
+    DUE_PER_TURN
+}
+
+/// Whether a recipient's copy is to be sent to the item's destination now.
+fn is_due(row: &Row, item: Item, now: u32) -> bool {
+    row.way == crate::store::owed::Way::Remote(DestinationId(item.destination))
+        && row.state == State::Waiting
+        && row.due <= now
+}
+
+impl Shard {
+    /// Finds the ways of all mail anew.
+    pub fn reroute(&self) {
+        self.outbound().destinations().forget();
+        for commit in self.logs() {
+            commit.schedule_mut().recall();
+        }
+        self.outbound().alarm().ring();
+    }
+
+    /// Tells the site of a lane that there is work, as soon as it is known which one that is.
+    fn offer(self: &Rc<Self>, commit: &Commit, lane: Lane) {
+        let name = commit.owed().destinations().name(DestinationId(lane.destination)).map(Arc::<str>::from);
+        let Some(name) = name else {
+            return;
+        };
+        let log = commit.id();
+        let config = self.config();
+        let mut destinations = self.outbound().destinations().0.borrow_mut();
+        let destination = destinations.entry(Arc::clone(&name)).or_default();
+        if destination.ways.is_empty() {
+            destination.ways.push(Known::new(way::common(&config, &name)));
+        }
+        let Some(known) = destination.ways.get_mut(usize::from(lane.way)) else {
+            return;
+        };
+        let now = clock::instant();
+        match &known.found {
+            Found::Until(until, way) if *until > now => {
+                let way = Arc::clone(way);
+                drop(destinations);
+                let feed = Feed { log, destination: name, way: lane.way, pool: way.pool };
+                let count = commit.schedule().ready(lane);
+                let shard = site_shard(&way.site, self.mesh.shards());
+                self.mesh.post(shard, Letter::Work(Box::new(Work { feed, way, count })));
+            }
+            Found::Soon => known.wait(log),
+            Found::NotBefore(at, _) if *at > now => known.wait(log),
+            Found::No | Found::Until(..) | Found::NotBefore(..) => {
+                known.wait(log);
+                known.found = Found::Soon;
+                let choice = known.choice.clone();
+                drop(destinations);
+                spawn("way", Rc::clone(self).find_way(name, lane.way, choice));
+            }
+        }
+    }
+
+    async fn find_way(self: Rc<Self>, name: Arc<str>, number: u16, choice: Choice) {
+        let found = way::find(&self, &name, &choice).await;
+        let now = clock::instant();
+        let waiting = {
+            let mut destinations = self.outbound().destinations().0.borrow_mut();
+            let known = destinations.get_mut(&name).and_then(|found| found.ways.get_mut(usize::from(number)));
+            let Some(known) = known else {
+                return;
+            };
+            known.found = match &found {
+                Ok(way) => Found::Until(now + WAY_KEPT, Arc::clone(way)),
+                Err(Unroutable::Later(why, span)) => {
+                    tracing::info!(destination = &*name, why, "the way is not known yet");
+                    Found::NotBefore(now + *span, why.clone())
+                }
+                Err(Unroutable::Never(_)) => Found::No,
+            };
+            match found {
+                // They wait on until it is looked up again.
+                Err(Unroutable::Later(..)) => known.waiting.clone(),
+                _ => std::mem::take(&mut known.waiting),
+            }
+        };
+        for log in waiting {
+            let Some(commit) = self.log(log).cloned() else {
+                continue;
+            };
+            let Some(DestinationId(destination)) = commit.owed().destinations().find(&name) else {
+                continue;
+            };
+            let lane = Lane { destination, way: number };
+            match &found {
+                Ok(_) => self.offer(&commit, lane),
+                Err(Unroutable::Later(..)) => {}
+                Err(Unroutable::Never(failure)) => self.fail_lane(&commit, lane, failure).await,
+            }
+        }
+        self.outbound().alarm().ring();
+    }
+
+    /// The mail of a lane can go nowhere: it is returned.
+    async fn fail_lane(self: &Rc<Self>, commit: &Rc<Commit>, lane: Lane, failure: &Failure) {
+        loop {
+            let taken = commit.schedule_mut().take(lane);
+            let Some(item) = taken else {
+                return;
+            };
+            let (_, rows) = due_rows(commit, item, now_s());
+            let fates = rows.iter().map(|row| (row.recipient, Fate::Failed(failure.clone()))).collect();
+            let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::none()) };
+            match self.follow(&report) {
+                Some(ticket) => Rc::clone(self).take_back_after((commit.id(), item), ticket).await,
+                None => self.take_back(commit.id(), item),
+            }
+        }
+    }
+
+    /// Answers a site that has room for messages.
+    pub fn answer_pull(self: &Rc<Self>, pull: Pull) {
+        let Pull { feed, count, shard, site } = pull;
+        let mut jobs = Vec::new();
+        let mut remaining = 0;
+        if let Some(commit) = self.log(feed.log).cloned() {
+            let destination = commit.owed().destinations().find(&feed.destination);
+            if let Some(DestinationId(destination)) = destination {
+                let lane = Lane { destination, way: feed.way };
+                jobs = self.take_jobs(&commit, lane, &feed, count);
+                remaining = commit.schedule().ready(lane);
+            }
+        }
+        self.mesh.post(shard, Letter::Jobs(Jobs { site, feed, jobs, remaining }));
+    }
+
+    fn take_jobs(self: &Rc<Self>, commit: &Rc<Commit>, lane: Lane, feed: &Feed, count: usize) -> Vec<Job> {
+        let now = now_s();
+        let mut jobs = Vec::with_capacity(count);
+        while jobs.len() < count {
+            let taken = commit.schedule_mut().take(lane);
+            let Some(item) = taken else {
+                break;
+            };
+            let (record, rows) = due_rows(commit, item, now);
+            let Some(record) = record else {
+                commit.schedule_mut().give_back(item);
+                continue;
+            };
+            let id = MessageId { log: commit.id(), sequence: Sequence(item.message) };
+            match self.reader().taken(id, record) {
+                Ok((kept, message)) => {
+                    if let Some(until) = self.suspended_until(commit, feed, &rows, &message) {
+                        let mut schedule = commit.schedule_mut();
+                        schedule.give_back(item);
+                        schedule.insert(item, until);
+                        continue;
+                    }
+                    if let Some(other) = self.other_way(feed, &message) {
+                        let at = rows.iter().map(|row| row.due).min().unwrap_or(now);
+                        let mut schedule = commit.schedule_mut();
+                        schedule.give_back(item);
+                        schedule.make_ready(item, other, rows[0].priority, at);
+                        self.outbound().alarm().ring();
+                        continue;
+                    }
+                    let home = Home::new(self.mesh.own_inbox().clone(), commit.id(), item);
+                    jobs.extend(job(home, feed.pool, (kept.message, message), &rows));
+                }
+                Err(error) => {
+                    tracing::error!(message = %id, %error, "an owed message cannot be read; it stays in the queue");
+                    // A start, or an operator, offers it again.
+                    commit.schedule_mut().give_back(item);
+                }
+            }
+        }
+        jobs
+    }
+
+    /// Until when an operator keeps all of these recipients' copies back, in Unix seconds.
+    fn suspended_until(&self, commit: &Commit, feed: &Feed, rows: &[Row], message: &Message) -> Option<u32> {
+        let suspensions = self.outbound().suspensions();
+        if suspensions.is_empty() {
+            return None;
+        }
+        let (now, now_s) = (clock::instant(), now_s());
+        let row = rows.first()?;
+        let id = MessageId { log: commit.id(), sequence: row.message }.to_string();
+        let site = self.outbound().destinations().site(&feed.destination);
+        let outside = Outside {
+            id: &id,
+            destination: &feed.destination,
+            site: site.as_deref(),
+            state: selection::State::Ready,
+            age_s: u64::from(now_s.saturating_sub(row.received)),
+        };
+        let until = rows
+            .iter()
+            .filter_map(|row| inside_of(message, row.recipient))
+            .filter_map(|inside| suspensions.until(&outside, &inside, now));
+        let span = until.min()? - now;
+        Some(now_s.saturating_add(u32::try_from(span.as_secs()).unwrap_or(u32::MAX)).saturating_add(1))
+    }
+
+    /// The number of the way that a message goes by what is in it, if that is not the feed's.
+    fn other_way(&self, feed: &Feed, message: &Message) -> Option<u16> {
+        let choice = way::choose(&self.config(), message);
+        let mut destinations = self.outbound().destinations().0.borrow_mut();
+        let ways = &mut destinations.get_mut(&feed.destination)?.ways;
+        let number = ways.iter().position(|known| known.choice == choice).unwrap_or_else(|| {
+            ways.push(Known::new(choice));
+            ways.len() - 1
+        });
+        let number = u16::try_from(number).ok()?;
+        (number != feed.way).then_some(number)
+    }
+}
+
+/// The recipients of an item that are to be sent to now, and where their message's record is.
+fn due_rows(commit: &Commit, item: Item, now: u32) -> (Option<RecordPlace>, Vec<Row>) {
+    let owed = commit.owed();
+    let rows: Vec<Row> =
+        owed.of_message(Sequence(item.message)).filter(|row| is_due(row, item, now)).copied().collect();
+    (rows.first().map(|row| row.record), rows)
+}
+
+fn job(
+    home: Home,
+    pool: PoolId,
+    (locator, message): (crate::store::Locator, Message),
+    rows: &[Row],
+) -> Option<Job> {
+    let Envelope { recipients, priority, .. } = &message.accepted.as_ref()?.envelope;
+    let priority = *priority;
+    let numbers: Vec<u32> = rows.iter().map(|row| row.recipient).collect();
+    let recipients: Vec<_> =
+        numbers.iter().filter_map(|&number| recipients.get(number as usize).cloned()).collect();
+    let envelope = message.accepted?.envelope;
+    let envelope = Envelope { recipients, ..envelope };
+    Some(Job { home, message: locator, pool, priority, envelope, numbers })
+}
+
+/// Which shard sends to a site.
+fn site_shard(site: &str, shards: usize) -> usize {
+    crc32fast::hash(site.as_bytes()) as usize % shards
+}
+
+impl Known {
+    fn new(choice: Choice) -> Self {
+        Self { choice, found: Found::No, blocked: None, waiting: Vec::new() }
+    }
+
+    fn wait(&mut self, log: LogId) {
+        if !self.waiting.contains(&log) {
+            self.waiting.push(log);
+        }
+    }
+}
+
+impl Destinations {
+    /// Ways may be others after the configuration was read again.
+    fn forget(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    /// Forgets destinations that nothing is owed to any more.
+    pub fn prune(&self, is_owed: impl Fn(&str) -> bool) {
+        self.0.borrow_mut().retain(|name, _| is_owed(name));
+    }
+
+    pub fn set_blocked(&self, blocked: Blocked) {
+        let mut destinations = self.0.borrow_mut();
+        let ways = destinations.get_mut(&blocked.destination).map(|destination| &mut destination.ways);
+        if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way))) {
+            known.blocked = blocked.why;
+        }
+    }
+
+    /// The site that common mail for a destination goes to, if it was looked up.
+    pub fn site(&self, name: &str) -> Option<String> {
+        match &self.0.borrow().get(name)?.ways.first()?.found {
+            Found::Until(_, way) => Some(way.site.to_string()),
+            _ => None,
+        }
+    }
+
+    /// What holds up the mail for a destination, as far as this shard was told.
+    pub fn why_waiting(&self, name: &str) -> Option<String> {
+        let destinations = self.0.borrow();
+        let ways = &destinations.get(name)?.ways;
+        ways.iter().find_map(|known| match (&known.found, &known.blocked) {
+            (Found::NotBefore(_, why), _) => Some(why.clone()),
+            (_, blocked) => blocked.clone(),
+        })
+    }
+
+    /// Lanes whose way is to be looked up again now: name, number of the way, logs.
+    fn take_expired(&self, now: Instant) -> Vec<(Arc<str>, u16, Vec<LogId>)> {
+        let mut expired = Vec::new();
+        for (name, destination) in self.0.borrow_mut().iter_mut() {
+            for (number, known) in (0..).zip(&mut destination.ways) {
+                if matches!(known.found, Found::NotBefore(at, _) if at <= now) && !known.waiting.is_empty() {
+                    expired.push((Arc::clone(name), number, std::mem::take(&mut known.waiting)));
+                }
+            }
+        }
+        expired
+    }
+
+    /// When a way is to be looked up again that could not be found.
+    fn retry_after(&self, now: Instant) -> Option<Duration> {
+        let destinations = self.0.borrow();
+        let known = destinations.values().flat_map(|destination| &destination.ways);
+        let at = known.filter_map(|known| match known.found {
+            Found::NotBefore(at, _) if !known.waiting.is_empty() => Some(at),
+            _ => None,
+        });
+        at.min().map(|at| at - now)
+    }
+}
+
+/// Unix seconds as the schedule has them.
+pub fn now_s() -> u32 {
+    u32::try_from(clock::timestamp().seconds).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,155 @@
+//! Mail on its way out: from what the logs owe, over the sites that take it, to what became of it.
+//!
+//! ```text
+//!   home ──> way ────────────> sites ──> connection ──> open ──> talk
+//!    ^   (a destination's hosts)              │
+//!    └──────── report <────────── job ────────┘
+//!                 └──> tell ──> deliver
+//! ```
+//!
+//! [`home`] runs on the shard whose logs owe a message, [`sites`] on the shard that a site's name belongs to; they
+//! talk by letters. What a site holds is nobody's truth: a message is owed by its home until a [`report`] is written.
+//!
+//! Invariants: nothing here decides when, how fast or how often, it asks `queue`; a message is never at two
+//! sites at once; an outcome is written before the message may be offered again.
+
+mod automation;
+mod connection;
+mod converse;
+pub mod home;
+pub mod job;
+mod logged;
+mod open;
+pub mod operator;
+mod report;
+pub mod sites;
+pub mod sweep;
+mod talk;
+mod tell;
+pub mod way;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::alarm::Alarm;
+use super::commit::Ticket;
+use crate::io::dns::Resolver;
+use crate::io::events::EventLog;
+use crate::io::tls::ClientTls;
+use crate::queue::rule::Triggers;
+use crate::queue::schedule::Item;
+use crate::store::LogId;
+use home::Destinations;
+use operator::Suspensions;
+use sites::Sites;
+
+/// What a shard keeps for mail on its way out.
+pub struct Outbound {
+    alarm: Rc<Alarm>,
+    destinations: Destinations,
+    sites: Sites,
+    resolver: Resolver,
+    tls: ClientTls,
+    events: EventLog,
+    suspensions: Suspensions,
+    triggers: RefCell<Triggers>,
+    /// Outcomes that are being written, of items that are not back yet.
+    writing: RefCell<HashMap<(LogId, Item), Rc<Ticket>>>,
+    /// Connections to each address.
+    by_address: Rc<RefCell<HashMap<IpAddr, u32>>>,
+}
+
+/// A connection to an address, counted until it is dropped.
+pub struct CountedAddress {
+    counts: Rc<RefCell<HashMap<IpAddr, u32>>>,
+    ip: IpAddr,
+}
+
+impl Outbound {
+    pub fn new(alarm: Rc<Alarm>, sites: Sites, resolver: Resolver, tls: ClientTls, events: EventLog) -> Self {
+        Self {
+            alarm,
+            destinations: Destinations::default(),
+            sites,
+            resolver,
+            tls,
+            events,
+            suspensions: Suspensions::default(),
+            triggers: RefCell::default(),
+            writing: RefCell::default(),
+            by_address: Rc::default(),
+        }
+    }
+
+    /// Rung when there is more to try, or other ways to try it.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
+    pub fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub fn tls(&self) -> ClientTls {
+        self.tls.clone()
+    }
+
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    pub fn suspensions(&self) -> &Suspensions {
+        &self.suspensions
+    }
+
+    /// What the operator's rules remember.
+    fn triggers(&self) -> &RefCell<Triggers> {
+        &self.triggers
+    }
+
+    pub fn writing(&self) -> &RefCell<HashMap<(LogId, Item), Rc<Ticket>>> {
+        &self.writing
+    }
+
+    /// Waits for all outcomes that were reported to be written.
+    pub async fn written(&self) {
+        let tickets: Vec<Rc<Ticket>> = self.writing.borrow().values().cloned().collect();
+        for ticket in tickets {
+            // What is not written is owed as before.
+            let _ = ticket.stored().await;
+        }
+    }
+
+    /// Counts a connection to an address; `None` if there are as many as there may be.
+    fn count(&self, ip: IpAddr, max: u32) -> Option<CountedAddress> {
+        let mut counts = self.by_address.borrow_mut();
+        let count = counts.entry(ip).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(CountedAddress { counts: Rc::clone(&self.by_address), ip })
+    }
+}
+
+impl Drop for CountedAddress {
+    fn drop(&mut self) {
+        let mut counts = self.counts.borrow_mut();
+        if let Some(count) = counts.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.ip);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Mail that is not attempted ages too: behind a site that is down, a name that cannot be looked up, a limit.
+//!
+//! Once a minute, in slices, all that is owed is looked over for what has been waiting too long, or for so long
+//! that its sender wants to know. What is found is judged like an attempt that failed.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::yield_now;
+use glommio::timer::sleep;
+
+use super::home::now_s;
+use super::job::{Attempt, Report};
+use crate::mail::reply::{EnhancedCode, Reply};
+use crate::proto::smtp::client::{Failure, Fate, Origin, Phase};
+use crate::queue::schedule::Item;
+use crate::shard::Shard;
+use crate::shard::commit::Commit;
+use crate::store::Sequence;
+use crate::store::owed::{DestinationId, Row, State, Warned, Way};
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Rows that are looked at before others of the shard have their turn.
+const ROWS_PER_TURN: usize = 2000;
+
+/// Looks over everything for as long as the shard lives.
+pub async fn run(shard: Rc<Shard>) {
+    loop {
+        sleep(EVERY).await;
+        for commit in shard.logs() {
+            sweep(&shard, commit).await;
+        }
+        let is_owed =
+            |name: &str| shard.logs().iter().any(|commit| commit.owed().destinations().find(name).is_some());
+        shard.outbound().destinations().prune(is_owed);
+    }
+}
+
+async fn sweep(shard: &Rc<Shard>, commit: &Rc<Commit>) {
+    let mut from = Sequence(0);
+    loop {
+        let (late, next) = late_rows(shard, commit, from);
+        for row in late {
+            shard.judge_waiting(commit, &row).await;
+        }
+        let Some(next) = next else {
+            return;
+        };
+        from = next;
+        yield_now().await;
+    }
+}
+
+/// Rows of a slice that may have waited too long, and where the next slice begins.
+fn late_rows(shard: &Shard, commit: &Commit, from: Sequence) -> (Vec<Row>, Option<Sequence>) {
+    let (warns_s, expires_s) = shard.config().outbound.shortest_patience();
+    let now = now_s();
+    let owed = commit.owed();
+    let schedule = commit.schedule();
+    let is_late = |row: &&Row| {
+        let Way::Remote(DestinationId(destination)) = row.way else {
+            return false;
+        };
+        let age = u64::from(now.saturating_sub(row.received));
+        let is_due = row.due <= now && row.state == State::Waiting;
+        let is_old = age >= expires_s || (row.warning == Warned::No && age >= warns_s);
+        is_due && is_old && !schedule.is_out(Item { message: row.message.0, destination })
+    };
+    let mut rows = owed.rows_from(from).peekable();
+    let mut late = Vec::new();
+    let mut last = None;
+    for row in rows.by_ref().take(ROWS_PER_TURN) {
+        last = Some(row.message);
+        late.extend(Some(row).filter(is_late).copied());
+    }
+    // A message with more recipients than a slice has rows is taken in one.
+    let next = rows.find(|row| Some(row.message) != last).map(|row| row.message);
+    (late, next)
+}
+
+impl Shard {
+    /// Judges a recipient whose turn does not come, as if it had failed just now for the reason that holds it up.
+    async fn judge_waiting(self: &Rc<Self>, commit: &Rc<Commit>, row: &Row) {
+        let Way::Remote(DestinationId(destination)) = row.way else {
+            return;
+        };
+        let item = Item { message: row.message.0, destination };
+        let name = commit.owed().destinations().name(DestinationId(destination)).map(str::to_owned);
+        let why = name.and_then(|name| self.outbound().destinations().why_waiting(&name));
+        let why = why.unwrap_or_else(|| "Its turn has not come".to_owned());
+        let reply = Reply::new(450, EnhancedCode::new(4, 4, 1), why);
+        let failure = Failure { reply, phase: Phase::Connect, origin: Origin::Local };
+        let fates = vec![(row.recipient, Fate::Failed(failure))];
+        let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::none()) };
+        if let Some(ticket) = self.follow(&report) {
+            // A disk that fails is told of elsewhere; the next round finds the row again.
+            let _ = ticket.stored().await;
+        }
+    }
+}

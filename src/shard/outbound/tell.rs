@@ -1,0 +1,152 @@
+//! Telling a sender: a notification as a new message for whoever sent the one it is about.
+
+use std::rc::Rc;
+
+use super::job::Attempt;
+use crate::auth::{Directory, Resolution, Target};
+use crate::bytes::Slice;
+use crate::io::{clock, random};
+use crate::mail::address::Address;
+use crate::mail::dsn::{self, Action, Addressee, Extent, Fate, Remote};
+use crate::mail::envelope::{Envelope, Recipient, Ret};
+use crate::mail::reply::{EnhancedCode, Reply};
+use crate::mail::time::Timestamp;
+use crate::mail::trace;
+use crate::proto::smtp::client::Origin;
+use crate::shard::Shard;
+use crate::store::record::{Accepted, Body, Message, Route};
+use crate::store::{AccountId, Kept, MessageId};
+
+/// What there is to tell of a recipient.
+pub struct Told<'a> {
+    /// Number in the envelope.
+    pub recipient: u32,
+    pub action: Action,
+    pub status: EnhancedCode,
+    pub reply: &'a Reply,
+    pub origin: Origin,
+    /// Unix seconds.
+    pub retry_until: Option<i64>,
+}
+
+/// The notification about a message, if one is wanted and there is anybody to read it.
+pub fn tell(
+    shard: &Rc<Shard>,
+    (id, (kept, message)): (MessageId, &(Kept, Message)),
+    told: &[Told<'_>],
+    attempt: &Attempt,
+) -> Option<(Accepted, Body)> {
+    let envelope = &message.accepted.as_ref()?.envelope;
+    let asked = |told: &&Told<'_>| {
+        let recipient = envelope.recipients.get(told.recipient as usize);
+        recipient.is_some_and(|recipient| dsn::wanted(told.action, recipient.notify))
+    };
+    let told: Vec<&Told<'_>> = told.iter().filter(asked).collect();
+    if told.is_empty() {
+        return None;
+    }
+    let (reader, routes) = reader(&shard.directory(), envelope, &told).or_else(|| {
+        tracing::warn!(message = %id, "nobody can be told that it was not delivered");
+        None
+    })?;
+    let original = shard.read(&kept.message)?;
+    let original = original.part(kept.message.return_path_length as usize..original.len());
+    let config = shard.config();
+    let log_id = id.to_string();
+    let now = clock::timestamp();
+    let about = About { envelope, attempt, now, log_id: &log_id };
+    let fates: Vec<Fate<'_>> = told.iter().filter_map(|told| about.fate(told)).collect();
+    let from = Address { local: "MAILER-DAEMON".to_owned(), domain: config.hostname.clone() };
+    let composed = dsn::compose(&dsn::Report {
+        host: &config.hostname,
+        from: &from,
+        to: match envelope.sender {
+            Some(_) => Addressee::Sender(&reader.address),
+            None => Addressee::Postmaster(&reader.address),
+        },
+        envelope,
+        arrived: message.received,
+        deliver_by: envelope.deliver_by.map(|by| Timestamp { seconds: by.at, zone_minutes: 0 }),
+        fates: &fates,
+        original: &original,
+        extent: match envelope.ret {
+            Some(Ret::Headers) => Extent::HeaderOnly,
+            _ => Extent::Whole,
+        },
+        returned_bytes_max: usize::try_from(config.outbound.dsn_return_bytes).unwrap_or(usize::MAX),
+        token: &format!("{log_id}.{}", unguessable(8)),
+        boundary: &unguessable(16),
+        now,
+    });
+    let mut bytes = Vec::new();
+    trace::return_path(None, &mut bytes);
+    let return_path_length = u32::try_from(bytes.len()).expect("a Return-Path of nobody is short");
+    bytes.extend_from_slice(&composed.bytes);
+    let envelope = Envelope {
+        sender: None,
+        recipients: vec![reader; routes.len()],
+        body: composed.body,
+        smtputf8: composed.smtputf8,
+        ..Envelope::default()
+    };
+    let accepted = Accepted { envelope, routes, ..Accepted::default() };
+    Some((accepted, Body::Inline { bytes: Slice::from(bytes), return_path_length }))
+}
+
+/// What all recipients of a notification have in common.
+struct About<'a> {
+    envelope: &'a Envelope,
+    attempt: &'a Attempt,
+    now: Timestamp,
+    log_id: &'a str,
+}
+
+impl<'a> About<'a> {
+    fn fate(&self, told: &Told<'a>) -> Option<Fate<'a>> {
+        let host = self.attempt.host.as_deref();
+        let remote = host.filter(|_| told.origin == Origin::Peer);
+        Some(Fate {
+            recipient: self.envelope.recipients.get(told.recipient as usize)?,
+            action: told.action,
+            status: told.status,
+            remote: remote.map(|host| Remote { host, reply: told.reply }),
+            why: match told.origin {
+                Origin::Peer => "",
+                Origin::Local => &told.reply.text,
+            },
+            last_attempt: Some(self.now),
+            retry_until: told.retry_until.map(|seconds| Timestamp { seconds, zone_minutes: 0 }),
+            log_id: Some(self.log_id),
+        })
+    }
+}
+
+/// Who is told, and where that mail goes: the sender; of a failed notification the postmaster, and only here, so
+/// that no notification runs in circles (RFC 5321 6.1).
+fn reader(directory: &Directory, envelope: &Envelope, told: &[&Told<'_>]) -> Option<(Recipient, Vec<Route>)> {
+    let is_failure = told.iter().any(|told| told.action == Action::Failed);
+    let (address, is_sender) = match &envelope.sender {
+        Some(sender) => (sender.clone(), true),
+        None if is_failure => (Address { local: "postmaster".to_owned(), domain: String::new() }, false),
+        None => return None,
+    };
+    let routes: Vec<Route> = match directory.resolve(&address) {
+        Resolution::Local(targets) => targets
+            .iter()
+            .filter_map(|target| match target {
+                Target::Account(id) => Some(Route::Local(AccountId(*id))),
+                Target::Remote(_) => None,
+            })
+            .collect(),
+        Resolution::NotLocal if is_sender => vec![Route::Remote],
+        Resolution::NotLocal | Resolution::UnknownUser => Vec::new(),
+    };
+    // RFC 3461 6: a notification asks for none itself.
+    (!routes.is_empty()).then(|| (Recipient::new(address), routes))
+}
+
+/// So many random bytes as hexadecimal digits.
+fn unguessable(bytes: usize) -> String {
+    let random: [u8; 16] = random::bytes();
+    random.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}

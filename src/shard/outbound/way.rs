@@ -1,0 +1,480 @@
+//! Which hosts the mail for a destination goes to, and by which manners: what the configuration and the MX records
+//! say together.
+//!
+//! A route may depend on who sends a message and for which tenant, so that a destination may have several ways. What
+//! of a message decides is its [`Choice`]; most configurations ask for nothing of it, and no message is looked into.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::open::tls_policy;
+use super::talk::Begins;
+use crate::config::Config;
+use crate::config::outbound::{PrivateAddresses, SiteAsk};
+use crate::io::dns::{DnsFailure, MailHost};
+use crate::mail::address::literal_address;
+use crate::mail::envelope::ByMode;
+use crate::mail::reply::{EnhancedCode, Reply};
+use crate::proto::sasl::Secret;
+use crate::proto::smtp::client::{
+    self, EightBit, Failure, Login, LoginOver, Origin, Phase, Settings, Timeouts,
+};
+use crate::queue::plan::Plan;
+use crate::queue::policy::{self, Pool, PoolId, RetryPolicy, Shaping, Source, SourceId, Tls, TlsBegins};
+use crate::queue::retry::{DeliverBy, DeliverByMode, Life};
+use crate::queue::route::{self, Ask, Found, Protocol, Route};
+use crate::shard::Shard;
+use crate::store::record::Message;
+
+/// A way that could not be found is sought again so much later.
+const SOUGHT_AGAIN: Duration = Duration::from_secs(120);
+
+/// SMTP's port.
+const PORT: u16 = 25;
+
+/// What of a message decides about its way. Empty where the configuration does not ask.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Choice {
+    sender_domain: String,
+    tenant: Option<String>,
+}
+
+/// See the module.
+pub struct Way {
+    /// The site that these hosts are.
+    pub site: Arc<str>,
+    pub begins: Begins,
+    pub pool: PoolId,
+    /// For the shaping of the site.
+    destination: String,
+    tenant: Option<String>,
+    hosts: Vec<Ranked>,
+    /// The operator named the hosts; no address is forbidden.
+    is_named: bool,
+    route: Option<Route>,
+    login: Option<Login>,
+}
+
+/// A host and when its turn is.
+#[derive(Clone)]
+struct Ranked {
+    /// Lower ones first.
+    preference: u16,
+    /// Its share among equals.
+    weight: NonZeroU32,
+    host: Host,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// A name to be looked up, or an address.
+    pub name: String,
+    pub port: u16,
+}
+
+/// Why there is no way.
+pub enum Unroutable {
+    /// It may be found after a while.
+    Later(String, Duration),
+    /// The mail can go nowhere.
+    Never(Failure),
+}
+
+/// The choice for mail of which only the destination is known.
+pub fn common(_config: &Config, _destination: &str) -> Choice {
+    Choice::default()
+}
+
+/// What of this message decides.
+pub fn choose(config: &Config, message: &Message) -> Choice {
+    let Some(accepted) = &message.accepted else {
+        return Choice::default();
+    };
+    let sender = accepted.envelope.sender.as_ref().filter(|_| minds_senders(config));
+    Choice {
+        sender_domain: sender.and_then(|sender| sender.ascii_domain()).unwrap_or_default(),
+        tenant: accepted.tenant.clone().filter(|_| minds_tenants(config)),
+    }
+}
+
+/// Looks up the way of mail for a destination.
+pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Result<Arc<Way>, Unroutable> {
+    let config = shard.config();
+    let Choice { sender_domain, tenant } = choice;
+    let ask = Ask { domain: destination, sender_domain, tenant: tenant.as_deref(), mx: None };
+    let mut known: Option<Vec<MailHost>> = None;
+    let mut names = Vec::new();
+    if config.outbound.routes.find(&ask) == Found::NeedsMx {
+        let hosts = mail_hosts(shard, destination).await?;
+        names = hosts.iter().map(|host| host.name.clone()).collect();
+        known = Some(hosts);
+    }
+    let ask = Ask { mx: known.is_some().then_some(&*names), ..ask };
+    let route = match config.outbound.routes.find(&ask) {
+        Found::Route(route) => Some(route),
+        Found::Direct | Found::NeedsMx => None,
+    };
+    let (hosts, is_named): (Vec<Ranked>, bool) = match route.map(|route| &route.way) {
+        Some(route::Way::Hosts(targets)) => {
+            let ranked =
+                (0..).zip(targets).map(|(preference, target)| ranked(target, preference, NonZeroU32::MIN));
+            (ranked.collect(), true)
+        }
+        Some(route::Way::Shared(targets)) => {
+            (targets.iter().map(|(target, weight)| ranked(target, 0, *weight)).collect(), true)
+        }
+        by_mx => {
+            let port = match by_mx {
+                Some(route::Way::Mx { port }) => *port,
+                _ => PORT,
+            };
+            let hosts = match known {
+                Some(hosts) => hosts,
+                None => mail_hosts(shard, destination).await?,
+            };
+            (not_us(hosts, &config.hostname)?.into_iter().map(|host| of_mx(host, port)).collect(), false)
+        }
+    };
+    let login = route.and_then(|route| route.credentials.as_ref()).map(login).transpose()?;
+    let of_tenant = tenant.as_deref().and_then(|name| config.outbound.tenant(name));
+    let pool = config.outbound.pool_for(route, of_tenant);
+    let site = site_name(route, &hosts);
+    let site = config.outbound.site_name(&site, destination, tenant.as_deref());
+    Ok(Arc::new(Way {
+        site: site.into(),
+        begins: match route.map(|route| route.tls_begins) {
+            Some(TlsBegins::Implicit) => Begins::Implicit,
+            _ => Begins::Starttls,
+        },
+        pool,
+        destination: destination.to_owned(),
+        tenant: tenant.clone(),
+        hosts,
+        is_named,
+        route: route.cloned(),
+        login,
+    }))
+}
+
+/// How patiently a message is tried.
+pub fn retry(config: &Config, message: &Message, destination: &str) -> RetryPolicy {
+    let Choice { sender_domain, tenant } = choose(config, message);
+    let ask = Ask { domain: destination, sender_domain: &sender_domain, tenant: tenant.as_deref(), mx: None };
+    let route = match config.outbound.routes.find(&ask) {
+        Found::Route(route) => Some(route),
+        Found::Direct | Found::NeedsMx => None,
+    };
+    config.outbound.retry_for(route).clone()
+}
+
+/// What a message itself says about its times.
+pub fn life(message: &Message) -> Life {
+    let envelope = message.accepted.as_ref().map(|accepted| &accepted.envelope);
+    let deliver_by = envelope.and_then(|envelope| envelope.deliver_by);
+    Life {
+        received: message.received.seconds,
+        release: envelope.and_then(|envelope| envelope.hold_until),
+        deliver_by: deliver_by.map(|by| DeliverBy {
+            at: by.at,
+            mode: match by.mode {
+                ByMode::Return => DeliverByMode::Return,
+                ByMode::Notify => DeliverByMode::Notify,
+            },
+        }),
+    }
+}
+
+impl Way {
+    /// What the site of this way must know of the configuration.
+    pub fn plan(&self, config: &Config) -> Plan {
+        let hosts = self.host_names();
+        let pools: Vec<PoolId> = config.outbound.pools.iter().map(Pool::id).collect();
+        config.outbound.plan_for(&self.ask(&hosts), &pools)
+    }
+
+    /// The hosts in the order of their preference; equal ones shuffled, the heavier ones more often in front.
+    pub fn hosts_in_order(&self, seed: u64) -> Vec<Host> {
+        let mut random = seed;
+        let mut keyed: Vec<(u16, Reverse<u64>, &Ranked)> = self
+            .hosts
+            .iter()
+            .map(|ranked| {
+                random = splitmix(random);
+                (ranked.preference, Reverse(random / 1024 * u64::from(ranked.weight.get().min(1024))), ranked)
+            })
+            .collect();
+        keyed.sort_by_key(|(preference, key, _)| (*preference, *key));
+        keyed.into_iter().map(|(_, _, ranked)| ranked.host.clone()).collect()
+    }
+
+    /// Names of strangers must not lead into the networks behind this server.
+    pub fn may_connect(&self, config: &Config, ip: IpAddr) -> bool {
+        self.is_named || config.outbound.private_addresses == PrivateAddresses::Allow || is_public(ip)
+    }
+
+    pub fn shaping(&self, config: &Config, source: SourceId) -> Shaping {
+        let hosts = self.host_names();
+        config.outbound.shaping_for(&self.ask(&hosts), Some(source))
+    }
+
+    fn ask<'a>(&'a self, hosts: &'a [String]) -> SiteAsk<'a> {
+        let (domain, tenant, route) = (&*self.destination, self.tenant.as_deref(), self.route.as_ref());
+        SiteAsk { hosts, domain, tenant, route }
+    }
+
+    /// As rules and shaping match them.
+    pub fn host_names(&self) -> Vec<String> {
+        self.hosts.iter().map(|ranked| ranked.host.name.clone()).collect()
+    }
+
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.route.as_ref().map_or(Protocol::Smtp, |route| route.protocol)
+    }
+
+    pub fn ehlo(&self, config: &Config, source: SourceId) -> String {
+        let named = source_of(config, source).and_then(|source| source.ehlo.clone());
+        named.unwrap_or_else(|| config.hostname.clone())
+    }
+
+    pub fn source_address(&self, config: &Config, source: SourceId) -> Option<IpAddr> {
+        source_of(config, source)?.address
+    }
+
+    pub fn source_name(&self, config: &Config, source: SourceId) -> String {
+        source_of(config, source).map_or_else(String::new, |source| source.name.clone())
+    }
+
+    pub fn pool_name(&self, config: &Config, pool: PoolId) -> String {
+        config.outbound.pool(pool).map_or_else(String::new, |pool| pool.name.clone())
+    }
+
+    pub fn settings(&self, ehlo: &str, tls: Tls, shaping: &Shaping) -> Settings {
+        Settings {
+            protocol: match self.protocol() {
+                Protocol::Smtp => client::Protocol::Smtp,
+                Protocol::Lmtp => client::Protocol::Lmtp,
+            },
+            tls: tls_policy(tls),
+            login: self.login.clone(),
+            eight_bit: match shaping.eight_bit {
+                policy::EightBit::Refuse => EightBit::Refuse,
+                policy::EightBit::AsIs => EightBit::SendAnyway,
+            },
+            timeouts: timeouts(&shaping.timeouts),
+            ..Settings::new(ehlo)
+        }
+    }
+
+    pub fn protocol_name(&self) -> &'static str {
+        match self.protocol() {
+            Protocol::Smtp => "ESMTP",
+            Protocol::Lmtp => "LMTP",
+        }
+    }
+}
+
+fn source_of(config: &Config, source: SourceId) -> Option<&Source> {
+    config.outbound.source(source)
+}
+
+fn timeouts(of: &policy::Timeouts) -> Timeouts {
+    Timeouts {
+        greeting: of.greeting,
+        hello: of.command,
+        mail: of.command,
+        rcpt: of.command,
+        data: of.data,
+        block: of.block,
+        eod: of.end,
+        rset: of.command,
+        transaction: of.transaction,
+        ..Timeouts::default()
+    }
+}
+
+/// Hosts of the MX records, or the host that an address literal is.
+async fn mail_hosts(shard: &Rc<Shard>, destination: &str) -> Result<Vec<MailHost>, Unroutable> {
+    if let Some(ip) = literal_address(destination) {
+        return Ok(vec![MailHost { preference: 0, name: ip.to_string() }]);
+    }
+    let failure = match shard.outbound().resolver().mail_hosts(destination).await {
+        Ok(found) => return Ok(found.hosts),
+        Err(failure) => failure,
+    };
+    let (code, enhanced) = match failure {
+        DnsFailure::Temporary(why) => return Err(Unroutable::Later(why, SOUGHT_AGAIN)),
+        DnsFailure::NoSuchDomain => (550, EnhancedCode::new(5, 1, 2)),
+        // RFC 7505 4.
+        DnsFailure::NullMx => (556, EnhancedCode::new(5, 1, 10)),
+        DnsFailure::NoUsableHost | DnsFailure::NoAddress => (550, EnhancedCode::new(5, 4, 4)),
+    };
+    Err(never(code, enhanced, format!("{destination}: {failure}")))
+}
+
+/// RFC 5321 5.1: where we are one of the hosts, it and all that are no better than it are not for us to ask.
+fn not_us(hosts: Vec<MailHost>, hostname: &str) -> Result<Vec<MailHost>, Unroutable> {
+    let ours = hosts.iter().filter(|host| host.name.eq_ignore_ascii_case(hostname));
+    let Some(preference) = ours.map(|host| host.preference).min() else {
+        return Ok(hosts);
+    };
+    let better: Vec<MailHost> = hosts.into_iter().filter(|host| host.preference < preference).collect();
+    match better.is_empty() {
+        true => Err(never(
+            554,
+            EnhancedCode::new(5, 4, 6),
+            "The MX records of the domain lead back to this server".to_owned(),
+        )),
+        false => Ok(better),
+    }
+}
+
+fn never(code: u16, enhanced: EnhancedCode, text: String) -> Unroutable {
+    let reply = Reply::new(code, enhanced, text);
+    Unroutable::Never(Failure { reply, phase: Phase::Connect, origin: Origin::Local })
+}
+
+/// The first line of the file is the password.
+fn login(credentials: &policy::Credentials) -> Result<Login, Unroutable> {
+    let text = std::fs::read_to_string(&credentials.password_file).map_err(|error| {
+        let file = credentials.password_file.display();
+        Unroutable::Later(format!("{file} cannot be read: {error}"), SOUGHT_AGAIN)
+    })?;
+    let password = text.lines().next().unwrap_or_default().to_owned();
+    Ok(Login {
+        name: credentials.username.clone(),
+        password: Secret::from(password.into_bytes()),
+        over: LoginOver::AnyChannel,
+    })
+}
+
+fn ranked(target: &route::Target, preference: u16, weight: NonZeroU32) -> Ranked {
+    let name = match &target.host {
+        route::Host::Address(ip) => ip.to_string(),
+        route::Host::Name(name) => name.clone(),
+    };
+    Ranked { preference, weight, host: Host { name, port: target.port } }
+}
+
+fn of_mx(host: MailHost, port: u16) -> Ranked {
+    Ranked { preference: host.preference, weight: NonZeroU32::MIN, host: Host { name: host.name, port } }
+}
+
+/// A site is its hosts, and what is asked of them: routes that treat the same hosts otherwise are sites of their own.
+fn site_name(route: Option<&Route>, hosts: &[Ranked]) -> String {
+    let mut names: Vec<String> = hosts
+        .iter()
+        .map(|ranked| match ranked.host.port {
+            PORT => ranked.host.name.clone(),
+            port => format!("{}:{port}", ranked.host.name),
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut name = names.join(",");
+    if let Some(route) = route {
+        if route.protocol == Protocol::Lmtp {
+            name.insert_str(0, "lmtp:");
+        }
+        if let Some(credentials) = &route.credentials {
+            name = format!("{}@{name}", credentials.username);
+        }
+        if let Some(tls) = route.tls {
+            name.push_str(&format!(" tls={}", format!("{tls:?}").to_lowercase()));
+        }
+    }
+    name
+}
+
+/// Whether a route asks who the sender is.
+fn minds_senders(config: &Config) -> bool {
+    config.outbound.routes.iter().any(|route| !route.matches.sender_domain.is_any())
+}
+
+/// Whether anything depends on the tenant.
+fn minds_tenants(config: &Config) -> bool {
+    !config.outbound.tenants.is_empty()
+        || config.outbound.routes.iter().any(|route| route.matches.tenant.is_some())
+}
+
+/// A well mixed number from another (the finaliser of SplitMix64).
+fn splitmix(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Not of this machine, a private network, a link, or anything else that no MX record should name (RFC 6890).
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b)))
+        }
+        IpAddr::V6(ip) => {
+            let first = ip.segments()[0];
+            let is_local = first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
+            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_local)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::{MailHost, Unroutable, is_public, not_us};
+
+    #[test]
+    fn addresses_behind_the_server_are_not_for_strangers() {
+        let private = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+        ];
+        for ip in private {
+            assert!(!is_public(ip.parse::<IpAddr>().unwrap()), "{ip}");
+        }
+        for ip in ["8.8.8.8", "100.128.0.1", "172.32.0.1", "2001:4860:4860::8888"] {
+            assert!(is_public(ip.parse::<IpAddr>().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_better_than_we_is_not_asked() {
+        let host = |preference, name: &str| MailHost { preference, name: name.to_owned() };
+        let hosts = vec![host(5, "a.test"), host(10, "Us.test"), host(10, "b.test"), host(20, "c.test")];
+        let kept = not_us(hosts.clone(), "us.test").unwrap_or_default();
+        assert_eq!(kept, [host(5, "a.test")]);
+        assert_eq!(not_us(hosts.clone(), "else.test").unwrap_or_default(), hosts);
+        let loop_found = not_us(hosts, "a.test");
+        assert!(matches!(loop_found, Err(Unroutable::Never(failure)) if failure.reply.code == 554));
+    }
+}

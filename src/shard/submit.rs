@@ -1,0 +1,304 @@
+//! From a client's words to the promise: what SMTP and the operator's `sendmail` share.
+//!
+//! [`judge`] says who gets mail for a recipient, [`owed`] what is promised to whom, and [`Incoming`] takes the
+//! message in: small ones in memory, large ones in a file, mended where they are submissions.
+//!
+//! Invariants: a local recipient that nobody has is refused here and never bounced; nobody is promised a message
+//! twice; the identity in the trace field is the message's own, or that of its large file.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::commit::NotStored;
+use super::intake::Intake;
+use crate::auth::{Directory, Resolution, Target};
+use crate::config::Config;
+use crate::io::{clock, random};
+use crate::limits::BODY_IN_MEMORY_BYTES_MAX;
+use crate::mail::address::Address;
+use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::header::Header;
+use crate::mail::label::label;
+use crate::mail::submission::{self, Mending};
+use crate::mail::trace::{self, LocalReceived};
+use crate::proto::smtp::{MessageRefusal, RecipientVerdict, Role};
+use crate::store::record::{Accepted, Body, Route};
+use crate::store::{AccountId, MessageId};
+
+/// Stands in the trace field until the log has given the message its identity: as long as one.
+pub const ID_PLACEHOLDER: &str = "------------";
+
+/// Whether a client's mail for other domains is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relaying {
+    Allowed,
+    Denied,
+}
+
+/// Who gets mail for this address, or why nobody does. `bytes` is what the client says of its size.
+pub fn judge(
+    directory: &Directory,
+    relaying: Relaying,
+    bytes: u64,
+    address: &Address,
+) -> Result<Vec<Target>, RecipientVerdict> {
+    let targets = match directory.resolve(address) {
+        Resolution::Local(targets) => targets,
+        Resolution::UnknownUser => return Err(RecipientVerdict::UnknownUser),
+        Resolution::NotLocal => {
+            return match relaying {
+                Relaying::Allowed => Ok(vec![Target::Remote(address.clone())]),
+                Relaying::Denied => Err(RecipientVerdict::RelayDenied),
+            };
+        }
+    };
+    let is_full = targets.iter().all(|target| match target {
+        Target::Account(id) => directory.account(*id).is_some_and(|account| !account.has_room_for(bytes)),
+        Target::Remote(_) => false,
+    });
+    if is_full { Err(RecipientVerdict::OverQuota) } else { Ok(targets) }
+}
+
+/// What is owed to whom: aliases opened, nobody twice. `targets` are those of the recipients, in their order.
+pub fn owed(
+    envelope: Envelope,
+    targets: impl IntoIterator<Item = Vec<Target>>,
+    login: Option<String>,
+) -> Accepted {
+    let Envelope { recipients, .. } = envelope;
+    let mut expanded: Vec<Recipient> = Vec::with_capacity(recipients.len());
+    let mut routes: Vec<Route> = Vec::with_capacity(recipients.len());
+    for (recipient, targets) in recipients.into_iter().zip(targets) {
+        for target in targets {
+            let (route, address) = match target {
+                Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
+                Target::Remote(address) => (Route::Remote, address),
+            };
+            let is_double = match route {
+                Route::Local(_) => routes.contains(&route),
+                Route::Remote => {
+                    expanded.iter().zip(&routes).any(|(other, of)| *of == route && other.address == address)
+                }
+            };
+            if !is_double {
+                expanded.push(Recipient { address, ..recipient.clone() });
+                routes.push(route);
+            }
+        }
+    }
+    let envelope = Envelope { recipients: expanded, ..envelope };
+    Accepted { envelope, routes, login, tenant: None, campaign: None }
+}
+
+/// A message that is coming in.
+pub struct Incoming {
+    intake: Intake,
+    /// Where in the message the sender's own bytes begin.
+    prefix_length: usize,
+    return_path_length: usize,
+    /// Where the placeholder of the identity stands.
+    id_offset: Option<usize>,
+    /// The identity in the trace field of a message that is large.
+    large_id: String,
+    /// Who sends, for a message that does not say.
+    sender: String,
+    /// Of the message's header.
+    labels: Labels,
+}
+
+/// Whose mail it is and of which campaign, as its header says.
+#[derive(Default)]
+struct Labels {
+    tenant: Option<String>,
+    campaign: Option<String>,
+}
+
+impl Incoming {
+    /// `prefix` is the trace fields that the message will begin with, the first of which is Return-Path.
+    pub fn begin(shard: &Shard, prefix: &[u8], return_path_length: usize, sender: Option<&Address>) -> Self {
+        Self {
+            intake: Intake::new(&shard.large_files, shard.own_log()),
+            prefix_length: prefix.len(),
+            return_path_length,
+            id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
+                .map(|offset| return_path_length + offset),
+            large_id: large_id(),
+            sender: sender.map(ToString::to_string).unwrap_or_default(),
+            labels: Labels::default(),
+        }
+    }
+
+    /// Takes a part that is too large for memory; the first one begins with the prefix.
+    pub async fn spill(
+        &mut self,
+        mut part: Vec<u8>,
+        role: Role,
+        config: &Config,
+    ) -> Result<(), MessageRefusal> {
+        if !self.intake.is_large() {
+            self.complete_front(&mut part, role, config, None)?;
+        }
+        self.intake.spill(part).await.map_err(not_stored)
+    }
+
+    /// Takes responsibility for the message. `body` is all of it, or what follows what was spilled.
+    pub async fn store(
+        mut self,
+        shard: &Rc<Shard>,
+        mut accepted: Accepted,
+        mut body: Vec<u8>,
+        role: Role,
+    ) -> Result<MessageId, MessageRefusal> {
+        let is_large = self.intake.is_large();
+        if !is_large {
+            let id = shard.own_log().next_message();
+            self.complete_front(&mut body, role, &shard.config(), Some(id))?;
+        }
+        let labels = std::mem::take(&mut self.labels);
+        // Strangers send to local recipients alone, and their fields say nothing.
+        if accepted.routes.contains(&Route::Remote) {
+            let config = shard.config();
+            let of_login = accepted.login.as_deref().and_then(|login| config.outbound.tenant_of(login));
+            accepted.tenant = of_login.map(|tenant| tenant.name.clone()).or(labels.tenant);
+            accepted.campaign = labels.campaign;
+        }
+        let body = match is_large {
+            true => self.intake.finish(body, self.return_path_length).await.map_err(not_stored)?,
+            // Nothing waits here, so that the identity is still the next one.
+            false => Body::Inline {
+                bytes: body.into(),
+                return_path_length: u32::try_from(self.return_path_length).unwrap_or(0),
+            },
+        };
+        shard.accept(accepted, body).await.map_err(not_stored)
+    }
+
+    /// The message's identity goes into its trace field; what a submission lacks goes behind that.
+    fn complete_front(
+        &mut self,
+        message: &mut Vec<u8>,
+        role: Role,
+        config: &Config,
+        id: Option<MessageId>,
+    ) -> Result<(), MessageRefusal> {
+        let text = id.map_or_else(|| self.large_id.clone(), |id| id.to_string());
+        if let Some(offset) = self.id_offset
+            && text.len() == ID_PLACEHOLDER.len()
+        {
+            message[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+        }
+        let own = &message[self.prefix_length..];
+        let (tenant, campaign) = (&config.outbound.headers.tenant, &config.outbound.headers.campaign);
+        if tenant.is_some() || campaign.is_some() {
+            let header = Header::of(own);
+            let named = |field: &Option<String>| label(&header, field.as_ref()?);
+            self.labels = Labels { tenant: named(tenant), campaign: named(campaign) };
+        }
+        if role != Role::Submission {
+            return Ok(());
+        }
+        let missing = submission::check(&Header::of(own)).map_err(|_| MessageRefusal::BadHeader)?;
+        let mending =
+            Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender: &self.sender };
+        let mut fields = Vec::new();
+        submission::mend(missing, &mending, &mut fields);
+        message.splice(self.prefix_length..self.prefix_length, fields);
+        Ok(())
+    }
+}
+
+/// An identity for the trace field of a message that is written before the log knows of it.
+fn large_id() -> String {
+    let random = u64::from_le_bytes(random::bytes());
+    format!("L{:011X}", random & 0xFFF_FFFF_FFFF)
+}
+
+fn not_stored(why: NotStored) -> MessageRefusal {
+    match why {
+        NotStored::Full => MessageRefusal::NoSpace,
+        NotStored::Failed | NotStored::TooLarge => MessageRefusal::Temporary,
+    }
+}
+
+/// A message of somebody on this machine.
+pub struct Submission {
+    pub envelope: Envelope,
+    /// With CRLF.
+    pub message: Vec<u8>,
+    /// The user id on this machine, for the trace field.
+    pub user: u32,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Submitted {
+    /// `None` if there was nobody to whom it could be promised.
+    pub id: Option<String>,
+    /// Recipients that it is not promised to.
+    pub refused: Vec<(Address, RecipientVerdict)>,
+}
+
+impl Shard {
+    /// Takes responsibility for the message, for those of its recipients that there are.
+    pub async fn submit(self: &Rc<Self>, submission: Submission) -> Result<Submitted, MessageRefusal> {
+        let Submission { mut envelope, message, user } = submission;
+        if self.is_backed_up() {
+            return Err(MessageRefusal::NoSpace);
+        }
+        let directory = self.directory();
+        let (mut targets, mut refused) = (Vec::new(), Vec::new());
+        let size = message.len() as u64;
+        envelope.recipients.retain(|recipient| {
+            match judge(&directory, Relaying::Allowed, size, &recipient.address) {
+                Ok(found) => targets.push(found),
+                Err(verdict) => {
+                    refused.push((recipient.address.clone(), verdict));
+                    return false;
+                }
+            }
+            true
+        });
+        if targets.is_empty() {
+            return Ok(Submitted { id: None, refused });
+        }
+        let (incoming, mut body) = self.begin_local(&envelope, user);
+        body.extend_from_slice(&message);
+        let accepted = owed(envelope, targets, None);
+        let recipients = accepted.routes.len();
+        let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = self.store_local(incoming, accepted, body).await?;
+        tracing::info!(%id, user, from = sender, recipients, size, "message accepted");
+        Ok(Submitted { id: Some(id.to_string()), refused })
+    }
+
+    /// The trace fields of a message from this machine.
+    fn begin_local(&self, envelope: &Envelope, user: u32) -> (Incoming, Vec<u8>) {
+        let mut prefix = Vec::new();
+        trace::return_path(envelope.sender.as_ref(), &mut prefix);
+        let return_path_length = prefix.len();
+        let recipient = match envelope.recipients.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        };
+        let config = self.config();
+        let at = clock::timestamp();
+        LocalReceived { host: &config.hostname, user, id: ID_PLACEHOLDER, recipient, at }.render(&mut prefix);
+        (Incoming::begin(self, &prefix, return_path_length, envelope.sender.as_ref()), prefix)
+    }
+
+    async fn store_local(
+        self: &Rc<Self>,
+        mut incoming: Incoming,
+        accepted: Accepted,
+        mut body: Vec<u8>,
+    ) -> Result<MessageId, MessageRefusal> {
+        if body.len() > BODY_IN_MEMORY_BYTES_MAX {
+            let rest = body.split_off(BODY_IN_MEMORY_BYTES_MAX);
+            incoming.spill(std::mem::replace(&mut body, rest), Role::Submission, &self.config()).await?;
+            for part in std::mem::take(&mut body).chunks(BODY_IN_MEMORY_BYTES_MAX) {
+                incoming.spill(part.to_vec(), Role::Submission, &self.config()).await?;
+            }
+        }
+        incoming.store(self, accepted, body, Role::Submission).await
+    }
+}

@@ -1,0 +1,54 @@
+//! What one session may hold, and what happens beyond it.
+
+use crate::flow::wait_for;
+use crate::server::Server;
+
+const ALICE: &str = "alice@example.test";
+
+/// The least that can be set.
+const TIGHT: &str = "[limits]\nsession_memory_bytes = 655_360\n";
+
+#[test]
+fn a_command_that_needs_too_much_is_refused_and_the_session_goes_on() {
+    // Each key is two octets of the command and a hundred of memory.
+    let keys = "1 ".repeat(20_000);
+    let search = format!("SEARCH {}", keys.trim_end());
+    for (more, is_refused) in [(TIGHT, true), ("", false)] {
+        let server = Server::configured(&[ALICE], more);
+        let mut imap = server.imap(ALICE);
+        imap.append("INBOX", b"Subject: one\r\n\r\ntext\r\n").expect("a reply");
+        imap.ok("SELECT INBOX").expect("opens");
+        let responses = imap.command(&search).expect("a reply");
+        let last = &responses[responses.len() - 1].text;
+        assert_eq!(last.contains(" NO [LIMIT] "), is_refused, "{last}");
+        assert_eq!(last.contains(" OK "), !is_refused, "{last}");
+        imap.ok("SEARCH 1").expect("the session goes on");
+    }
+}
+
+#[test]
+fn recipients_beyond_the_memory_of_a_session_wait_for_the_next_transaction() {
+    const RECIPIENTS: usize = 1000;
+    let server = Server::configured(&[ALICE], TIGHT);
+    let mut smtp = server.submission(ALICE);
+    assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}>")), 250);
+    assert_eq!(smtp.code(&format!("RCPT TO:<{ALICE}>")), 250);
+    let orcpt = format!("rfc822;{}", "x".repeat(480));
+    let codes: Vec<u16> = (0..RECIPIENTS)
+        .map(|number| smtp.code(&format!("RCPT TO:<{number}@elsewhere.test> ORCPT={orcpt}")))
+        .collect();
+    let taken = codes.iter().filter(|code| **code == 250).count();
+    assert!((100..RECIPIENTS).contains(&taken), "{taken}");
+    assert!(codes[..taken].iter().all(|code| *code == 250));
+    assert!(codes[taken..].iter().all(|code| *code == 452));
+    // What was acknowledged is kept.
+    assert_eq!(smtp.code("DATA"), 354);
+    assert_eq!(smtp.code("Subject: many\r\n\r\ntext\r\n."), 250);
+    wait_for(&server, ALICE, 1);
+    let queue = server.done(&["queue", "list"]);
+    let is_queued = |number: usize| queue.contains(&format!(" {number}@elsewhere.test"));
+    assert!(is_queued(0) && is_queued(taken - 1) && !is_queued(taken));
+    // The next transaction has room again.
+    assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}>")), 250);
+    assert_eq!(smtp.code(&format!("RCPT TO:<{taken}@elsewhere.test> ORCPT={orcpt}")), 250);
+}
