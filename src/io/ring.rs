@@ -19,6 +19,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const COOP_TASKRUN: u32 = 1 << 8;
 const SINGLE_ISSUER: u32 = 1 << 12;
 
+/// Linux 6.1; the ring of the sockets (`io/net/sockets.rs`) cannot do without it.
+const DEFER_TASKRUN: u32 = 1 << 13;
+
 /// glommio refuses to start an executor with less.
 pub const MEMLOCK_BYTES_LEAST: u64 = 512 << 10;
 
@@ -53,6 +56,8 @@ pub enum RingError {
     Absent,
     /// Somebody has forbidden it.
     Forbidden,
+    /// The kernel's io_uring is too old.
+    Old,
     /// Less memory may be locked than rings need.
     Memlock {
         bytes: u64,
@@ -81,6 +86,8 @@ pub fn check(limits: Limits) -> Result<(), RingError> {
         return Err(RingError::Memlock { bytes });
     }
     let mut params = [0_u8; PARAMS_BYTES];
+    // As in `Params`: the flags are the third word.
+    params[8..12].copy_from_slice(&(SINGLE_ISSUER | DEFER_TASKRUN).to_ne_bytes());
     // SAFETY: the kernel reads and writes at most `PARAMS_BYTES` at the pointer, which lives through the call.
     let made = unsafe { libc::syscall(libc::SYS_io_uring_setup, 2_u32, params.as_mut_ptr()) };
     let Ok(descriptor @ 0..) = c_int::try_from(made) else {
@@ -96,6 +103,7 @@ impl RingError {
         match (error.raw_os_error(), limits.memlock_bytes) {
             (Some(libc::ENOSYS), _) => Self::Absent,
             (Some(libc::EPERM | libc::EACCES), _) => Self::Forbidden,
+            (Some(libc::EINVAL), _) => Self::Old,
             (Some(libc::ENOMEM), Some(bytes)) => Self::Memlock { bytes },
             _ => Self::Other(error),
         }
@@ -106,8 +114,9 @@ impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str(
-                "this kernel has no io_uring; Ringpost needs Linux 5.8 or newer with CONFIG_IO_URING",
+                "this kernel has no io_uring; Ringpost needs Linux 6.1 or newer with CONFIG_IO_URING",
             ),
+            Self::Old => f.write_str("the io_uring of this kernel is too old; Ringpost needs Linux 6.1 or newer"),
             Self::Forbidden => f.write_str(
                 "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, and in a container use \
                  a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register",
@@ -215,7 +224,8 @@ mod tests {
     fn reasons_say_what_to_do() {
         let limits = Limits { files: None, memlock_bytes: Some(64 << 10) };
         let table = [
-            (libc::ENOSYS, "Linux 5.8"),
+            (libc::ENOSYS, "Linux 6.1"),
+            (libc::EINVAL, "too old"),
             (libc::EPERM, "kernel.io_uring_disabled"),
             (libc::ENOMEM, "only 64 KiB"),
             (libc::EMFILE, "no ring can be made"),

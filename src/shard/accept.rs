@@ -40,7 +40,7 @@ fn admit(shard: &Rc<Shard>, accepted: Accepted, config: config::Listener) {
         false => u32::try_from(limits.sessions_per_address).unwrap_or(u32::MAX),
     };
     // Boxed: futures that hand it on would each make room for it.
-    let conn = Box::new(Conn::new(accepted, &shard.buffers, &shard.deadlines));
+    let conn = Box::new(Conn::new(accepted, &shard.sockets, &shard.deadlines));
     match shard.census.admit(peer.ip(), all_max, address_max) {
         Ok(counted) => {
             let front = Front { conn, config, counted };

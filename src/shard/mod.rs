@@ -41,11 +41,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::auth::{Directory, LoginCache, Throttle};
-use crate::bytes::{Pool, Slice};
+use crate::bytes::Slice;
 use crate::config::Config;
 use crate::io::disk::large::LargeFiles;
 use crate::io::disk::reader::Reader;
-use crate::io::net::{Census, Deadlines};
+use crate::io::net::{Census, Deadlines, Sockets};
 use crate::io::tls::ServerTls;
 use crate::io::workers::Workers;
 use crate::limits;
@@ -64,7 +64,7 @@ pub struct Shard {
     pub mesh: Mesh,
     pub bells: Rc<Bells>,
     pub deadlines: Deadlines,
-    pub buffers: Pool,
+    pub sockets: Sockets,
     pub census: Census,
     pub hashing: Workers,
     pub large_files: LargeFiles,

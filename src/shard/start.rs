@@ -24,7 +24,6 @@ use super::restore::Loading;
 use super::seat::{Seat, Seats};
 use super::{Shard, accept, session};
 use crate::auth::{Directory, LoginCache, Throttle};
-use crate::bytes::Pool;
 use crate::config::Config;
 use crate::io::disk::DiskError;
 use crate::io::disk::index_file::IndexFile;
@@ -38,18 +37,14 @@ use crate::io::dns::Resolver;
 use crate::io::events::{EventDoor, EventLog};
 use crate::io::executor::{spawn, spawn_vital};
 use crate::io::inbox::Inbox;
-use crate::io::net::{Census, Deadlines, Listener};
+use crate::io::net::{Census, Deadlines, Listener, Sockets};
 use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
 use crate::io::{clock, random};
-use crate::limits;
 use crate::mailbox::account::{Account, Quota};
 use crate::queue::policy::Part;
 use crate::queue::sources::Sources;
 use crate::store::{AccountId, LogId};
-
-/// Buffers that a shard keeps while nobody needs them.
-const BUFFERS_KEPT_MAX: usize = 256;
 
 /// How long sessions may take to end when the server stops.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -80,6 +75,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub enum StartError {
     Disk(DiskError),
+    Ring(io::Error),
     Listen(SocketAddr, io::Error),
 }
 
@@ -132,7 +128,8 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         logs.push(commit);
         keepers.push(keeper);
     }
-    let listeners = if setup.listens { listen(&setup.config)? } else { Vec::new() };
+    let sockets = Sockets::open().map_err(StartError::Ring)?;
+    let listeners = if setup.listens { listen(&setup.config, &sockets)? } else { Vec::new() };
     let part = Part { index: clamp(setup.own), of: clamp(setup.inboxes.len()) };
     let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());
     let outbound = Outbound::new(
@@ -146,7 +143,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         mesh,
         bells,
         deadlines: Deadlines::default(),
-        buffers: Pool::new(limits::RECEIVE_BUFFER_BYTES, BUFFERS_KEPT_MAX),
+        sockets,
         census: setup.census,
         hashing: setup.hashing,
         large_files: setup.large_files,
@@ -220,9 +217,12 @@ pub fn check_free(config: &Config) -> Result<(), StartError> {
     config.listeners.iter().try_for_each(|listener| check(listener.address))
 }
 
-fn listen(config: &Config) -> Result<Vec<(Listener, crate::config::Listener)>, StartError> {
+fn listen(
+    config: &Config,
+    sockets: &Sockets,
+) -> Result<Vec<(Listener, crate::config::Listener)>, StartError> {
     let bind = |listener: &crate::config::Listener| {
-        let bound = Listener::bind(listener.address);
+        let bound = Listener::bind(listener.address, sockets);
         bound.map(|bound| (bound, *listener)).map_err(|error| StartError::Listen(listener.address, error))
     };
     config.listeners.iter().map(bind).collect()
@@ -347,6 +347,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Disk(error) => write!(f, "{error}"),
+            Self::Ring(error) => write!(f, "no ring for sockets can be made: {error}"),
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
         }
     }

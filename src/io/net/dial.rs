@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 
 use futures_lite::{AsyncWrite, FutureExt};
@@ -32,7 +32,11 @@ pub async fn dial(to: SocketAddr, from: Option<IpAddr>, deadline: Instant) -> io
     };
     connected(&mut stream).or(late).await?;
     let local = stream.local_addr().map_err(io::Error::from)?;
-    Ok(Accepted { stream, peer: to, local })
+    // SAFETY: the stream owns the descriptor and lives until the end of this function.
+    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned()?;
+    // The ring of the sockets waits itself; a socket that does not block would not let it.
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(Accepted { socket, peer: to, local })
 }
 
 /// Waits until the connection is made or has failed. Until then the system takes no byte, not even none.
@@ -72,10 +76,9 @@ mod tests {
     use socket2::{Domain, Socket, Type};
 
     use super::dial;
-    use crate::bytes::Pool;
     use crate::io::clock;
     use crate::io::executor;
-    use crate::io::net::{Conn, Deadlines, Filled};
+    use crate::io::net::{Conn, Deadlines, Filled, Sockets};
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -96,7 +99,7 @@ mod tests {
         let wanted = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
         let (local, greeting) = run(async move || {
             let accepted = dial(to, Some(wanted), clock::instant() + SOON).await.expect("it connects");
-            let mut conn = Conn::new(accepted, &Pool::new(4096, 1), &Deadlines::default());
+            let mut conn = Conn::new(accepted, &Sockets::open().expect("a ring"), &Deadlines::default());
             assert_eq!(conn.fill().await.expect("the greeting comes"), Filled::Input);
             (conn.local(), conn.input().to_vec())
         });

@@ -1,23 +1,26 @@
 //! Listening sockets, one set per shard; the kernel spreads connections over the shards.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::OwnedFd;
 
-use glommio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::socket;
+use super::sockets::Sockets;
 
 /// Connections that the kernel completes before anyone accepts them.
 const BACKLOG: i32 = 4096;
 
 pub struct Listener {
-    listener: TcpListener,
+    socket: socket::Socket,
     address: SocketAddr,
 }
 
 /// A fresh connection.
 pub struct Accepted {
-    pub stream: TcpStream,
+    pub socket: OwnedFd,
     pub peer: SocketAddr,
     pub local: SocketAddr,
 }
@@ -30,25 +33,24 @@ impl Listener {
     }
 
     /// Binds with `SO_REUSEPORT`, so that every shard listens for itself.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, sockets: &Sockets) -> io::Result<Self> {
         let socket = fresh_socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now owned by the listener alone.
-        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Self { listener, address })
+        Ok(Self { socket: socket::Socket::listener(sockets, socket.into()), address })
     }
 
     /// The next connection. Errors such as EMFILE pass; the caller waits a little and asks again.
     pub async fn accept(&self) -> io::Result<Accepted> {
         loop {
-            let stream = self.listener.accept().await?;
+            let socket = poll_fn(|context| self.socket.poll_accept(context)).await?;
             // Who is gone already has no address, and must not make the others wait.
-            if let Ok(peer) = stream.peer_addr() {
-                return Ok(Accepted { stream, peer, local: self.address });
+            let peer = SockRef::from(&socket).peer_addr().ok().and_then(|peer| peer.as_socket());
+            if let Some(peer) = peer {
+                return Ok(Accepted { socket, peer, local: self.address });
             }
         }
     }

@@ -142,8 +142,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::converse;
-    use crate::bytes::{Pool, Slice};
-    use crate::io::net::{Conn, Deadlines, dial};
+    use crate::bytes::Slice;
+    use crate::io::net::{Conn, Deadlines, Sockets, dial};
     use crate::io::tls::{ClientTls, ServerTls, TlsSession, Trust};
     use crate::io::{clock, executor};
     use crate::mail::address::Address;
@@ -258,7 +258,7 @@ mod tests {
             });
             let session = || tls.as_ref().expect("TLS is not used").session(NAME, Trust::Verified);
             let accepted = dial(address, None, clock::instant() + SOON).await.expect("it connects");
-            let mut conn = Conn::new(accepted, &Pool::new(16 << 10, 4), &deadlines);
+            let mut conn = Conn::new(accepted, &Sockets::open().expect("a ring"), &deadlines);
             let mut client =
                 Client::new(Rc::new(settings), Security::Clear, Nonce([0; 18]), clock::instant());
             let mut events = Vec::new();

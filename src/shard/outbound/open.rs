@@ -89,7 +89,7 @@ async fn try_address(
         let from = way.source_address(&config, source);
         let deadline = clock::instant() + shaping.timeouts.connect;
         let accepted = dial(to, from, deadline).await.map_err(|error| dial_failure(&error, to, from))?;
-        let conn = Box::new(Conn::new(accepted, &shard.buffers, &shard.deadlines));
+        let conn = Box::new(Conn::new(accepted, &shard.sockets, &shard.deadlines));
         let trust = if policy == Tls::Verified { Trust::Verified } else { Trust::Anyone };
         let peer = Peer { host: host.name.clone(), tls: shard.outbound().tls(), trust, begins: way.begins };
         let settings = Rc::new(way.settings(&ehlo, policy, &shaping));

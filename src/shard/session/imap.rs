@@ -60,7 +60,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
             match admitted {
                 Ok(admitted) => {
                     conn.flush().await?;
-                    return settle(&shard, conn, Engine::Imap(engine), (admitted, counted));
+                    return settle(&shard, conn, Engine::Imap(engine), (admitted, counted)).await;
                 }
                 Err(reason) => {
                     let outcome = Outcome::Refused(refusal(reason));

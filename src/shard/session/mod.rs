@@ -60,7 +60,7 @@ pub async fn serve(shard: Rc<Shard>, mut front: Front) {
 pub async fn resume(shard: Rc<Shard>, moved: Moved) {
     let Moved { parcel, engine, admitted, counted } = moved;
     let _session = (shard.count_session(), counted);
-    let conn = Box::new(Conn::unpack(parcel, &shard.buffers, &shard.deadlines));
+    let conn = Box::new(Conn::unpack(parcel, &shard.sockets, &shard.deadlines));
     let peer = conn.peer();
     let served = match engine {
         Engine::Imap(engine) => imap::run(&shard, conn, engine, &admitted).await,
@@ -84,10 +84,15 @@ pub async fn refuse(mut conn: Box<Conn>, protocol: Protocol) {
 }
 
 /// Hands a logged-in session to the shard that drives the account's log, which may be this one.
-fn settle(shard: &Rc<Shard>, conn: Box<Conn>, engine: Engine, login: (Admitted, Counted)) -> io::Result<()> {
+async fn settle(
+    shard: &Rc<Shard>,
+    conn: Box<Conn>,
+    engine: Engine,
+    login: (Admitted, Counted),
+) -> io::Result<()> {
     let (admitted, counted) = login;
     let owner = shard.mesh.driver_of(admitted.log);
-    let moved = Moved { parcel: conn.pack()?, engine, admitted, counted };
+    let moved = Moved { parcel: conn.pack().await?, engine, admitted, counted };
     shard.mesh.post(owner, super::mesh::Letter::Session(Box::new(moved)));
     Ok(())
 }

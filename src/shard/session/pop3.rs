@@ -59,7 +59,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     let Some(admitted) = admitted.take() else {
                         return close(conn).await;
                     };
-                    return settle(&shard, conn, Engine::Pop3(engine), (admitted, counted));
+                    return settle(&shard, conn, Engine::Pop3(engine), (admitted, counted)).await;
                 }
                 Event::Password(credentials) => {
                     Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
