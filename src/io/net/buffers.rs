@@ -19,7 +19,7 @@ use crate::limits::RECEIVE_BUFFER_BYTES;
 pub const GROUP: u16 = 0;
 
 /// The most buffers; a power of two. A session that waits for the disk or for a password hash may hold one.
-const BUFFERS_MAX: u16 = 4096;
+pub const BUFFERS_MAX: u16 = if cfg!(test) { 128 } else { 4096 };
 
 /// So many are made at a time.
 const BLOCK_BUFFERS: u16 = 64;

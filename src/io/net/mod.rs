@@ -25,3 +25,6 @@ pub use deadline::Deadlines;
 pub use dial::dial;
 pub use listener::{Accepted, Listener};
 pub use sockets::Sockets;
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,13 @@ pub enum Sending {
     Progress,
 }
 
+#[cfg(test)]
+impl Slots {
+    pub fn in_use(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+}
+
 impl Ring {
     /// A slot for a socket.
     pub fn adopt(&mut self, socket: OwnedFd, kind: Kind) -> u32 {
