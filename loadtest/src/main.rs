@@ -7,6 +7,7 @@ mod accept;
 mod cost;
 mod idle;
 mod list;
+mod pace;
 mod server;
 mod smtp;
 mod wire;

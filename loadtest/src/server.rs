@@ -18,7 +18,7 @@ const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub struct Server {
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -49,9 +49,14 @@ impl Server {
         let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         let ready = stdout.lines().map_while(Result::ok).any(|line| line.contains("ready"));
         match ready {
-            true => Ok(Self { child, _folder: folder }),
+            true => Ok(Self { child, folder }),
             false => Err(io::Error::other("the server ended before it was ready")),
         }
+    }
+
+    /// Where its data is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn pid(&self) -> u32 {

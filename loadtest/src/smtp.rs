@@ -53,10 +53,7 @@ impl Load {
 
     fn session(&self, next: &AtomicUsize) -> io::Result<Histogram<u64>> {
         let mut latency = histogram();
-        let mut wire = Wire::connect(self.to)?;
-        wire.reply()?;
-        wire.send(b"EHLO load.test\r\n")?;
-        wire.reply()?;
+        let mut wire = self.connect()?;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.messages {
@@ -73,7 +70,16 @@ impl Load {
         }
     }
 
-    fn open(&self, wire: &mut Wire, recipient: &str) -> io::Result<()> {
+    pub fn connect(&self) -> io::Result<Wire> {
+        let mut wire = Wire::connect(self.to)?;
+        wire.reply()?;
+        wire.send(b"EHLO load.test\r\n")?;
+        wire.reply()?;
+        Ok(wire)
+    }
+
+    /// Up to the 354.
+    pub fn open(&self, wire: &mut Wire, recipient: &str) -> io::Result<()> {
         let commands = [
             ("MAIL FROM:<load@load.test>\r\n".to_owned(), 250),
             (format!("RCPT TO:<{recipient}>\r\n"), 250),
@@ -116,13 +122,13 @@ pub fn message(number: usize, size: usize) -> Vec<u8> {
     text
 }
 
-fn expect(code: u16, expected: u16) -> io::Result<()> {
+pub fn expect(code: u16, expected: u16) -> io::Result<()> {
     match code == expected {
         true => Ok(()),
         false => Err(io::Error::other(format!("reply {code} where {expected} was expected"))),
     }
 }
 
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
 }

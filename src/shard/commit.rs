@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_lite::future::yield_now;
+use futures_lite::future::{or, yield_now};
 use glommio::timer::sleep;
 
 use super::alarm::Alarm;
@@ -26,6 +26,7 @@ use crate::io::disk::large::{LargeFile, LargeFiles};
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::writer::{LogEvent, Writer};
 use crate::io::executor::{spawn, spawn_vital};
+use crate::io::net::Sockets;
 use crate::mailbox::Change;
 use crate::queue::schedule::{Item, Schedule};
 use crate::store::log::{Appended, Log, Lost, Outcome, Position, Refused};
@@ -36,7 +37,7 @@ use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, RecordPlace, Se
 /// With so many groups in the last batch the shard is busy, and waiting a little gathers more for one sync.
 const BUSY_GROUPS: usize = 4;
 
-/// How long a busy shard gathers.
+/// How long a busy shard gathers at most; it stops when everything that has come in was taken.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// After a failure to get space the disk is asked again so much later.
@@ -48,6 +49,7 @@ pub struct Commit {
     log: State<Log>,
     writer: Writer,
     preparer: Preparer,
+    sockets: Sockets,
     seats: Rc<Seats>,
     bells: Rc<Bells>,
     owed: State<Owed>,
@@ -112,7 +114,7 @@ pub enum NotStored {
 
 impl Commit {
     pub fn new(log: Log, writer: Writer, owed: Owed, around: Around) -> Rc<Self> {
-        let Around { preparer, seats, bells, alarm } = around;
+        let Around { preparer, sockets, seats, bells, alarm } = around;
         let mut schedule = Schedule::default();
         owed.dues().for_each(|due| schedule.insert(item(&due), due.at));
         let commit = Rc::new(Self {
@@ -120,6 +122,7 @@ impl Commit {
             log: State::new(log),
             writer,
             preparer,
+            sockets,
             seats,
             bells,
             owed: State::new(owed),
@@ -298,7 +301,7 @@ impl Commit {
     async fn gather(&self) {
         yield_now().await;
         if self.batch_groups.get() >= BUSY_GROUPS {
-            sleep(GATHER).await;
+            or(self.sockets.quiet(), sleep(GATHER)).await;
         }
     }
 
@@ -432,6 +435,7 @@ impl Commit {
 /// What a log needs around it.
 pub struct Around {
     pub preparer: Preparer,
+    pub sockets: Sockets,
     pub seats: Rc<Seats>,
     pub bells: Rc<Bells>,
     pub alarm: Rc<Alarm>,

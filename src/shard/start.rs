@@ -112,6 +112,7 @@ pub async fn run(setup: Setup) {
 }
 
 async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>, Rc<Shard>), StartError> {
+    let sockets = Sockets::open().map_err(StartError::Ring)?;
     let seats = Rc::new(Seats::default());
     let bells = Rc::new(Bells::default());
     let alarm = Rc::new(Alarm::default());
@@ -120,6 +121,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
     for id in own_logs(&setup.data, &setup.directory, &mesh).map_err(StartError::Disk)? {
         let around = Around {
             preparer: setup.preparer.clone(),
+            sockets: sockets.clone(),
             seats: Rc::clone(&seats),
             bells: Rc::clone(&bells),
             alarm: Rc::clone(&alarm),
@@ -128,7 +130,6 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         logs.push(commit);
         keepers.push(keeper);
     }
-    let sockets = Sockets::open().map_err(StartError::Ring)?;
     let listeners = if setup.listens { listen(&setup.config, &sockets)? } else { Vec::new() };
     let part = Part { index: clamp(setup.own), of: clamp(setup.inboxes.len()) };
     let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());

@@ -54,6 +54,8 @@ struct Shared {
     ring: RefCell<Ring>,
     /// Set while the driver sleeps.
     driver: Cell<Option<Waker>>,
+    /// Those who wait for it to sleep.
+    quiet: RefCell<Vec<Waker>>,
 }
 
 /// The ring with everything that operations in flight point to.
@@ -80,11 +82,24 @@ impl Sockets {
         let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
         io.submitter().register_eventfd(bell.as_raw_fd())?;
         let ring = Ring { io, buffers, slots: Slots::default(), waiting: Vec::new(), woken: Vec::new() };
-        let shared = Rc::new(Shared { ring: RefCell::new(ring), driver: Cell::default() });
+        let shared =
+            Rc::new(Shared { ring: RefCell::new(ring), driver: Cell::default(), quiet: RefCell::default() });
         // Operations in flight point into this memory, and they end only after the ring is closed.
         std::mem::forget(Rc::clone(&shared));
         spawn_vital("sockets", drive(Rc::clone(&shared), bell));
         Ok(Self(shared))
+    }
+
+    /// Waits until everything that has come in was taken and nothing is to go out.
+    pub async fn quiet(&self) {
+        poll_fn(|context| {
+            if self.0.is_asleep() {
+                return Poll::Ready(());
+            }
+            self.0.quiet.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Works on the ring; what that queues is on its way with the driver's next turn.
@@ -112,6 +127,13 @@ impl Shared {
         // For the next turn, with its memory.
         self.ring.borrow_mut().woken.append(&mut woken);
         count
+    }
+
+    fn is_asleep(&self) -> bool {
+        let driver = self.driver.take();
+        let is_asleep = driver.is_some();
+        self.driver.set(driver);
+        is_asleep
     }
 
     /// Whether another turn has something to do already.
@@ -203,6 +225,7 @@ async fn drive(shared: Rc<Shared>, bell: OwnedFd) {
                     return Poll::Ready(());
                 }
                 shared.driver.set(Some(context.waker().clone()));
+                shared.quiet.take().into_iter().for_each(Waker::wake);
                 Poll::Pending
             })
             .await;
