@@ -34,10 +34,13 @@ use crate::store::owed::{Due, Owed};
 use crate::store::record::Record;
 use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, RecordPlace, Sequence};
 
-/// With so many groups in the last batch the shard is busy, and waiting a little gathers more for one sync.
+/// With so many groups in the last batch the shard is busy: it gathers until everything that has come in was taken.
 const BUSY_GROUPS: usize = 4;
 
-/// How long a busy shard gathers at most; it stops when everything that has come in was taken.
+/// With so many it is so busy that more will come in while it waits, and a sync less is worth the time.
+const VERY_BUSY_GROUPS: usize = 8;
+
+/// How long a busy shard gathers at most.
 const GATHER: Duration = Duration::from_millis(1);
 
 /// After a failure to get space the disk is asked again so much later.
@@ -297,11 +300,13 @@ impl Commit {
         .await
     }
 
-    /// Lets everything that is ready come along: one turn of the executor, and on a busy shard a little more.
+    /// Lets everything that is ready come along: one turn of the executor, and on a busy shard more.
     async fn gather(&self) {
         yield_now().await;
-        if self.batch_groups.get() >= BUSY_GROUPS {
-            or(self.sockets.quiet(), sleep(GATHER)).await;
+        match self.batch_groups.get() {
+            ..BUSY_GROUPS => {}
+            BUSY_GROUPS..VERY_BUSY_GROUPS => or(self.sockets.quiet(), sleep(GATHER)).await,
+            VERY_BUSY_GROUPS.. => sleep(GATHER).await,
         }
     }
 

@@ -98,8 +98,6 @@ pub struct Incoming {
     return_path_length: usize,
     /// Where the placeholder of the identity stands.
     id_offset: Option<usize>,
-    /// The identity in the trace field of a message that is large.
-    large_id: String,
     /// Who sends, for a message that does not say.
     sender: String,
     /// Of the message's header.
@@ -122,7 +120,6 @@ impl Incoming {
             return_path_length,
             id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
                 .map(|offset| return_path_length + offset),
-            large_id: large_id(),
             sender: sender.map(ToString::to_string).unwrap_or_default(),
             labels: Labels::default(),
         }
@@ -181,7 +178,7 @@ impl Incoming {
         config: &Config,
         id: Option<MessageId>,
     ) -> Result<(), MessageRefusal> {
-        let text = id.map_or_else(|| self.large_id.clone(), |id| id.to_string());
+        let text = id.map_or_else(large_id, |id| id.to_string());
         if let Some(offset) = self.id_offset
             && text.len() == ID_PLACEHOLDER.len()
         {

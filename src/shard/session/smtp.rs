@@ -26,6 +26,9 @@ use crate::shard::login::{Admitted, NotAdmitted};
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
 use crate::store::record::Accepted;
 
+/// Room for the trace fields and a message as most are, so that it does not move while it grows.
+const MESSAGE_BYTES: usize = 6 << 10;
+
 /// A session with what its engine does not know.
 struct Smtp {
     shard: Rc<Shard>,
@@ -323,7 +326,7 @@ fn bytes_for(recipient: &Recipient, targets: &[Target]) -> usize {
 /// The trace fields that the message will begin with.
 fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transaction) -> (Incoming, Vec<u8>) {
     let Envelope { sender, recipients, smtputf8, priority, .. } = &transaction.envelope;
-    let mut prefix = Vec::new();
+    let mut prefix = Vec::with_capacity(MESSAGE_BYTES);
     trace::return_path(sender.as_ref(), &mut prefix);
     let return_path_length = prefix.len();
     let only: Option<&Address> = match recipients.as_slice() {
