@@ -10,6 +10,9 @@ use super::Slice;
 /// Below this a copy costs less than another entry in the list that the socket is written from.
 const COPY_BYTES_MAX: usize = 4096;
 
+/// Room for a few replies at once: they are written piece by piece, and would grow it at each.
+const TEXT_BYTES: usize = 256;
+
 /// Reply bytes in order: text that was written here, with large slices between.
 #[derive(Default, Debug)]
 pub struct Output {
@@ -32,7 +35,7 @@ impl Output {
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
-        self.text.extend_from_slice(bytes);
+        self.text_mut().extend_from_slice(bytes);
     }
 
     /// Appends `slice`, by copy if it is small.
@@ -46,6 +49,9 @@ impl Output {
 
     /// The buffer for text, for writers that want a `Vec`. Only append to it.
     pub fn text_mut(&mut self) -> &mut Vec<u8> {
+        if self.text.capacity() == 0 {
+            self.text.reserve(TEXT_BYTES);
+        }
         &mut self.text
     }
 

@@ -270,6 +270,7 @@ impl Conn {
     /// Sends the answers of TLS itself. What was not sent when the future is dropped goes next time.
     async fn send_pending(&mut self) -> io::Result<()> {
         if self.sealed.is_empty() {
+            self.sealed = Output::new();
             return Ok(());
         }
         self.sent().await?;
