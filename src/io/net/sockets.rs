@@ -124,8 +124,8 @@ impl Shared {
             (ring.reap(), std::mem::take(&mut ring.woken))
         };
         woken.drain(..).for_each(Waker::wake);
-        // For the next turn, with its memory.
-        self.ring.borrow_mut().woken.append(&mut woken);
+        // Its memory serves the next turn.
+        self.ring.borrow_mut().woken = woken;
         count
     }
 
