@@ -72,7 +72,14 @@ impl Schedule {
         line.insert(Ready { rank: priority.saturating_neg(), at, message: item.message });
     }
 
-    /// A lane that has got its first items since it was last told of, or that was asked for more than it had.
+    /// A lane that was asked for items and gave none is to be told of again.
+    pub fn refresh(&mut self, lane: Lane) {
+        if self.ready(lane) > 0 {
+            self.fresh.push(lane);
+        }
+    }
+
+    /// A lane that has got its first items, or was refreshed, since it was last told of.
     pub fn poll_fresh(&mut self) -> Option<Lane> {
         self.fresh.pop()
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::Shard;
 use super::commit::NotStored;
 use super::intake::Intake;
+use super::outbound::logged::Origin;
 use crate::auth::{Directory, Resolution, Target};
 use crate::config::Config;
 use crate::io::{clock, random};
@@ -102,6 +103,7 @@ pub struct Incoming {
     sender: String,
     /// Of the message's header.
     labels: Labels,
+    origin: Origin,
 }
 
 /// Whose mail it is and of which campaign, as its header says.
@@ -113,7 +115,13 @@ struct Labels {
 
 impl Incoming {
     /// `prefix` is the trace fields that the message will begin with, the first of which is Return-Path.
-    pub fn begin(shard: &Shard, prefix: &[u8], return_path_length: usize, sender: Option<&Address>) -> Self {
+    pub fn begin(
+        shard: &Shard,
+        prefix: &[u8],
+        return_path_length: usize,
+        sender: Option<&Address>,
+        origin: Origin,
+    ) -> Self {
         Self {
             intake: Intake::new(&shard.large_files, shard.own_log()),
             prefix_length: prefix.len(),
@@ -122,6 +130,7 @@ impl Incoming {
                 .map(|offset| return_path_length + offset),
             sender: sender.map(ToString::to_string).unwrap_or_default(),
             labels: Labels::default(),
+            origin,
         }
     }
 
@@ -167,7 +176,13 @@ impl Incoming {
                 return_path_length: u32::try_from(self.return_path_length).unwrap_or(0),
             },
         };
-        shard.accept(accepted, body).await.map_err(not_stored)
+        let is_relayed = accepted.routes.contains(&Route::Remote);
+        let relayed = is_relayed.then(|| (accepted.clone(), body.length() - self.return_path_length as u64));
+        let id = shard.accept(accepted, body).await.map_err(not_stored)?;
+        if let Some((accepted, size)) = relayed {
+            shard.log_reception(id, &accepted, size, self.origin);
+        }
+        Ok(id)
     }
 
     /// The message's identity goes into its trace field; what a submission lacks goes behind that.
@@ -280,7 +295,8 @@ impl Shard {
         let config = self.config();
         let at = clock::timestamp();
         LocalReceived { host: &config.hostname, user, id: ID_PLACEHOLDER, recipient, at }.render(&mut prefix);
-        (Incoming::begin(self, &prefix, return_path_length, envelope.sender.as_ref()), prefix)
+        let origin = Origin { peer: None, protocol: "LOCAL" };
+        (Incoming::begin(self, &prefix, return_path_length, envelope.sender.as_ref(), origin), prefix)
     }
 
     async fn store_local(

@@ -18,13 +18,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::future::yield_now;
-
 use super::job::{Attempt, Home, Job, Report};
 use super::operator::inside_of;
 use super::way::{self, Choice, Unroutable, Way};
 use crate::io::clock;
-use crate::io::executor::spawn;
+use crate::io::executor::{Turns, spawn};
 use crate::mail::envelope::Envelope;
 use crate::mail::time::Instant;
 use crate::proto::smtp::client::{Failure, Fate};
@@ -128,13 +126,10 @@ pub async fn run(shard: Rc<Shard>) {
 /// One look at all timelines; says how long nothing will be due.
 async fn turn(shard: &Rc<Shard>) -> Option<Duration> {
     let now = now_s();
+    let mut turns = Turns::begin();
     for commit in shard.logs() {
-        loop {
-            let count = make_ready(commit, now);
-            if count < DUE_PER_TURN {
-                break;
-            }
-            yield_now().await;
+        while make_ready(commit, now) == DUE_PER_TURN {
+            turns.give().await;
         }
         loop {
             let fresh = commit.schedule_mut().poll_fresh();
@@ -294,8 +289,12 @@ impl Shard {
             let destination = commit.owed().destinations().find(&feed.destination);
             if let Some(DestinationId(destination)) = destination {
                 let lane = Lane { destination, way: feed.way };
+                let tenant = self.outbound().destinations().tenant(&feed);
+                let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, lane), count);
                 jobs = self.take_jobs(&commit, lane, &feed, count);
-                remaining = commit.schedule().ready(lane);
+                self.put_back_tenant_tokens(tenant.as_deref(), count - jobs.len());
+                // Without a token there is nothing to ask for until the lane is told of again.
+                remaining = if count == 0 { 0 } else { commit.schedule().ready(lane) };
             }
         }
         self.mesh.post(shard, Letter::Jobs(Jobs { site, feed, jobs, remaining }));
@@ -441,6 +440,13 @@ impl Destinations {
         if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way))) {
             known.blocked = blocked.why;
         }
+    }
+
+    /// The tenant of a feed's mail, where tenants are told apart.
+    fn tenant(&self, feed: &Feed) -> Option<String> {
+        let destinations = self.0.borrow();
+        let known = destinations.get(&feed.destination)?.ways.get(usize::from(feed.way))?;
+        known.choice.tenant().map(str::to_owned)
     }
 
     /// The site that common mail for a destination goes to, if it was looked up.

@@ -18,7 +18,7 @@ mod connection;
 mod converse;
 pub mod home;
 pub mod job;
-mod logged;
+pub mod logged;
 mod open;
 pub mod operator;
 mod report;
@@ -26,6 +26,7 @@ pub mod sites;
 pub mod sweep;
 mod talk;
 mod tell;
+mod tenants;
 pub mod way;
 
 use std::cell::RefCell;
@@ -44,6 +45,7 @@ use crate::store::LogId;
 use home::Destinations;
 use operator::Suspensions;
 use sites::Sites;
+use tenants::TenantRates;
 
 /// What a shard keeps for mail on its way out.
 pub struct Outbound {
@@ -55,6 +57,7 @@ pub struct Outbound {
     events: EventLog,
     suspensions: Suspensions,
     triggers: RefCell<Triggers>,
+    tenant_rates: TenantRates,
     /// Outcomes that are being written, of items that are not back yet.
     writing: RefCell<HashMap<(LogId, Item), Rc<Ticket>>>,
     /// Connections to each address.
@@ -78,6 +81,7 @@ impl Outbound {
             events,
             suspensions: Suspensions::default(),
             triggers: RefCell::default(),
+            tenant_rates: TenantRates::default(),
             writing: RefCell::default(),
             by_address: Rc::default(),
         }
@@ -115,6 +119,10 @@ impl Outbound {
     /// What the operator's rules remember.
     fn triggers(&self) -> &RefCell<Triggers> {
         &self.triggers
+    }
+
+    fn tenant_rates(&self) -> &TenantRates {
+        &self.tenant_rates
     }
 
     pub fn writing(&self) -> &RefCell<HashMap<(LogId, Item), Rc<Ticket>>> {

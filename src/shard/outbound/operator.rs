@@ -8,12 +8,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use futures_lite::future::yield_now;
-
 use super::home::now_s;
 use super::job::Attempt;
 use super::report::Judged;
 use crate::io::clock;
+use crate::io::executor::Turns;
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::mail::time::Instant;
 use crate::mailbox::Change;
@@ -142,13 +141,14 @@ impl Shard {
     /// At most so many messages of those selected, oldest first.
     pub async fn list_queued(self: &Rc<Self>, selection: &Selection, count_max: usize) -> Vec<Listed> {
         let mut listed = Vec::new();
+        let mut turns = Turns::begin();
         for commit in self.logs() {
             let mut from = Some(Sequence(0));
             while let Some(at) = from.filter(|_| listed.len() < count_max) {
                 let (found, next) = self.find(commit, selection, at, true);
                 listed.extend(found.iter().map(|found| self.listed(commit, found)));
                 from = next;
-                yield_now().await;
+                turns.give().await;
             }
         }
         listed.sort_by_key(|message| message.received);
@@ -159,6 +159,7 @@ impl Shard {
     /// Carries out an order for all that is selected.
     pub async fn order(self: &Rc<Self>, selection: &Selection, order: &Order) -> Ordered {
         let mut ordered = Ordered::default();
+        let mut turns = Turns::begin();
         for commit in self.logs() {
             let mut from = Some(Sequence(0));
             while let Some(at) = from {
@@ -179,7 +180,7 @@ impl Shard {
                     let _ = ticket.stored().await;
                 }
                 from = next;
-                yield_now().await;
+                turns.give().await;
             }
         }
         self.outbound().alarm().ring();
@@ -223,12 +224,13 @@ impl Shard {
     /// What this shard's logs owe, destination by destination.
     pub async fn summarise_queue(self: &Rc<Self>) -> Vec<Summary> {
         let mut summaries = Vec::new();
+        let mut turns = Turns::begin();
         for commit in self.logs() {
             let mut of_log: std::collections::HashMap<u32, Summary> = std::collections::HashMap::new();
             let mut from = Some(Sequence(0));
             while let Some(at) = from {
                 from = self.count(commit, at, &mut of_log);
-                yield_now().await;
+                turns.give().await;
             }
             summaries.extend(of_log.into_values());
         }

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::future::yield_now;
 use glommio::timer::sleep;
 
 use super::home::now_s;
 use super::job::{Attempt, Report};
+use crate::io::executor::Turns;
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::proto::smtp::client::{Failure, Fate, Origin, Phase};
 use crate::queue::schedule::Item;
@@ -40,6 +40,7 @@ pub async fn run(shard: Rc<Shard>) {
 
 async fn sweep(shard: &Rc<Shard>, commit: &Rc<Commit>) {
     let mut from = Sequence(0);
+    let mut turns = Turns::begin();
     loop {
         let (late, next) = late_rows(shard, commit, from);
         for row in late {
@@ -49,7 +50,7 @@ async fn sweep(shard: &Rc<Shard>, commit: &Rc<Commit>) {
             return;
         };
         from = next;
-        yield_now().await;
+        turns.give().await;
     }
 }
 

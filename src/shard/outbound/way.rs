@@ -43,6 +43,12 @@ pub struct Choice {
     tenant: Option<String>,
 }
 
+impl Choice {
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+}
+
 /// See the module.
 pub struct Way {
     /// The site that these hosts are.

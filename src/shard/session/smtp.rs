@@ -23,6 +23,7 @@ use crate::proto::smtp::{
 };
 use crate::shard::Shard;
 use crate::shard::login::{Admitted, NotAdmitted};
+use crate::shard::outbound::logged::Origin;
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
 use crate::store::record::Accepted;
 
@@ -204,6 +205,7 @@ impl Smtp {
             Event::Refused(refusal) => {
                 let address = refusal.address.as_ref().map(ToString::to_string).unwrap_or_default();
                 tracing::info!(%peer, verb = refusal.verb, reply = refusal.reply.line(), address, "refused");
+                shard.log_rejection(*peer, &refusal);
                 Step::Continue
             }
             Event::Close => Step::Close,
@@ -356,7 +358,8 @@ fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transactio
         at: clock::timestamp(),
     };
     received.render(&mut prefix);
-    let incoming = Incoming::begin(shard, &prefix, return_path_length, sender.as_ref());
+    let origin = Origin { peer: Some(conn.peer().ip()), protocol: received.protocol.keyword() };
+    let incoming = Incoming::begin(shard, &prefix, return_path_length, sender.as_ref(), origin);
     (incoming, prefix)
 }
 
