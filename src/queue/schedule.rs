@@ -2,13 +2,14 @@
 //!
 //! An item is a message with a destination, as two numbers. It waits for its time, is ready, or is out: given to
 //! whoever sends it. The schedule is a hint to what the log says, never the truth: an item may be settled, held or
-//! put off by the time it is taken, and whoever takes it looks. So nothing has to be found in here and removed, and
-//! an item costs sixteen bytes.
+//! put off by the time it is taken, and whoever takes it looks. So nothing has to be found in here and removed, an item
+//! that is in here twice does no harm, and heaps do, in which an item costs sixteen bytes.
 //!
 //! Invariants: an item that was put in comes out; an item is out once; what is ready for a destination comes out
 //! by priority, then by its time; work is logarithmic in what waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 /// A message with a destination, by the numbers of the log that owes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,12 +30,20 @@ pub const COMMON_WAY: u16 = 0;
 
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// Unix seconds first, so that the front is what comes next.
-    waiting: BTreeSet<(u32, u64, u32)>,
-    ready: BTreeMap<Lane, BTreeSet<Ready>>,
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    ready: BTreeMap<Lane, BinaryHeap<Reverse<Ready>>>,
     out: HashSet<Item>,
     /// Lanes that were empty and are not any more, and were not told of.
     fresh: Vec<Lane>,
+}
+
+/// In the order in which it is due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Waiting {
+    /// Unix seconds.
+    at: u32,
+    destination: u32,
+    message: u64,
 }
 
 /// In the order in which it is taken.
@@ -46,19 +55,33 @@ struct Ready {
     message: u64,
 }
 
+impl FromIterator<(Item, u32)> for Schedule {
+    /// Items with their times, all at once.
+    fn from_iter<T: IntoIterator<Item = (Item, u32)>>(items: T) -> Self {
+        let waiting = items
+            .into_iter()
+            .map(|(Item { message, destination }, at)| Reverse(Waiting { at, destination, message }));
+        Self { waiting: waiting.collect(), ..Self::default() }
+    }
+}
+
 impl Schedule {
     /// `at` is in Unix seconds. An item that is out is not ready before it is back.
     pub fn insert(&mut self, item: Item, at: u32) {
-        self.waiting.insert((at, item.message, item.destination));
+        let Item { message, destination } = item;
+        self.waiting.push(Reverse(Waiting { at, destination, message }));
     }
 
     /// The next item whose time has come, to be made ready by whoever knows its way; with that time.
     pub fn poll_due(&mut self, now: u32) -> Option<(Item, u32)> {
-        let &(at, message, destination) = self.waiting.first()?;
+        let &Reverse(Waiting { at, destination, message }) = self.waiting.peek()?;
         if at > now {
             return None;
         }
-        self.waiting.pop_first();
+        self.waiting.pop();
+        if self.waiting.is_empty() {
+            self.waiting = BinaryHeap::new();
+        }
         Some((Item { message, destination }, at))
     }
 
@@ -69,7 +92,7 @@ impl Schedule {
         if line.is_empty() {
             self.fresh.push(lane);
         }
-        line.insert(Ready { rank: priority.saturating_neg(), at, message: item.message });
+        line.push(Reverse(Ready { rank: priority.saturating_neg(), at, message: item.message }));
     }
 
     /// A lane that was asked for items and gave none is to be told of again.
@@ -89,7 +112,7 @@ impl Schedule {
     pub fn take(&mut self, lane: Lane) -> Option<Item> {
         loop {
             let line = self.ready.get_mut(&lane)?;
-            let Some(Ready { message, .. }) = line.pop_first() else {
+            let Some(Reverse(Ready { message, .. })) = line.pop() else {
                 self.ready.remove(&lane);
                 return None;
             };
@@ -108,7 +131,9 @@ impl Schedule {
     /// What is ready has to be put in line again, by ways that may be others.
     pub fn recall(&mut self) {
         for (lane, line) in std::mem::take(&mut self.ready) {
-            self.waiting.extend(line.into_iter().map(|ready| (ready.at, ready.message, lane.destination)));
+            let destination = lane.destination;
+            let again = |Reverse(Ready { at, message, .. })| Reverse(Waiting { at, destination, message });
+            self.waiting.extend(line.into_iter().map(again));
         }
         self.fresh.clear();
     }
@@ -119,7 +144,7 @@ impl Schedule {
 
     /// How many items of a lane are ready.
     pub fn ready(&self, lane: Lane) -> usize {
-        self.ready.get(&lane).map_or(0, BTreeSet::len)
+        self.ready.get(&lane).map_or(0, BinaryHeap::len)
     }
 
     /// Lanes with something ready, each with the number of its items.
@@ -139,7 +164,7 @@ impl Schedule {
 
     /// When the next item's time comes, in Unix seconds.
     pub fn deadline(&self) -> Option<u32> {
-        self.waiting.first().map(|(at, _, _)| *at)
+        self.waiting.peek().map(|Reverse(waiting)| waiting.at)
     }
 }
 

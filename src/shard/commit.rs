@@ -118,8 +118,7 @@ pub enum NotStored {
 impl Commit {
     pub fn new(log: Log, writer: Writer, owed: Owed, around: Around) -> Rc<Self> {
         let Around { preparer, sockets, seats, bells, alarm } = around;
-        let mut schedule = Schedule::default();
-        owed.dues().for_each(|due| schedule.insert(item(&due), due.at));
+        let schedule: Schedule = owed.dues().map(|due| (item(&due), due.at)).collect();
         let commit = Rc::new(Self {
             id: log.id(),
             log: State::new(log),

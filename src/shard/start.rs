@@ -192,7 +192,8 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
         }
         None => Some(Loading::empty(id)),
     };
-    let (opened, loading) = open_log(data, id, begin, Loading::replay)?;
+    let (mut opened, loading) = open_log(data, id, begin, Loading::replay)?;
+    opened.index.forget_sections();
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();
     tracing::info!(log = id.0, records = replayed, with_checkpoint, "a log was read back");

@@ -75,7 +75,7 @@ impl IndexFile {
 
     /// Syncs the blobs, appends the directory, replaces the root. A file that is mostly garbage, or whose last sync
     /// failed, is written anew first. What is given back is the directory with its blobs where they now are, in the
-    /// same order. After an error the directory before this one is still the current one.
+    /// same order, without its sections. After an error the directory before this one is still the current one.
     pub fn commit(&mut self, mut directory: Directory) -> Result<&Directory, DiskError> {
         let garbage = self.end.saturating_sub(directory.live_bytes());
         if self.is_suspect || garbage > GARBAGE_BYTES_MIN.max(self.end / 2) {
@@ -88,7 +88,15 @@ impl IndexFile {
             self.is_suspect = false;
         }
         self.remove_others()?;
+        directory.sections = Vec::new();
         Ok(self.directory.insert(directory))
+    }
+
+    /// The sections of the directory, which are large and wanted once.
+    pub fn forget_sections(&mut self) {
+        if let Some(directory) = &mut self.directory {
+            directory.sections = Vec::new();
+        }
     }
 
     fn publish(&mut self, directory: &Directory) -> Result<(), DiskError> {

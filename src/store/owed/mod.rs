@@ -223,6 +223,7 @@ impl Owed {
             let number = take.u32()?;
             names.insert(number, take.text()?);
         }
+        let mut before = None;
         while take.left() > 0 {
             let message = Sequence(take.u64()?);
             let record = take_place(&mut take)?;
@@ -241,7 +242,8 @@ impl Owed {
             let priority = i8::from_le_bytes([take.u8()?]);
             let state = if take.u8()? == 0 { State::Waiting } else { State::Held };
             let warning = if take.u8()? == 0 { Warned::No } else { Warned::Yes };
-            owed.messages += usize::from(!owed.has(message));
+            owed.messages += usize::from(before != Some(message));
+            before = Some(message);
             owed.rows.insert(Row {
                 message,
                 record,
