@@ -8,7 +8,9 @@ mod cost;
 mod idle;
 mod list;
 mod pace;
+mod relay;
 mod server;
+mod sink;
 mod smtp;
 mod wire;
 
@@ -32,6 +34,8 @@ enum Command {
     List(list::List),
     /// Sessions in IDLE: memory for each.
     Idle(idle::Idle),
+    /// Messages relayed to a sink: CPU, system calls and syncs for each, also beside a queue for a dead destination.
+    Relay(relay::Relay),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Command::Accept(accept) => accept.run(),
         Command::List(list) => list.run(),
         Command::Idle(idle) => idle.run(),
+        Command::Relay(relay) => relay.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::relay;
+
 pub const SMTP: u16 = 2625;
 pub const IMAP: u16 = 2243;
 pub const PASSWORD: &str = "a password for the load";
@@ -111,6 +113,10 @@ fn configuration(data: &Path, cores: usize) -> String {
         text.push_str(&format!(
             "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"{HOST}:{port}\"\ntls = \"starttls\"\n"
         ));
+    }
+    text.push_str("\n[relay]\nallow = [\"127.0.0.0/8\"]\n");
+    for (domain, to) in [(relay::SINK_DOMAIN, relay::SINK), (relay::DEAD_DOMAIN, relay::DEAD)] {
+        text.push_str(&format!("\n[[route]]\ndomain = \"{domain}\"\nto = [\"{to}\"]\n"));
     }
     text
 }

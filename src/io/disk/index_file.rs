@@ -243,8 +243,11 @@ mod tests {
             index.append(name(number), b"some state").expect("appended"),
             index.append(name(number + 1), &vec![number as u8; 5000]).expect("appended"),
         ];
-        let directory = Directory { blobs, sections: vec![(1, vec![number as u8])], ..Directory::default() };
-        index.commit(directory).expect("committed").clone()
+        let sections = vec![(1, vec![number as u8])];
+        let directory = Directory { blobs, sections: sections.clone(), ..Directory::default() };
+        let kept = index.commit(directory).expect("committed").clone();
+        assert!(kept.sections.is_empty());
+        Directory { sections, ..kept }
     }
 
     #[test]
