@@ -137,6 +137,8 @@ impl Keeper {
             turns.give().await;
         }
         let (_, bytes_then) = self.last.get();
+        // What is owed is written whole each time: with a long queue that is worth it only after as much new mail.
+        let bytes_max = bytes_max.max(2 * self.commit.owed().encoded_bytes());
         match self.is_due.get() || self.commit.bytes() - bytes_then >= bytes_max {
             true => self.checkpoint().await,
             false => Ok(()),

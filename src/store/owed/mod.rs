@@ -214,6 +214,11 @@ impl Owed {
         bytes
     }
 
+    /// About as many bytes as [`Owed::encode`] gives.
+    pub fn encoded_bytes(&self) -> u64 {
+        (self.rows.len() * ROW_BYTES) as u64
+    }
+
     /// Reads what [`Owed::encode`] wrote. Destinations may get other numbers.
     pub fn decode(log: LogId, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut owed = Self::new(log);
