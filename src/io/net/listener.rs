@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::thread::sleep;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -12,6 +14,10 @@ use super::sockets::Sockets;
 
 /// Connections that the kernel completes before anyone accepts them.
 const BACKLOG: i32 = 4096;
+
+/// The system takes io_uring's sockets down a little after the process that had them is gone, by SIGKILL as well.
+const LOOKS: usize = 100;
+const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Listener {
     socket: socket::Socket,
@@ -26,9 +32,15 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Fails if anyone listens there. [`Listener::bind`] cannot tell: with `SO_REUSEPORT` a second server of the
-    /// same user would get half of the connections, and nobody would be told.
+    /// Fails if anyone listens there and goes on to. [`Listener::bind`] cannot tell: with `SO_REUSEPORT` a second
+    /// server of the same user would get half of the connections, and nobody would be told.
     pub fn check_free(address: SocketAddr) -> io::Result<()> {
+        for _ in 0..LOOKS {
+            match fresh_socket(address)?.bind(&address.into()) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(LOOK),
+                bound => return bound,
+            }
+        }
         fresh_socket(address)?.bind(&address.into())
     }
 
@@ -68,4 +80,28 @@ fn fresh_socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::Listener;
+
+    #[test]
+    fn an_address_is_free_once_its_last_owner_is_gone() {
+        let owner = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = owner.local_addr().expect("it is bound");
+        let taken = Listener::check_free(address).expect_err("somebody listens");
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+        let leaving = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(owner);
+        });
+        Listener::check_free(address).expect("nobody listens any more");
+        leaving.join().expect("it left");
+    }
 }
