@@ -176,7 +176,7 @@ impl Smtp {
 }
 
 /// Dot-stuffed, with the end of data.
-fn stuffed(message: &[u8]) -> Vec<u8> {
+pub fn stuffed(message: &[u8]) -> Vec<u8> {
     let mut data = Vec::with_capacity(message.len() + 64);
     for line in message.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b".") {

@@ -18,6 +18,7 @@ mod pop3;
 mod restart;
 mod scram;
 mod sendmail;
+#[allow(dead_code, reason = "shared with the tests of relaying and of other programs")]
 mod server;
 mod stop;
 mod submission;

@@ -32,6 +32,7 @@ pub struct Server {
     folder: TempDir,
     address: Ipv4Addr,
     cores: usize,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -39,7 +40,7 @@ impl Server {
     /// Data and configuration for a server that is not started yet. `more` is added to the configuration.
     pub fn prepare(cores: usize, more: &str) -> Self {
         let folder = TempDir::new().expect("a folder for the test's data");
-        let server = Self { folder, address: own_address(), cores, child: None };
+        let server = Self { folder, address: own_address(), cores, environment: Vec::new(), child: None };
         fs::write(server.config_path(), server.config(more)).expect("the configuration is written");
         server
     }
@@ -166,6 +167,11 @@ impl Server {
         assert!(status.expect("the server was waited for").success(), "log:\n{}", self.log());
     }
 
+    /// A variable of the server's environment from the next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Another number of cores from the next start on.
     pub fn set_cores(&mut self, cores: usize) {
         self.cores = cores;
@@ -218,7 +224,7 @@ impl Server {
 
     fn ringpost(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
-        command.current_dir(self.folder.path());
+        command.current_dir(self.folder.path()).envs(self.environment.iter().cloned());
         command
     }
 

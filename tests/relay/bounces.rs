@@ -1,0 +1,185 @@
+//! Who is told of what became of their mail, and that nobody is told who did not ask.
+
+use std::time::Duration;
+
+use crate::dsn::Notification;
+use crate::mail::{
+    ALICE, POSTMASTER, Setup, careful_text, count_mail, is_queued, note, send, send_with, wait_for,
+    wait_for_arrivals, wait_for_mail, wait_until_done,
+};
+use crate::remote::{Act, Character, Remote, Verb};
+
+#[test]
+fn a_bounce_says_who_where_and_why() {
+    let remote = Remote::decent();
+    let server = Setup::new().route("remote.test", &remote).start();
+    let mail = format!("<{ALICE}> ENVID=abc+2B1");
+    let to = "<no1@remote.test> ORCPT=rfc822;first@somewhere.test";
+    send_with(&server, &mail, &[to], &note("for nobody"));
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert_eq!(bounce.header["return-path"], "<>");
+    assert!(bounce.header["from"].contains("MAILER-DAEMON@mail.example.test"), "{}", bounce.header["from"]);
+    assert!(bounce.header["to"].contains(ALICE));
+    assert_eq!(bounce.header["auto-submitted"], "auto-replied");
+    assert!(bounce.header.contains_key("date") && bounce.header.contains_key("message-id"));
+    assert_eq!(bounce.message["original-envelope-id"], "abc+1");
+    assert_eq!(bounce.message["reporting-mta"], "dns; mail.example.test");
+    let fields = bounce.recipient("no1@remote.test");
+    assert_eq!(fields["original-recipient"], "rfc822; first@somewhere.test");
+    assert_eq!((fields["action"].as_str(), fields["status"].as_str()), ("failed", "5.1.1"));
+    assert_eq!(fields["diagnostic-code"], "smtp; 550 5.1.1 No such mailbox");
+    assert!(fields["remote-mta"].starts_with("dns; 127."), "{}", fields["remote-mta"]);
+    assert!(bounce.words.contains("no1@remote.test") && bounce.words.contains("No such mailbox"));
+    assert_eq!(bounce.returned_as, "message/rfc822");
+    assert!(bounce.returned.ends_with(&note("for nobody")));
+    wait_until_done(&server, "remote.test");
+}
+
+/// RFC 3461 4.3, and a message that is too large to come back.
+#[test]
+fn only_the_header_comes_back_where_that_was_asked_for_or_is_better() {
+    let remote = Remote::decent();
+    let server = Setup::new().also_queue("dsn_return_bytes = 20000\n").route("remote.test", &remote).start();
+    send_with(&server, &format!("<{ALICE}> RET=HDRS"), &["<no1@remote.test>"], &note("asked"));
+    wait_for_mail(&server, ALICE, 1);
+    send(&server, ALICE, &["no2@remote.test"], &careful_text(60_000));
+    let mail = wait_for_mail(&server, ALICE, 2);
+    for (bounce, subject) in mail.iter().zip(["asked", "careful"]) {
+        let bounce = Notification::read(bounce);
+        assert!(bounce.returned_as.starts_with("text/rfc822-headers"), "{}", bounce.returned_as);
+        let returned = String::from_utf8_lossy(&bounce.returned).into_owned();
+        assert!(returned.contains(&format!("Subject: {subject}\r\n")), "{returned}");
+        assert!(!returned.contains("The text of") && !returned.contains("From me"), "{returned}");
+    }
+}
+
+/// RFC 3461 4.1: for each recipient as it was asked for.
+#[test]
+fn notify_is_obeyed() {
+    let without = Remote::start(Character::decent().without("DSN"));
+    let with = Remote::decent();
+    let server = Setup::new().route("without.test", &without).route("with.test", &with).start();
+    let to = [
+        "<no1@without.test> NOTIFY=NEVER",
+        "<no2@without.test> NOTIFY=SUCCESS",
+        "<no3@without.test> NOTIFY=FAILURE",
+        "<ok1@without.test> NOTIFY=SUCCESS",
+        "<ok2@without.test> NOTIFY=FAILURE",
+        "<ok3@without.test>",
+        "<ok4@with.test> NOTIFY=SUCCESS",
+    ];
+    send_with(&server, &format!("<{ALICE}>"), &to, &note("with wishes"));
+    wait_until_done(&server, "without.test");
+    wait_until_done(&server, "with.test");
+    let mut told: Vec<(String, String)> = Vec::new();
+    let count = wait_for("the notifications", &server, || {
+        Some(count_mail(&server, ALICE)).filter(|count| *count > 0)
+    });
+    for mail in wait_for_mail(&server, ALICE, count) {
+        for fields in Notification::read(&mail).recipients {
+            told.push((fields["final-recipient"].clone(), fields["action"].clone()));
+        }
+    }
+    told.sort();
+    let expected = [("rfc822; no3@without.test", "failed"), ("rfc822; ok1@without.test", "relayed")];
+    assert_eq!(told, expected.map(|(to, action)| (to.to_owned(), action.to_owned())));
+    // A host that knows of notifications is left to see to it.
+    let rcpt = &with.arrivals()[0].rcpt[0];
+    assert!(rcpt.contains("NOTIFY=SUCCESS"), "{rcpt}");
+}
+
+/// RFC 5321 6.1: nobody writes back to a null sender; the postmaster is told of what is lost for good.
+#[test]
+fn a_message_without_a_sender_goes_to_the_postmaster_when_it_fails() {
+    let remote = Remote::decent();
+    let server = Setup::new().route("remote.test", &remote).account(POSTMASTER).start();
+    send_with(&server, "<>", &["<no1@remote.test>", "<ok1@remote.test>"], &note("from nobody"));
+    wait_for_arrivals(&server, &remote, 1);
+    let double = Notification::read(&wait_for_mail(&server, POSTMASTER, 1)[0]);
+    assert_eq!(double.verdict("no1@remote.test"), ("failed", "5.1.1"));
+    assert_eq!(double.header["return-path"], "<>");
+    // A sender whose own domain refuses the bounce: nothing comes of it but that.
+    let mail = "carol@remote.test";
+    send(&server, "no-carol@remote.test", &["no2@remote.test"], &note("from a forged sender"));
+    let doubles = wait_for_mail(&server, POSTMASTER, 2);
+    let double = Notification::read(&doubles[1]);
+    assert_eq!(double.verdict("no-carol@remote.test"), ("failed", "5.1.1"));
+    wait_until_done(&server, "remote.test");
+    assert_eq!(count_mail(&server, POSTMASTER), 2);
+    assert!(remote.ledger().commands(&format!("RCPT TO:<{mail}>")).is_empty());
+}
+
+#[test]
+fn a_delay_is_told_once_and_the_end_of_it_as_what_it_is() {
+    let remote = Remote::decent();
+    let server = Setup::new()
+        .also_queue("warn_after_s = 2\nexpire_after_s = 6\n")
+        .route("remote.test", &remote)
+        .start();
+    let to =
+        ["<later1@remote.test>", "<later2@remote.test> NOTIFY=FAILURE", "<later3@remote.test> NOTIFY=NEVER"];
+    send_with(&server, &format!("<{ALICE}>"), &to, &note("waiting"));
+    let warning = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert_eq!(warning.recipients.len(), 1);
+    assert_eq!(warning.verdict("later1@remote.test"), ("delayed", "4.7.1"));
+    assert!(warning.recipient("later1@remote.test").contains_key("will-retry-until"));
+    assert!(is_queued(&server, "later1@remote.test"));
+    wait_until_done(&server, "remote.test");
+    let mut ends = Vec::new();
+    let told = |all: &[Vec<u8>]| -> Vec<String> {
+        let all = all.iter().flat_map(|mail| Notification::read(mail).recipients);
+        all.filter(|fields| fields["action"] == "failed")
+            .map(|fields| format!("{} {}", fields["final-recipient"], fields["status"]))
+            .collect()
+    };
+    wait_for("two returned", &server, || {
+        let count = count_mail(&server, ALICE);
+        ends = told(&wait_for_mail(&server, ALICE, count));
+        ends.sort();
+        (ends.len() == 2).then_some(())
+    });
+    assert_eq!(ends, ["rfc822; later1@remote.test 4.4.7", "rfc822; later2@remote.test 4.4.7"]);
+    let warnings = wait_for_mail(&server, ALICE, count_mail(&server, ALICE));
+    let warnings = warnings.iter().filter(|mail| String::from_utf8_lossy(mail).contains("Action: delayed"));
+    assert_eq!(warnings.count(), 1);
+}
+
+/// OC-11, LP-10: what a server says lands in the bounce and nowhere else.
+#[test]
+fn what_a_hostile_server_says_stays_words() {
+    let nasty = b"550-5.7.1 \x1b[2J\xff\xfe caf\xc3\xa9 \x00\r\n550-5.7.1 Subject: forged\r\n\
+        550-5.7.1 --boundary--\r\n550-5.7.1 \t Content-Type: text/html\r\n550 5.7.1 end\r\n";
+    let nasty = Remote::start(Character::decent().at(Verb::Rcpt, Act::Bytes(nasty.to_vec())));
+    let long: String = (0..90).map(|_| format!("550-5.7.1 {}\r\n", "x".repeat(480))).collect();
+    let long = format!("{long}550 5.7.1 end");
+    let long = Remote::start(Character::decent().at(Verb::Rcpt, Act::Say(long)));
+    let server = Setup::new().route("nasty.test", &nasty).route("long.test", &long).start();
+    for (index, recipient) in ["a@nasty.test", "a@long.test"].iter().enumerate() {
+        send(&server, ALICE, &[recipient], &note("said back"));
+        let mail = &wait_for_mail(&server, ALICE, index + 1)[index];
+        assert!(mail.len() < 20_000, "{} bytes", mail.len());
+        let bounce = Notification::read(mail);
+        assert_eq!(bounce.verdict(recipient), ("failed", "5.7.1"));
+        assert!(!mail.contains(&0x1b) && mail.is_ascii(), "{}", String::from_utf8_lossy(mail));
+        assert!(!bounce.header["subject"].contains("forged"));
+        let diagnostic = &bounce.recipient(recipient)["diagnostic-code"];
+        assert!(diagnostic.starts_with("smtp; 550"), "{diagnostic}");
+    }
+}
+
+/// OC-09, RFC 5321 3.4: another address is not tried on a stranger's word.
+#[test]
+fn forwarding_words_are_not_followed() {
+    let evil = Remote::decent();
+    let remote = Remote::decent();
+    let server = Setup::new().route("remote.test", &remote).route("evil.test", &evil).start();
+    send(&server, ALICE, &["forward1@remote.test", "moved1@remote.test"], &note("elsewhere"));
+    let arrivals = wait_for_arrivals(&server, &remote, 1);
+    assert_eq!(arrivals[0].taken_for, ["forward1@remote.test"]);
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert_eq!(bounce.verdict("moved1@remote.test"), ("failed", "5.1.6"));
+    assert_eq!(bounce.recipients.len(), 1);
+    wait_until_done(&server, "remote.test");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(evil.ledger().connections.is_empty());
+}

@@ -1,0 +1,198 @@
+//! Where mail goes: MX records in all their shapes, address literals, and what no mail can be sent to.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::{CNAME, MX};
+use hickory_proto::rr::{RData, RecordType};
+
+use crate::dsn::Notification;
+use crate::mail::{
+    ALICE, Setup, is_queued, note, send, wait_for, wait_for_arrivals, wait_for_mail, wait_until_done,
+};
+use crate::names::{Asked, NameServer, Reply, name};
+use crate::remote::{Act, Character, PORT, Remote, Verb, own_address};
+
+/// A zone for tests: records by name.
+struct Zone {
+    records: Vec<(&'static str, RData)>,
+}
+
+impl Zone {
+    fn mx(mut self, domain: &'static str, preference: u16, host: &str) -> Self {
+        self.records.push((domain, RData::MX(MX::new(preference, name(host)))));
+        self
+    }
+
+    fn host(mut self, host: &'static str, ip: IpAddr) -> Self {
+        self.records.push((host, RData::from(ip)));
+        self
+    }
+
+    fn alias(mut self, from: &'static str, to: &str) -> Self {
+        self.records.push((from, RData::CNAME(CNAME(name(to)))));
+        self
+    }
+
+    fn serve(self) -> NameServer {
+        NameServer::start(move |asked| self.answer(asked))
+    }
+
+    fn answer(&self, asked: &Asked) -> Vec<Reply> {
+        let wanted = asked.name();
+        if wanted == "servfail.test" {
+            return vec![asked.response(ResponseCode::ServFail).into()];
+        }
+        let of_name: Vec<&RData> =
+            self.records.iter().filter(|(name, _)| *name == wanted).map(|(_, data)| data).collect();
+        if of_name.is_empty() {
+            return vec![asked.response(ResponseCode::NXDomain).into()];
+        }
+        let fits =
+            |data: &&&RData| data.record_type() == asked.kind() || data.record_type() == RecordType::CNAME;
+        vec![asked.answer(60, of_name.iter().filter(fits).map(|data| (*data).clone())).into()]
+    }
+}
+
+fn zone() -> Zone {
+    Zone { records: Vec::new() }
+}
+
+#[test]
+fn mx_records_lead_to_the_best_host_that_answers() {
+    let [best, second] = [(); 2].map(|()| Remote::decent());
+    let [left, right] = [(); 2].map(|()| Remote::decent());
+    let silent = Remote::start(Character::decent().at(Verb::Connect, Act::Silence));
+    let refusing = Remote::start(
+        Character::decent().at(Verb::Connect, Act::SayAndClose("554 5.3.2 No mail here".into())),
+    );
+    let names = zone()
+        .mx("best.test", 10, "best.hosts.test")
+        .mx("best.test", 20, "second.hosts.test")
+        .mx("closed.test", 10, "closed.hosts.test")
+        .mx("closed.test", 20, "second.hosts.test")
+        .mx("silent.test", 10, "silent.hosts.test")
+        .mx("silent.test", 20, "second.hosts.test")
+        .mx("refusing.test", 10, "refusing.hosts.test")
+        .mx("refusing.test", 20, "second.hosts.test")
+        .mx("missing.test", 10, "nowhere.hosts.test")
+        .mx("missing.test", 20, "second.hosts.test")
+        .mx("equal.test", 10, "left.hosts.test")
+        .mx("equal.test", 10, "right.hosts.test")
+        .alias("alias.test", "best.test")
+        .mx("aliased-mx.test", 10, "aliased.hosts.test")
+        .alias("aliased.hosts.test", "best.hosts.test")
+        .host("implicit.test", best.address.ip())
+        .host("best.hosts.test", best.address.ip())
+        .host("second.hosts.test", second.address.ip())
+        .host("silent.hosts.test", silent.address.ip())
+        .host("refusing.hosts.test", refusing.address.ip())
+        .host("closed.hosts.test", own_address().into())
+        .host("left.hosts.test", left.address.ip())
+        .host("right.hosts.test", right.address.ip())
+        .serve();
+    let server = Setup::new()
+        .resolver(names.address)
+        .more("\n[[shaping]]\nmessages_per_connection = 1\n\n[[shaping]]\ndomain = \"silent.test\"\ngreeting_s = 1\n")
+        .start();
+    let to_best = ["best.test", "alias.test", "aliased-mx.test", "implicit.test"];
+    let to_second = ["closed.test", "silent.test", "refusing.test", "missing.test"];
+    for domain in to_best.iter().chain(&to_second) {
+        send(&server, ALICE, &[&format!("a@{domain}")], &note("by the book"));
+    }
+    send(&server, ALICE, &[&format!("a@[{}]", best.address.ip())], &note("to a literal"));
+    for index in 0..20 {
+        send(&server, ALICE, &[&format!("r{index}@equal.test")], &note("to equals"));
+    }
+    let came = wait_for_arrivals(&server, &best, to_best.len() + 1);
+    for domain in to_best {
+        assert!(came.iter().any(|arrival| arrival.has(&format!("a@{domain}"))), "{domain}");
+    }
+    assert!(came.iter().any(|arrival| arrival.has(&format!("a@[{}]", best.address.ip()))));
+    let came = wait_for_arrivals(&server, &second, to_second.len());
+    for domain in to_second {
+        assert!(came.iter().any(|arrival| arrival.has(&format!("a@{domain}"))), "{domain}");
+    }
+    wait_until_done(&server, "equal.test");
+    let shares = [left.arrivals().len(), right.arrivals().len()];
+    assert_eq!(shares[0] + shares[1], 20);
+    assert!(shares[0] > 0 && shares[1] > 0, "{shares:?}");
+    wait_until_done(&server, "silent.test");
+}
+
+#[test]
+fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
+    let names = zone()
+        .mx("null.test", 0, "")
+        .mx("self.test", 10, "mail.example.test")
+        .mx("ours.test", 10, "us.hosts.test")
+        .mx("empty.test", 10, "bare.hosts.test")
+        .serve();
+    let server = Setup::new().resolver(names.address).start();
+    let cases = [("a@null.test", "5.1.10"), ("a@nowhere.test", "5.1.2"), ("a@self.test", "5.4.6")];
+    let mut seen = Vec::new();
+    for (recipient, _) in cases {
+        send(&server, ALICE, &[recipient], &note("to nowhere"));
+    }
+    send(&server, ALICE, &["a@servfail.test"], &note("to somewhere"));
+    for bounce in wait_for_mail(&server, ALICE, cases.len()) {
+        let bounce = Notification::read(&bounce);
+        let fields = &bounce.recipients[0];
+        seen.push((fields["final-recipient"].replace("rfc822; ", ""), fields["status"].clone()));
+        assert!(!fields.contains_key("remote-mta"));
+    }
+    seen.sort();
+    let mut expected = cases.map(|(to, status)| (to.to_owned(), status.to_owned()));
+    expected.sort();
+    assert_eq!(seen, expected);
+    assert!(is_queued(&server, "a@servfail.test"));
+}
+
+/// A name server that comes back: what waited for it goes.
+#[test]
+fn mail_waits_for_dns() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let remote = Remote::decent();
+    let is_up = Arc::new(AtomicBool::new(false));
+    let (up, ip) = (Arc::clone(&is_up), remote.address.ip());
+    let zone = zone().mx("a.test", 10, "host.test").host("host.test", ip);
+    let names = NameServer::start(move |asked| match up.load(Ordering::Relaxed) {
+        true => zone.answer(asked),
+        false => vec![asked.response(ResponseCode::ServFail).into()],
+    });
+    let server = Setup::new().resolver(names.address).start();
+    send(&server, ALICE, &["b@a.test"], &note("patience"));
+    wait_for("it was asked for", &server, || (!names.asked().is_empty()).then_some(()));
+    assert!(is_queued(&server, "b@a.test"));
+    is_up.store(true, Ordering::Relaxed);
+    // An operator who knows that the trouble is over need not wait for the next look.
+    server.signal("HUP");
+    wait_for_arrivals(&server, &remote, 1);
+}
+
+/// SA-15, LP-08: a stranger's MX record does not lead into the network behind the server.
+#[test]
+fn private_addresses_are_not_for_mx_records() {
+    let remote = Remote::decent();
+    let names = zone().mx("a.test", 10, "host.test").host("host.test", remote.address.ip()).serve();
+    let server = Setup::new()
+        .more(&format!(
+            "\n[dns]\nservers = [\"{}\"]\ntimeout_s = 2\nattempts = 1\n\n[[route]]\ndomain = \"*\"\nport = {PORT}\n",
+            names.address
+        ))
+        .start();
+    let literal = format!("a@[{}]", remote.address.ip());
+    send(&server, ALICE, &["b@a.test", &literal], &note("to the inside"));
+    wait_for("both were looked at", &server, || {
+        let log = names.asked().iter().filter(|asked| asked.kind() == RecordType::A).count();
+        (log > 0).then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(remote.ledger().connections.is_empty());
+    // A route is the operator's own word.
+    drop(server);
+    let server = Setup::new().route("a.test", &remote).start();
+    send(&server, ALICE, &["b@a.test"], &note("to the inside"));
+    wait_for_arrivals(&server, &remote, 1);
+}
