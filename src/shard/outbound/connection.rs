@@ -144,7 +144,9 @@ async fn send(
         // The connection ended before anything was decided: an attempt that failed for all, or it would be repeated
         // for ever.
         let failure = Failure { reply: closed.reply, phase: closed.phase, origin: closed.origin };
-        let fate = Fate::Failed(as_transient(failure));
+        let mut fate = Fate::Failed(as_transient(failure));
+        let domain = job.envelope.recipients.first().map_or("", |recipient| &*recipient.address.domain);
+        shard.hear_fate(&Place { link, way, source, pool: job.pool, domain }, &mut fate);
         reports = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
         untried.clear();
     }
