@@ -4,6 +4,9 @@
 //! A program that is not installed is a skipped test that says so, and a failure where
 //! `RINGPOST_INTEROP=required`.
 
+#[allow(dead_code, reason = "shared with the tests of relaying")]
+#[path = "../relay/remote/tls.rs"]
+mod authority;
 mod bulk;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/client.rs"]
@@ -17,6 +20,7 @@ mod mutt;
 mod nsd;
 mod openssl;
 mod operator;
+mod postfix;
 mod program;
 mod python;
 #[path = "../e2e/server.rs"]
