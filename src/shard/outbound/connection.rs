@@ -92,9 +92,12 @@ pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceI
             Next::Command(Command::Send(job, recipients_max)) => {
                 let (outcome, leftover) =
                     send(&shard, (&mut talk, &link), (&way, source), *job, recipients_max).await;
-                match outcome {
-                    SendOutcome::ConnectionLost => return link.lost(leftover),
-                    outcome => link.sent(outcome, leftover),
+                if outcome == SendOutcome::ConnectionLost {
+                    return link.lost(leftover);
+                }
+                link.sent(outcome, leftover);
+                if talk.is_over() {
+                    return link.closed();
                 }
             }
         }
@@ -125,9 +128,10 @@ async fn send(
         let domain = &*recipient.address.domain;
         shard.hear_fate(&Place { link, way, source, pool: job.pool, domain }, fate);
     }
-    let outcome = match &closed {
-        Some(_) => SendOutcome::ConnectionLost,
-        None => outcome_of(&fates),
+    // A host that answers and then closes is one that takes a message at a time.
+    let outcome = match closed.is_some() && !fates.iter().any(is_answer) {
+        true => SendOutcome::ConnectionLost,
+        false => outcome_of(&fates),
     };
     let mut reports = Vec::with_capacity(count);
     let mut untried = Vec::new();
@@ -141,14 +145,18 @@ async fn send(
     if reports.is_empty()
         && let Some(closed) = closed
     {
-        // The connection ended before anything was decided: an attempt that failed for all, or it would be repeated
+        // The connection ended before anything was decided. If it had served others before, that says nothing about
+        // this message, which goes by another one. Else it is an attempt that failed for all, or it would be repeated
         // for ever.
+        let has_served = talk.transactions() > 1;
         let failure = Failure { reply: closed.reply, phase: closed.phase, origin: closed.origin };
         let mut fate = Fate::Failed(as_transient(failure));
         let domain = job.envelope.recipients.first().map_or("", |recipient| &*recipient.address.domain);
         shard.hear_fate(&Place { link, way, source, pool: job.pool, domain }, &mut fate);
-        reports = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
-        untried.clear();
+        if !has_served {
+            reports = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
+            untried.clear();
+        }
     }
     job.home.report(reports, &attempt);
     (outcome, rest(job, &untried))
@@ -211,6 +219,15 @@ fn attempt(
         local: Some(talk.local()),
         tls: talk.security(),
         dsn: done.dsn,
+    }
+}
+
+/// A word of the host about a recipient, and not about the connection (RFC 5321 3.8).
+fn is_answer(fate: &Fate) -> bool {
+    match fate {
+        Fate::Accepted(_) => true,
+        Fate::Failed(failure) => failure.origin == Origin::Peer && failure.reply.code != 421,
+        Fate::NotTried => false,
     }
 }
 

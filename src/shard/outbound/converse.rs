@@ -14,8 +14,8 @@ use crate::limits::smtp::client::QUIT_S;
 use crate::proto::smtp::client::{Client, Event, Security};
 
 /// Sends what the client has to say and hands it what it is told, until it has an event: `Ready`, `Done` or `Closed`.
-/// Hands are shaken here, with what `tls` gives. A client that is `Closed` has said its last word, and its connection
-/// is closed. While the client waits between two transactions the future may be dropped without loss.
+/// Hands are shaken here, with what `tls` gives. After `Closed` comes nothing but [`say_goodbye`]. While the client
+/// waits between two transactions the future may be dropped without loss.
 pub async fn converse(
     client: &mut Client,
     conn: &mut Conn,
@@ -24,10 +24,6 @@ pub async fn converse(
     loop {
         match client.poll_event() {
             Some(Event::StartTls) => shake_hands(client, conn, &tls).await,
-            Some(Event::Closed(closed)) => {
-                say_goodbye(conn).await;
-                return Event::Closed(closed);
-            }
             Some(event) => return event,
             None => turn(client, conn).await,
         }
@@ -108,8 +104,8 @@ async fn shake_hands(client: &mut Client, conn: &mut Conn, tls: &impl Fn() -> io
     client.handle_tls(security, conn.out(), clock::instant());
 }
 
-/// Nothing depends on it any more.
-async fn say_goodbye(conn: &mut Conn) {
+/// Sends the last word, and closes. Nothing depends on it any more.
+pub async fn say_goodbye(conn: &mut Conn) {
     let late = async {
         sleep(std::time::Duration::from_secs(QUIT_S)).await;
         Ok(())
@@ -141,7 +137,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::converse;
+    use super::{converse, say_goodbye};
     use crate::bytes::Slice;
     use crate::io::net::{Conn, Deadlines, Sockets, dial};
     use crate::io::tls::{ClientTls, ServerTls, TlsSession, Trust};
@@ -266,6 +262,9 @@ mod tests {
             loop {
                 let event = converse(&mut client, &mut conn, session).await;
                 let is_over = matches!(event, Event::Closed(_));
+                if is_over {
+                    say_goodbye(&mut conn).await;
+                }
                 events.push(event);
                 if is_over {
                     return events;

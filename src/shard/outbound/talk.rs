@@ -1,14 +1,17 @@
 //! One connection to another server: the client engine with its socket.
 //!
 //! [`Talk::open`] brings a socket to the point where mail may be sent, TLS and login included. [`Talk::send`] takes a
-//! transaction through. [`Talk::idle`] waits in between, for the peer may end it then.
+//! transaction through. [`Talk::idle`] waits in between, for the peer may end it then: by closing, or by saying what
+//! nobody asked for.
+//!
+//! Invariant: nothing is begun on a session that has ended, whether or not its end was already told.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::CountedAddress;
-use super::converse::converse;
+use super::converse::{converse, say_goodbye};
 use crate::io::net::Conn;
 use crate::io::tls::{ClientTls, TlsSession, Trust};
 use crate::io::{clock, random};
@@ -26,6 +29,10 @@ pub struct Talk {
     host: String,
     tls: ClientTls,
     trust: Trust,
+    /// The session has ended, and how.
+    over: Option<Closed>,
+    /// That were asked for, the last one included.
+    transactions: u32,
     _counted: CountedAddress,
 }
 
@@ -66,7 +73,8 @@ impl Talk {
             security = encrypt(&mut conn, session).await.map_err(|error| not_encrypted(&error))?;
         }
         let client = Client::new(settings, security, Nonce(random::bytes()), clock::instant());
-        let mut talk = Self { conn, client, host, tls, trust, _counted: counted };
+        let mut talk =
+            Self { conn, client, host, tls, trust, over: None, transactions: 0, _counted: counted };
         loop {
             match talk.next().await {
                 Event::Ready => return Ok(talk),
@@ -76,8 +84,12 @@ impl Talk {
         }
     }
 
-    /// Sends one message to its recipients.
+    /// Sends one message to its recipients. Nothing is begun where the session has ended since the last one.
     pub async fn send(&mut self, transaction: Transaction) -> Sent {
+        self.transactions += 1;
+        if !self.client.is_ready() {
+            return Sent { done: untried(), closed: Some(self.idle().await) };
+        }
         self.client.begin(transaction, self.conn.out(), clock::instant());
         let done = loop {
             match self.next().await {
@@ -106,8 +118,20 @@ impl Talk {
 
     /// Says goodbye.
     pub async fn quit(mut self) {
-        self.client.quit(self.conn.out(), clock::instant());
+        if self.client.is_ready() {
+            self.client.quit(self.conn.out(), clock::instant());
+        }
         self.idle().await;
+    }
+
+    /// The session has ended, as was told.
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// How many were asked for, whatever came of them.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
     }
 
     pub fn peer(&self) -> SocketAddr {
@@ -134,8 +158,16 @@ impl Talk {
     }
 
     async fn next(&mut self) -> Event {
-        let Self { conn, client, host, tls, trust, .. } = self;
-        converse(client, conn, || tls.session(host, *trust)).await
+        let Self { conn, client, host, tls, trust, over, .. } = self;
+        if let Some(closed) = over {
+            return Event::Closed(closed.clone());
+        }
+        let event = converse(client, conn, || tls.session(host, *trust)).await;
+        if let Event::Closed(closed) = &event {
+            *over = Some(closed.clone());
+            say_goodbye(conn).await;
+        }
+        event
     }
 }
 
