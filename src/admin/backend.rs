@@ -1,18 +1,20 @@
 //! What operators ask of a server, answered over its shards.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_lite::future::block_on;
 
-use crate::admin::control::{Change, QueueRow, Refusal};
+use crate::admin::control::{Change, Refusal};
 use crate::admin::directory_file;
+use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
 use crate::auth::Directory;
 use crate::config::Config;
 use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::verify_log;
+use crate::io::events::EventWriter;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
@@ -34,6 +36,10 @@ pub struct ShardBackend {
     directory: Mutex<Arc<Directory>>,
     /// Messages that programs on this machine handed in; each goes to the next shard.
     submissions: AtomicUsize,
+    /// The number of the last suspension.
+    suspended: AtomicU64,
+    /// Where nobody else waits for events to be written: dropping it does.
+    _events: Option<EventWriter>,
 }
 
 /// An account with the log that its mail lies in.
@@ -45,19 +51,51 @@ struct Place {
 
 impl ShardBackend {
     pub fn new(server: Server, data: Arc<DataDir>, config: Arc<Config>, directory: Arc<Directory>) -> Self {
-        Self { server, data, config, directory: Mutex::new(directory), submissions: AtomicUsize::new(0) }
+        Self {
+            server,
+            data,
+            config,
+            directory: Mutex::new(directory),
+            submissions: AtomicUsize::new(0),
+            suspended: AtomicU64::new(0),
+            _events: None,
+        }
+    }
+
+    /// Of a server that ends with this backend; what happened is written by then.
+    pub fn with_events(self, events: EventWriter) -> Self {
+        Self { _events: Some(events), ..self }
     }
 
     /// Asks one shard.
-    fn ask<T>(&self, shard: usize, request: impl FnOnce(Inbox<T>) -> Request) -> T {
+    pub fn ask<T>(&self, shard: usize, request: impl FnOnce(Inbox<T>) -> Request) -> T {
         let answer = Inbox::new();
         self.server.post(shard, Letter::Control(request(answer.clone())));
         block_on(answer.next())
     }
 
-    /// Asks all shards.
-    fn ask_all<T>(&self, request: impl Fn(Inbox<T>) -> Request) -> Vec<T> {
-        (0..self.server.shards()).map(|shard| self.ask(shard, &request)).collect()
+    /// Asks all shards, which work on it at the same time; the answers are in their order.
+    pub fn ask_all<T>(&self, request: impl Fn(Inbox<T>) -> Request) -> Vec<T> {
+        let ask = |shard| {
+            let answer = Inbox::new();
+            self.server.post(shard, Letter::Control(request(answer.clone())));
+            answer
+        };
+        let answers: Vec<Inbox<T>> = (0..self.server.shards()).map(ask).collect();
+        answers.into_iter().map(|answer| block_on(answer.next())).collect()
+    }
+
+    pub fn driver_of(&self, log: LogId) -> usize {
+        self.server.driver_of(log)
+    }
+
+    pub fn logs(&self) -> Result<Vec<LogId>, Refusal> {
+        self.data.logs().map_err(Refusal::unavailable)
+    }
+
+    /// A number for a suspension.
+    pub fn next_suspension(&self) -> u64 {
+        self.suspended.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn owner(&self, place: Place) -> usize {
@@ -153,18 +191,12 @@ impl Backend for ShardBackend {
         Ok(())
     }
 
-    fn queue(&self) -> Result<Vec<QueueRow>, Refusal> {
-        let mut queued: Vec<_> = self.ask_all(Request::Queue).into_iter().flatten().collect();
-        queued.sort_by_key(|message| message.received);
-        let row = |message: crate::shard::control::Queued| QueueRow {
-            id: message.id,
-            arrived: message.received,
-            bytes: message.size,
-            sender: message.sender,
-            recipients: message.recipients,
-            state: String::new(),
-        };
-        Ok(queued.into_iter().map(row).collect())
+    fn queue(
+        &self,
+        request: QueueRequest,
+        each: &mut dyn FnMut(QueueReply) -> io::Result<()>,
+    ) -> Result<(), Refusal> {
+        self.answer_queue(request, each)
     }
 
     fn stats(&self) -> Result<Vec<(String, u64)>, Refusal> {

@@ -11,7 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::admin::failure::Failure;
 use crate::admin::offline::OpenStore;
-use crate::admin::{accounts, events, init, manual, sendmail, storage, transfer};
+use crate::admin::queue::QueueCommand;
+use crate::admin::{accounts, events, init, manual, queue, sendmail, storage, transfer};
 use crate::config::{Config, FILE_NAME};
 
 const EXIT_CODES: &str = "\
@@ -64,7 +65,12 @@ enum Command {
     Store(StoreCommand),
     Import(Import),
     Export(Export),
-    /// Look at the mail that waits for its way out
+    /// Look at the mail that waits for its way out, and say what is to happen to it
+    ///
+    /// Verbs that change something want to be told for which messages: by ids, by filters that must all match, or by
+    /// --everything. Spans of time are written 45s, 5m, 2h, 1d or 1w. What is being sent at the moment is left alone,
+    /// and counted as such. `top`, `suspend`, `resume` and `bounce --duration` need the running server; all others work
+    /// without one, too.
     #[command(subcommand)]
     Queue(QueueCommand),
     Events(events::Events),
@@ -274,15 +280,6 @@ pub enum StoreCommand {
     },
 }
 
-#[derive(Subcommand)]
-pub enum QueueCommand {
-    /// List the messages that wait, the oldest first: id, time of arrival, bytes, sender, recipients
-    List {
-        #[command(flatten)]
-        place: Place,
-    },
-}
-
 /// How other programs keep mail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
@@ -387,7 +384,7 @@ impl Command {
             Self::Alias(command) => accounts::alias(command)?,
             Self::Domain(command) => accounts::domain(command)?,
             Self::Store(command) => return storage::store(&command, open_store),
-            Self::Queue(QueueCommand::List { place }) => storage::queue(&place, open_store)?,
+            Self::Queue(command) => queue::run(command, open_store)?,
             Self::Events(events) => events::run(&events)?,
             Self::Sendmail(sendmail) => return Ok(sendmail::run(&sendmail.arguments)),
             Self::Import(import) => return transfer::import(&import, open_store),
@@ -457,6 +454,21 @@ mod tests {
             "export maildir p --account bob@example.org",
             "export mbox p --account bob@example.org --mailbox M",
             "queue list --data d",
+            "queue list 00010000002A --domain d.test --site s --tenant t --campaign c --sender <> --recipient @d.test",
+            "queue list --state held --older 2h --younger 1d --count 0 --json",
+            "queue show 00010000002A --json --data d",
+            "queue summary --everything --json",
+            "queue top --once",
+            "queue retry 00010000002A 00010000002B",
+            "queue hold --domain d.test --reason r",
+            "queue release --everything",
+            "queue bounce --sender @d.test --reason r --duration 1h",
+            "queue suspend --tenant t --duration 5m --reason r",
+            "queue suspend --list --json",
+            "queue resume 3",
+            "queue resume --tenant t",
+            "queue rebind --everything --to [192.0.2.1]",
+            "queue explain a@b.test --sender c@d.test --tenant t",
             "events --data d",
             "events --follow --since 2h --type Bounce --type Delivery --domain d --cursor c --count 3 --table",
             "events --sender a@b --recipient c@d --tenant t --id i --json",
@@ -475,6 +487,14 @@ mod tests {
             "init",
             "import tar p --account a@b",
             "events --type X",
+            "queue list --state lost",
+            "queue list --older soon",
+            "queue list no-id",
+            "queue show",
+            "queue bounce --everything",
+            "queue rebind --everything",
+            "queue suspend --json",
+            "queue explain nobody",
         ] {
             let words = ["ringpost"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

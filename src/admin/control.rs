@@ -35,6 +35,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::failure::Failure;
+use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::mail::envelope::{Notify, Ret};
 use crate::mail::flags::{Flags, SystemFlags};
 use crate::mail::time::Timestamp;
@@ -51,7 +52,7 @@ pub enum Request {
     Accounts,
     Aliases,
     Domains,
-    Queue,
+    Queue(QueueRequest),
     Stats,
     /// Reads everything that is stored and checks it.
     Verify,
@@ -178,7 +179,7 @@ pub enum Reply {
     Domain {
         name: String,
     },
-    Queued(QueueRow),
+    Queue(QueueReply),
     Stat {
         name: String,
         value: u64,
@@ -212,20 +213,6 @@ pub struct AccountRow {
     pub usage_bytes: u64,
     pub quota_bytes: Option<u64>,
     pub is_closed: bool,
-}
-
-/// A message that waits for its way out.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct QueueRow {
-    pub id: String,
-    /// Seconds since 1970.
-    pub arrived: i64,
-    pub bytes: u64,
-    /// Empty for a bounce.
-    pub sender: String,
-    pub recipients: Vec<String>,
-    /// Why it is still here, in words; may be empty.
-    pub state: String,
 }
 
 /// Why something was not done, as a sentence, and whose fault it is.

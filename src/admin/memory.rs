@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::admin::control::{Change, QueueRow, Refusal};
+use crate::admin::control::{Change, Refusal};
 use crate::admin::directory_file::{self, tests::secrets};
+use crate::admin::queue::words::{Meta, QueueReply, QueueRequest, QueueRow};
 use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
 use crate::auth::Directory;
 use crate::bytes::Slice;
@@ -13,6 +14,7 @@ use crate::mail::address::Address;
 use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
 use crate::proto::smtp::MessageRefusal;
+use crate::queue::selection::State as QueueState;
 use crate::shard::submit::{self, Relaying, Submission, Submitted};
 
 /// See the module.
@@ -75,16 +77,31 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
-    fn queue(&self) -> Result<Vec<QueueRow>, Refusal> {
-        let row = QueueRow {
-            id: "0-1".to_owned(),
-            arrived: 0,
-            bytes: 5,
-            sender: "bob@example.org".to_owned(),
-            recipients: vec!["eve@relay.test".to_owned()],
-            state: String::new(),
+    /// A list has one row, whatever it is of.
+    fn queue(
+        &self,
+        request: QueueRequest,
+        each: &mut dyn FnMut(QueueReply) -> io::Result<()>,
+    ) -> Result<(), Refusal> {
+        let QueueRequest::List { .. } = request else {
+            return Err(Refusal::unavailable("nobody sends"));
         };
-        Ok(vec![row])
+        let row = QueueRow {
+            id: "000000000001".to_owned(),
+            sender: "bob@example.org".to_owned(),
+            recipient: "eve@relay.test".to_owned(),
+            queue: "relay.test".to_owned(),
+            domain: "relay.test".to_owned(),
+            site: None,
+            size: 5,
+            created: 0,
+            state: QueueState::Ready,
+            num_attempts: 0,
+            due: 0,
+            reason: String::new(),
+            meta: Meta::default(),
+        };
+        each(QueueReply::Row(row)).map_err(Refusal::unavailable)
     }
 
     fn stats(&self) -> Result<Vec<(String, u64)>, Refusal> {

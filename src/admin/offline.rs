@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::admin::control::{Change, Control, QueueRow, Refusal, Reply, Request};
+use crate::admin::control::{Change, Control, Refusal, Reply, Request};
 use crate::admin::failure::Failure;
+use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::server::{self, Backend, Finding, MailboxRow, NewMessage, StoredMessage};
 use crate::admin::{directory_file, socket};
 use crate::auth::Directory;
@@ -100,6 +101,11 @@ impl Session {
         self.control.as_mut().expect("it goes when the session goes")
     }
 
+    /// Whether no server runs, and this process is one for the moment.
+    pub fn is_offline(&self) -> bool {
+        self.server.is_some()
+    }
+
     pub fn change(&mut self, change: Change) -> Result<(), Failure> {
         self.control().ask(&Request::Change(change), |_| Ok(()))
     }
@@ -180,7 +186,7 @@ impl Backend for DirectoryBackend {
         Ok(())
     }
 
-    fn queue(&self) -> Result<Vec<QueueRow>, Refusal> {
+    fn queue(&self, _: QueueRequest, _: &mut dyn FnMut(QueueReply) -> io::Result<()>) -> Result<(), Refusal> {
         Err(without_mail())
     }
 

@@ -68,8 +68,9 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
 pub fn open_store(config: &Config, data: DataDir) -> Result<Arc<dyn Backend>, Failure> {
     let (config, data) = (Arc::new(config.clone()), Arc::new(data));
     let directory = Arc::new(directory_file::read(&config.data, &config.domains)?);
-    let (server, _) = start(&config, &data, &directory, Listens::No)?;
-    Ok(Arc::new(ShardBackend::new(server, data, config, directory)))
+    let (server, threads) = start(&config, &data, &directory, Listens::No)?;
+    let backend = ShardBackend::new(server, data, config, directory);
+    Ok(Arc::new(backend.with_events(threads.detach())))
 }
 
 /// Whether connections are taken.

@@ -18,9 +18,10 @@ use std::time::Duration;
 use rustix::net::sockopt::socket_peercred;
 
 use crate::admin::control::{
-    AccountRow, Change, ImportItem, MessageHead, QueueRow, Refusal, Reply, Request, SubmitHead,
-    SubmitRecipient, read_line, read_octets, write_line,
+    AccountRow, Change, ImportItem, MessageHead, Refusal, Reply, Request, SubmitHead, SubmitRecipient,
+    read_line, read_octets, write_line,
 };
+use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::socket;
 use crate::auth::Directory;
 use crate::bytes::Slice;
@@ -52,8 +53,13 @@ pub trait Backend: Send + Sync {
     /// [`Change::apply`]: crate::admin::directory_file
     fn change(&self, change: Change) -> Result<(), Refusal>;
 
-    /// The messages that wait for their way out, the oldest first.
-    fn queue(&self) -> Result<Vec<QueueRow>, Refusal>;
+    /// What is asked of the mail that waits for its way out. `each` takes the lines of the answer; its error ends the
+    /// work.
+    fn queue(
+        &self,
+        request: QueueRequest,
+        each: &mut dyn FnMut(QueueReply) -> io::Result<()>,
+    ) -> Result<(), Refusal>;
 
     /// Numbers about what is stored, with their names, in the order of printing.
     fn stats(&self) -> Result<Vec<(String, u64)>, Refusal>;
@@ -240,7 +246,9 @@ impl Peer {
             Request::Accounts => self.accounts(&backend.directory()),
             Request::Aliases => self.aliases(&backend.directory()),
             Request::Domains => self.domains(&backend.directory()),
-            Request::Queue => self.queue(backend),
+            Request::Queue(request) => {
+                Ok(backend.queue(request, &mut |reply| self.reply(&Reply::Queue(reply)))?)
+            }
             Request::Stats => self.stats(backend),
             Request::Verify => self.verify(backend),
             Request::Import { account } => self.import(backend, &account),
@@ -279,13 +287,6 @@ impl Peer {
     fn domains(&mut self, directory: &Directory) -> Result<(), Trouble> {
         for name in directory.domains() {
             self.reply(&Reply::Domain { name: name.to_owned() })?;
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
-        for row in backend.queue()? {
-            self.reply(&Reply::Queued(row))?;
         }
         Ok(())
     }
@@ -472,7 +473,9 @@ mod tests {
     use crate::admin::failure::Failure;
     use crate::admin::memory::MemoryBackend;
     use crate::admin::offline::Session;
+    use crate::admin::queue::words::QueueRequest;
     use crate::admin::socket;
+    use crate::queue::selection::Selection;
 
     fn lines(session: &mut Session, request: &Request) -> Result<Vec<String>, Failure> {
         let mut lines = Vec::new();
@@ -515,10 +518,11 @@ mod tests {
                 &[r#"{"domain":{"name":"example.net"}}"#, r#"{"domain":{"name":"example.org"}}"#],
             ),
             (
-                Request::Queue,
+                Request::Queue(QueueRequest::List { selection: Selection::all(), count: 1 }),
                 &[concat!(
-                    r#"{"queued":{"id":"0-1","arrived":0,"bytes":5,"sender":"bob@example.org","#,
-                    r#""recipients":["eve@relay.test"],"state":""}}"#
+                    r#"{"queue":{"row":{"id":"000000000001","sender":"bob@example.org","#,
+                    r#""recipient":"eve@relay.test","queue":"relay.test","domain":"relay.test","size":5,"#,
+                    r#""created":0,"state":"ready","num_attempts":0,"due":0,"reason":"","meta":{}}}}"#
                 )],
             ),
             (

@@ -109,6 +109,13 @@ impl Health {
         *self = Self::default();
     }
 
+    /// An operator wants it tried: whatever pause there is ends now. What was learnt stays.
+    pub fn end_pause(&mut self, now: Instant) {
+        if let State::Shaken { until } | State::Dead { until, .. } = &mut self.state {
+            *until = (*until).min(now);
+        }
+    }
+
     pub fn allowance(&self, now: Instant) -> Allowance {
         match self.state {
             State::Alive => Allowance::Window,

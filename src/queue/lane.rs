@@ -179,6 +179,12 @@ impl<J: Job> Lane<J> {
         std::mem::take(&mut self.ready).into_values().collect()
     }
 
+    /// An operator wants a connection tried now.
+    pub fn end_pause(&mut self, now: Instant) {
+        self.health.end_pause(now);
+        self.reopen_at = self.reopen_at.min(now);
+    }
+
     pub fn begin_opening(&mut self, connection: ConnectionId, now: Instant) {
         if let Some(rate) = &mut self.connection_rate {
             rate.take(1, now);

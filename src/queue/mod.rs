@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod selection;
 pub mod site;
 pub mod sources;
+pub mod suspension;
 pub mod turns;
 pub mod verdict;
 pub mod warm_up;

@@ -107,6 +107,11 @@ impl Schedule {
         self.fresh.pop()
     }
 
+    /// Marks an item as out without giving it to anyone; false if it is out already.
+    pub fn claim(&mut self, item: Item) -> bool {
+        self.out.insert(item)
+    }
+
     /// Takes the first item of a lane, which is out from now on. Items that are out already are passed over: they
     /// come back.
     pub fn take(&mut self, lane: Lane) -> Option<Item> {
@@ -216,6 +221,17 @@ mod tests {
         schedule.insert(item(1), 5);
         advance(&mut schedule, 5);
         assert_eq!(schedule.take(LANE), Some(item(1)));
+    }
+
+    #[test]
+    fn what_is_claimed_is_given_to_nobody() {
+        let mut schedule = Schedule::default();
+        schedule.insert(item(1), 0);
+        advance(&mut schedule, 0);
+        assert_eq!((schedule.claim(item(1)), schedule.claim(item(1))), (true, false));
+        assert_eq!(schedule.take(LANE), None);
+        schedule.give_back(item(1));
+        assert!(schedule.claim(item(1)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a selection that names nothing selects nothing; everything has to be asked for by that word.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::mail::address::Address;
@@ -70,7 +72,9 @@ pub enum Order {
     /// It is due now.
     Retry,
     /// It waits until it is released.
-    Hold,
+    Hold {
+        reason: Option<String>,
+    },
     Release,
     /// It is returned to its senders, with these words.
     Bounce {
@@ -82,7 +86,64 @@ pub enum Order {
     },
 }
 
+/// A recipient's copy as an order finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    pub state: State,
+    pub destination: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What an order does to a recipient's copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    Changes,
+    /// It is so already, or the order is not for such mail.
+    None,
+    /// It is being sent at the moment, and is left alone.
+    TooLate,
+}
+
+impl Order {
+    pub fn effect(&self, copy: &Standing<'_>) -> Effect {
+        let changes = match self {
+            // What was never tried and is not due is to leave later, as its sender asked (RFC 4865).
+            Self::Retry => match copy.state {
+                State::Ready => true,
+                State::Deferred => copy.attempts > 0,
+                State::Active | State::Held => false,
+            },
+            Self::Hold { .. } => copy.state != State::Held,
+            Self::Release => copy.state == State::Held,
+            Self::Bounce { .. } => true,
+            Self::Rebind { destination } => !destination.eq_ignore_ascii_case(copy.destination),
+        };
+        match (copy.state, changes) {
+            (State::Active, _) if *self != Self::Release => Effect::TooLate,
+            (_, true) => Effect::Changes,
+            (_, false) => Effect::None,
+        }
+    }
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deferred => "deferred",
+            Self::Ready => "ready",
+            Self::Active => "active",
+            Self::Held => "held",
+        }
+    }
+}
+
 impl Selection {
+    /// Of all there is.
+    pub fn all() -> Self {
+        Self { everything: true, ..Self::default() }
+    }
+
     /// Whether it selects nothing, as nothing was named.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -91,6 +152,23 @@ impl Selection {
     /// Whether more than what is outside has to be looked at.
     pub fn looks_inside(&self) -> bool {
         [&self.tenant, &self.campaign, &self.sender, &self.recipient].iter().any(|named| named.is_some())
+    }
+
+    /// Whether `other` names all that this one names, in the same words.
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        let same = |named: &Option<String>, of: &Option<String>| {
+            named.as_ref().is_none_or(|name| of.as_ref().is_some_and(|of| of.eq_ignore_ascii_case(name)))
+        };
+        same(&self.domain, &other.domain)
+            && same(&self.site, &other.site)
+            && same(&self.tenant, &other.tenant)
+            && same(&self.campaign, &other.campaign)
+            && same(&self.sender, &other.sender)
+            && same(&self.recipient, &other.recipient)
+            && self.ids.iter().all(|id| other.ids.contains(id))
+            && self.state.is_none_or(|state| other.state == Some(state))
+            && self.older_s.is_none_or(|age| other.older_s == Some(age))
+            && self.younger_s.is_none_or(|age| other.younger_s == Some(age))
     }
 
     pub fn matches_outside(&self, outside: &Outside<'_>) -> bool {
@@ -122,6 +200,31 @@ impl Selection {
     }
 }
 
+impl fmt::Display for Selection {
+    /// As it is written on the command line, without the dashes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = [
+            ("domain", &self.domain),
+            ("site", &self.site),
+            ("tenant", &self.tenant),
+            ("campaign", &self.campaign),
+            ("sender", &self.sender),
+            ("recipient", &self.recipient),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some(format!("{name} {}", text.as_ref()?)));
+        let ids = (!self.ids.is_empty()).then(|| self.ids.join(" "));
+        let state = self.state.map(|state| format!("state {}", state.name()));
+        let older = self.older_s.map(|seconds| format!("older {seconds}s"));
+        let younger = self.younger_s.map(|seconds| format!("younger {seconds}s"));
+        let words: Vec<String> =
+            ids.into_iter().chain(texts).chain(state).chain(older).chain(younger).collect();
+        match words.is_empty() {
+            true => f.write_str(if self.everything { "everything" } else { "nothing" }),
+            false => f.write_str(&words.join(", ")),
+        }
+    }
+}
+
 /// An address as it was written, or any in a domain.
 fn is_like(address: &Address, pattern: &str) -> bool {
     match pattern.strip_prefix('@') {
@@ -132,7 +235,7 @@ fn is_like(address: &Address, pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inside, Outside, Selection, State};
+    use super::{Effect, Inside, Order, Outside, Selection, Standing, State};
     use crate::mail::address::Address;
 
     const OUTSIDE: Outside<'_> = Outside {
@@ -194,5 +297,70 @@ mod tests {
             assert_eq!(selection.matches_inside(&inside), expected, "{selection:?}");
         }
         assert!(of("<>", "").matches_inside(&Inside { sender: None, ..inside }));
+    }
+
+    #[test]
+    fn what_an_order_does() {
+        use Effect::{Changes, None, TooLate};
+        use State::{Active, Deferred, Held, Ready};
+        let rebind = |to: &str| Order::Rebind { destination: to.to_owned() };
+        let hold = || Order::Hold { reason: Option::None };
+        let bounce = || Order::Bounce { reason: "spam".to_owned() };
+        let table = [
+            (Order::Retry, Ready, 0, Changes),
+            (Order::Retry, Deferred, 1, Changes),
+            // It leaves when its sender said.
+            (Order::Retry, Deferred, 0, None),
+            (Order::Retry, Held, 3, None),
+            (Order::Retry, Active, 1, TooLate),
+            (hold(), Ready, 0, Changes),
+            (hold(), Held, 0, None),
+            (hold(), Active, 0, TooLate),
+            (Order::Release, Held, 0, Changes),
+            (Order::Release, Ready, 0, None),
+            (Order::Release, Active, 0, None),
+            (bounce(), Held, 0, Changes),
+            (bounce(), Active, 0, TooLate),
+            (rebind("relay.test"), Held, 0, Changes),
+            (rebind("Example.org"), Ready, 0, None),
+        ];
+        for (order, state, attempts, expected) in table {
+            let copy = Standing { state, destination: "example.org", attempts };
+            assert_eq!(order.effect(&copy), expected, "{order:?} {copy:?}");
+        }
+    }
+
+    #[test]
+    fn one_selection_may_be_part_of_another() {
+        let named = |domain: &str, tenant: Option<&str>| Selection {
+            domain: Some(domain.to_owned()),
+            tenant: tenant.map(str::to_owned),
+            ..Selection::default()
+        };
+        let both = named("example.org", Some("acme"));
+        for (selection, expected) in [
+            (Selection::all(), true),
+            (named("Example.org", None), true),
+            (both.clone(), true),
+            (named("example.org", Some("other")), false),
+            (Selection { state: Some(State::Held), ..Selection::default() }, false),
+        ] {
+            assert_eq!(selection.is_part_of(&both), expected, "{selection}");
+        }
+        assert!(!both.is_part_of(&named("example.org", None)));
+    }
+
+    #[test]
+    fn selections_in_words() {
+        let selection = Selection {
+            ids: vec!["A1".to_owned()],
+            domain: Some("example.org".to_owned()),
+            state: Some(State::Held),
+            older_s: Some(60),
+            ..Selection::default()
+        };
+        assert_eq!(selection.to_string(), "A1, domain example.org, state held, older 60s");
+        assert_eq!(Selection::all().to_string(), "everything");
+        assert_eq!(Selection::default().to_string(), "nothing");
     }
 }

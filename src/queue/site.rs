@@ -249,6 +249,18 @@ impl<J: Job> Site<J> {
         }
     }
 
+    /// Tries hosts that are being left alone, at once.
+    pub fn end_pauses(&mut self, now: Instant) {
+        self.lanes.iter_mut().for_each(|lane| lane.end_pause(now));
+    }
+
+    /// Gives back all messages that are on no connection: their homes may judge them otherwise now.
+    pub fn give_back(&mut self) {
+        let ready: Vec<J> = self.lanes.iter_mut().flat_map(Lane::take_ready).collect();
+        let jobs = ready.into_iter().chain(self.arrived.drain(..));
+        self.returned.extend(jobs.map(|job| Action::Return { job }));
+    }
+
     /// Keeps to this rate, too, until then.
     pub fn slow(&mut self, source: SourceId, rate: Rate, until: Instant, now: Instant) {
         if let Some(lane) = self.lane_from(source) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::commit::Ticket;
 use super::deliver::{change, locator};
+use super::outbound::operator;
 use super::seat::Seat;
 use super::submit::{Submission, Submitted};
 use crate::bytes::Slice;
@@ -17,14 +18,13 @@ use crate::mail::time::Timestamp;
 use crate::mailbox::Refusal;
 use crate::mailbox::plan::Incoming;
 use crate::proto::smtp::MessageRefusal;
-use crate::store::owed::{Row, Way};
 use crate::store::record::{AccountPurged, Body, Message, Record};
-use crate::store::{AccountId, LogId, MessageId};
+use crate::store::{AccountId, LogId};
 
 /// A question and where its answer goes.
 pub enum Request {
-    /// Messages that this shard's logs still owe to someone, oldest first.
-    Queue(Inbox<Vec<Queued>>),
+    /// Of the mail that waits.
+    Queue(operator::Request),
     /// Puts messages into mailboxes, which are made if they are not there, in this order.
     Append(Append, Inbox<Result<(), String>>),
     /// Takes responsibility for a message of somebody on this machine.
@@ -56,18 +56,6 @@ pub struct NewMail {
     pub flags: Flags,
     pub internal: Timestamp,
     pub bytes: Vec<u8>,
-}
-
-/// A message that waits.
-#[derive(Clone, Debug)]
-pub struct Queued {
-    pub id: String,
-    pub size: u64,
-    /// Unix seconds.
-    pub received: i64,
-    pub sender: String,
-    /// Those it is still owed to.
-    pub recipients: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +92,7 @@ pub struct Figures {
 impl Shard {
     pub async fn answer(self: Rc<Self>, request: Request) {
         match request {
-            Request::Queue(answer) => answer.post(self.queued()),
+            Request::Queue(request) => self.answer_operator(request, clock::instant()).await,
             Request::Append(append, answer) => answer.post(self.append(append).await),
             Request::Submit(submission, answer) => answer.post(self.submit(submission).await),
             Request::Mailboxes(account, answer) => answer.post(self.mailboxes(account)),
@@ -113,44 +101,6 @@ impl Shard {
             }
             Request::Purge(account, log, answer) => answer.post(self.purge(account, log).await),
             Request::Figures(answer) => answer.post(self.figures()),
-        }
-    }
-
-    fn queued(&self) -> Vec<Queued> {
-        let mut queued: Vec<Queued> = Vec::new();
-        for commit in self.logs() {
-            let owed = commit.owed();
-            let mut rows = owed.rows().peekable();
-            while let Some(&first) = rows.peek() {
-                let mut of_message = Vec::new();
-                while let Some(row) = rows.next_if(|row| row.message == first.message) {
-                    of_message.push(row);
-                }
-                let id = MessageId { log: commit.id(), sequence: first.message };
-                queued.push(self.queued_message(id, first, &of_message));
-            }
-        }
-        queued
-    }
-
-    fn queued_message(&self, id: MessageId, first: &Row, rows: &[&Row]) -> Queued {
-        let taken = self.reader.taken(id, first.record).ok();
-        let envelope = taken.as_ref().and_then(|(_, message)| Some(&message.accepted.as_ref()?.envelope));
-        let sender = envelope.and_then(|envelope| envelope.sender.as_ref());
-        let recipient = |row: &&Row| {
-            let address = envelope.and_then(|envelope| envelope.recipients.get(row.recipient as usize));
-            match (address, row.way) {
-                (Some(recipient), _) => recipient.address.to_string(),
-                (None, Way::Local(account)) => format!("account {}", account.0),
-                (None, Way::Remote(_)) => "unreadable".to_owned(),
-            }
-        };
-        Queued {
-            id: id.to_string(),
-            size: taken.as_ref().map_or(0, |(kept, _)| kept.message.length),
-            received: i64::from(first.received),
-            sender: sender.map(ToString::to_string).unwrap_or_default(),
-            recipients: rows.iter().map(recipient).collect(),
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Letter {
     Back { log: LogId, item: Item },
     /// Mail for a destination of the receiver's waits at its site, and why; or goes again.
     Blocked(Blocked),
+    /// An operator wants a site tried at once that is being left alone.
+    TryNow(Arc<str>),
     /// A session that logged in to an account of the receiver's.
     Session(Box<Moved>),
     /// Accounts, aliases and domains have changed.

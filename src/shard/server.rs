@@ -160,6 +160,11 @@ impl Server {
 }
 
 impl Threads {
+    /// Lets the shards end with the process. Events are written until the writer is dropped.
+    pub fn detach(self) -> EventWriter {
+        self.events
+    }
+
     /// Waits for all shards to end. False if one of them died.
     pub fn join(self) -> bool {
         let Self { shards, events } = self;

@@ -252,6 +252,7 @@ async fn read_letters(shard: &Rc<Shard>) {
                 Letter::Report(report) => shard.take_report(&report),
                 Letter::Back { log, item } => shard.take_home(log, item),
                 Letter::Blocked(blocked) => shard.outbound().destinations().set_blocked(blocked),
+                Letter::TryNow(site) => shard.try_site(&site),
                 Letter::Session(moved) => spawn("session", session::resume(Rc::clone(shard), *moved)),
                 Letter::Directory(directory, taken) => {
                     let shard = Rc::clone(shard);

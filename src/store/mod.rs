@@ -132,9 +132,41 @@ impl Locator {
     }
 }
 
+impl MessageId {
+    /// The queue id that operators see, read back.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = text.len() >= 12 && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_id {
+            return None;
+        }
+        // Logs from 256 on have more than two digits.
+        let (log, sequence) = text.split_at(text.len() - 10);
+        let log = LogId(u16::from_str_radix(log, 16).ok()?);
+        let sequence = Sequence(u64::from_str_radix(sequence, 16).ok()?);
+        Some(Self { log, sequence })
+    }
+}
+
 impl fmt::Display for MessageId {
     /// The queue id that operators see: log and sequence in hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02X}{:010X}", self.log.0, self.sequence.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogId, MessageId, Sequence};
+
+    #[test]
+    fn ids_are_read_back() {
+        for (log, sequence) in [(0, 1), (3, 0x2a_0000_0000), (255, 7), (256, 7), (u16::MAX, 0xff_ffff_ffff)] {
+            let id = MessageId { log: LogId(log), sequence: Sequence(sequence) };
+            assert_eq!(MessageId::parse(&id.to_string()), Some(id));
+            assert_eq!(MessageId::parse(&id.to_string().to_lowercase()), Some(id));
+        }
+        for text in ["", "0", "00000000001", "00000000000G", "+00000000001", "1234567890123456789"] {
+            assert_eq!(MessageId::parse(text), None, "{text}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod ledger;
 mod memory;
 mod persist;
 mod pop3;
+mod queue;
 mod restart;
 mod scram;
 mod sendmail;

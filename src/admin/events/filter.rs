@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::Events;
+use crate::admin::span;
 use crate::mail::address::domain_key;
 use crate::mail::date::parse_rfc3339;
 use crate::mail::time::Timestamp;
@@ -23,18 +24,7 @@ impl When {
         if let Some(at) = parse_rfc3339(text) {
             return Ok(Self::At(at));
         }
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let unit = match &text[digits..] {
-            "" | "s" => Some(1),
-            "m" => Some(60),
-            "h" => Some(3600),
-            "d" => Some(86_400),
-            "w" => Some(7 * 86_400),
-            _ => None,
-        };
-        let seconds =
-            text[..digits].parse().ok().zip(unit).and_then(|(count, unit)| i64::checked_mul(count, unit));
-        seconds
+        span::seconds(text)
             .map(|seconds| Self::Ago { seconds })
             .ok_or_else(|| "neither a span such as 2h nor a time such as 2026-11-24T10:00:00Z".to_owned())
     }

@@ -370,6 +370,35 @@ fn only_what_was_pulled_fails_when_a_site_is_dead_and_one_message_tries_it_again
 }
 
 #[test]
+fn an_operator_may_have_a_dead_site_tried_at_once() {
+    let once = Shaping { failures_until_dead: NonZeroU32::MIN, ..shaping(1) };
+    let mut scene = Scene::plain(once);
+    scene.arrive((0..50).map(message));
+    let open = opens(&scene.act());
+    scene.failed(open[0].0, FailureKind::Refused);
+    assert!(scene.wait(seconds(10)).is_empty());
+    scene.site.end_pauses(scene.now);
+    let actions = scene.act();
+    assert!(actions.iter().any(|action| matches!(action, Action::Unblocked { .. })), "{actions:?}");
+    let [(probe, _)] = opens(&actions)[..] else { panic!("one connection tries") };
+    // What was learnt stays: the pause is longer than the last.
+    scene.failed(probe, FailureKind::Refused);
+    assert_eq!(scene.lane("default").gate.at, scene.now + seconds(120));
+}
+
+#[test]
+fn what_is_given_back_is_what_no_connection_has() {
+    let mut scene = Scene::plain(shaping(1));
+    scene.arrive((0..4).map(message));
+    let open = opens(&scene.act());
+    assert_eq!(sends(&scene.opened(open[0].0)).len(), 1);
+    let held = scene.site.job_count();
+    scene.site.give_back();
+    assert_eq!((given_back(&scene.act()), scene.site.job_count()), (held, 0));
+    assert_eq!(scene.site.connection_count(), 1);
+}
+
+#[test]
 fn the_back_off_is_kept_through_suspension_reload_and_a_greeting_and_ends_with_a_transaction() {
     let once = Shaping { failures_until_dead: NonZeroU32::MIN, ..shaping(4) };
     let mut scene = Scene::plain(once.clone());

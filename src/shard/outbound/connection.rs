@@ -117,7 +117,9 @@ async fn send(
         // It cannot be read: its home is told, and the connection is as good as before.
         let attempt = Arc::new(attempt(shard, (talk, link), (way, source), &job, &untried()));
         let fate = Fate::Failed(unreadable());
-        job.home.report(job.numbers.iter().map(|&number| (number, fate.clone())).collect(), &attempt);
+        let fates: Vec<_> = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
+        link.count(&fates);
+        job.home.report(fates, &attempt);
         return (SendOutcome::Transient, None);
     };
     let Sent { done, closed } = talk.send(transaction).await;
@@ -158,6 +160,7 @@ async fn send(
             untried.clear();
         }
     }
+    link.count(&reports);
     job.home.report(reports, &attempt);
     (outcome, rest(job, &untried))
 }

@@ -39,6 +39,9 @@ use crate::store::{LogId, MessageId, RecordPlace, Sequence};
 /// Items that are made ready before others of the shard have their turn.
 const DUE_PER_TURN: usize = 1000;
 
+/// Items of a lane that are passed over before others of the shard have their turn.
+const PASSED_PER_PULL: usize = 256;
+
 /// How long a way stays as it was found, whatever the TTL: sites are named by it.
 const WAY_KEPT: Duration = Duration::from_secs(300);
 
@@ -185,6 +188,14 @@ impl Shard {
         self.outbound().alarm().ring();
     }
 
+    /// Has the sites of a destination tried that are being left alone, and its ways looked up that were not found.
+    pub fn try_now(&self, destination: &str) {
+        for site in self.outbound().destinations().end_pauses(destination, clock::instant()) {
+            let shard = site_shard(&site, self.mesh.shards());
+            self.mesh.post(shard, Letter::TryNow(site));
+        }
+    }
+
     /// Tells the site of a lane that there is work, as soon as it is known which one that is.
     fn offer(self: &Rc<Self>, commit: &Commit, lane: Lane) {
         let name = commit.owed().destinations().name(DestinationId(lane.destination)).map(Arc::<str>::from);
@@ -303,7 +314,14 @@ impl Shard {
     fn take_jobs(self: &Rc<Self>, commit: &Rc<Commit>, lane: Lane, feed: &Feed, count: usize) -> Vec<Job> {
         let now = now_s();
         let mut jobs = Vec::with_capacity(count);
+        let mut passed = 0;
         while jobs.len() < count {
+            if passed == PASSED_PER_PULL {
+                // The site hears of the rest again.
+                commit.schedule_mut().refresh(lane);
+                self.outbound().alarm().ring();
+                break;
+            }
             let taken = commit.schedule_mut().take(lane);
             let Some(item) = taken else {
                 break;
@@ -317,12 +335,14 @@ impl Shard {
             match self.reader().taken(id, record) {
                 Ok((kept, message)) => {
                     if let Some(until) = self.suspended_until(commit, feed, &rows, &message) {
+                        passed += 1;
                         let mut schedule = commit.schedule_mut();
                         schedule.give_back(item);
                         schedule.insert(item, until);
                         continue;
                     }
                     if let Some(other) = self.other_way(feed, &message) {
+                        passed += 1;
                         let at = rows.iter().map(|row| row.due).min().unwrap_or(now);
                         let mut schedule = commit.schedule_mut();
                         schedule.give_back(item);
@@ -345,7 +365,7 @@ impl Shard {
 
     /// Until when an operator keeps all of these recipients' copies back, in Unix seconds.
     fn suspended_until(&self, commit: &Commit, feed: &Feed, rows: &[Row], message: &Message) -> Option<u32> {
-        let suspensions = self.outbound().suspensions();
+        let suspensions = self.outbound().suspensions().borrow();
         if suspensions.is_empty() {
             return None;
         }
@@ -360,11 +380,12 @@ impl Shard {
             state: selection::State::Ready,
             age_s: u64::from(now_s.saturating_sub(row.received)),
         };
-        let until = rows
-            .iter()
-            .filter_map(|row| inside_of(message, row.recipient))
-            .filter_map(|inside| suspensions.until(&outside, &inside, now));
-        let span = until.min()? - now;
+        let until = rows.iter().map(|row| {
+            let inside = inside_of(message, row.recipient)?;
+            suspensions.holding(&outside, &inside, now).map(|suspension| suspension.until)
+        });
+        // One that may go takes the others along.
+        let span = until.min()?? - now;
         Some(now_s.saturating_add(u32::try_from(span.as_secs()).unwrap_or(u32::MAX)).saturating_add(1))
     }
 
@@ -465,6 +486,21 @@ impl Destinations {
             (Found::NotBefore(_, why), _) => Some(why.clone()),
             (_, blocked) => blocked.clone(),
         })
+    }
+
+    /// The sites of a destination's mail; where none was found, it is looked for again now.
+    fn end_pauses(&self, name: &str, now: Instant) -> Vec<Arc<str>> {
+        let mut destinations = self.0.borrow_mut();
+        let ways = destinations.get_mut(name).into_iter().flat_map(|destination| &mut destination.ways);
+        let mut sites = Vec::new();
+        for known in ways {
+            match &mut known.found {
+                Found::Until(_, way) => sites.push(Arc::clone(&way.site)),
+                Found::NotBefore(at, _) => *at = (*at).min(now),
+                Found::No | Found::Soon => {}
+            }
+        }
+        sites
     }
 
     /// Lanes whose way is to be looked up again now: name, number of the way, logs.

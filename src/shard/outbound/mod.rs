@@ -41,9 +41,9 @@ use crate::io::events::EventLog;
 use crate::io::tls::ClientTls;
 use crate::queue::rule::Triggers;
 use crate::queue::schedule::Item;
+use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
 use home::Destinations;
-use operator::Suspensions;
 use sites::Sites;
 use tenants::TenantRates;
 
@@ -55,7 +55,7 @@ pub struct Outbound {
     resolver: Resolver,
     tls: ClientTls,
     events: EventLog,
-    suspensions: Suspensions,
+    suspensions: RefCell<Suspensions>,
     triggers: RefCell<Triggers>,
     tenant_rates: TenantRates,
     /// Outcomes that are being written, of items that are not back yet.
@@ -79,7 +79,7 @@ impl Outbound {
             resolver,
             tls,
             events,
-            suspensions: Suspensions::default(),
+            suspensions: RefCell::default(),
             triggers: RefCell::default(),
             tenant_rates: TenantRates::default(),
             writing: RefCell::default(),
@@ -112,7 +112,8 @@ impl Outbound {
         &self.events
     }
 
-    pub fn suspensions(&self) -> &Suspensions {
+    /// What an operator keeps back for a time.
+    pub fn suspensions(&self) -> &RefCell<Suspensions> {
         &self.suspensions
     }
 

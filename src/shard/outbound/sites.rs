@@ -54,8 +54,17 @@ pub struct Running {
     machine: State<Site<Job>>,
     feeds: RefCell<Feeds>,
     connections: RefCell<HashMap<ConnectionId, Rc<Slot>>>,
+    counts: Cell<Counts>,
     alarm: Alarm,
     is_over: Cell<bool>,
+}
+
+/// What became of recipients since the site was begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub delivered: u64,
+    pub deferred: u64,
+    pub failed: u64,
 }
 
 /// Feeds by the numbers that the machine knows them by.
@@ -116,6 +125,7 @@ impl Shard {
             machine: State::new(Site::new(way.site.to_string(), plan)),
             feeds: RefCell::default(),
             connections: RefCell::default(),
+            counts: Cell::default(),
             alarm: Alarm::default(),
             is_over: Cell::new(false),
         });
@@ -135,6 +145,14 @@ impl Shard {
         let number = running.feeds.borrow_mut().number(feed);
         running.machine.borrow_mut().handle_jobs(number, jobs, clamp(remaining));
         running.alarm.ring();
+    }
+
+    /// An operator wants a site tried that is being left alone.
+    pub fn try_site(&self, name: &str) {
+        if let Some(running) = self.outbound().sites().named(name) {
+            running.machine.borrow_mut().end_pauses(clock::instant());
+            running.alarm.ring();
+        }
     }
 
     /// Another configuration holds from now on.
@@ -181,6 +199,23 @@ async fn run(shard: Rc<Shard>, running: Rc<Running>) {
 impl Running {
     pub fn machine(&self) -> &State<Site<Job>> {
         &self.machine
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts.get()
+    }
+
+    fn count(&self, fates: &[(u32, Fate)]) {
+        let mut counts = self.counts.get();
+        for (_, fate) in fates {
+            match fate {
+                Fate::Accepted(_) => counts.delivered += 1,
+                Fate::Failed(failure) if failure.reply.is_permanent() => counts.failed += 1,
+                Fate::Failed(_) => counts.deferred += 1,
+                Fate::NotTried => {}
+            }
+        }
+        self.counts.set(counts);
     }
 
     /// What was changed in the machine may give it something to do.
@@ -273,7 +308,8 @@ impl Running {
             tls: None,
             dsn: Passed::Passed,
         });
-        let fates = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
+        let fates: Vec<_> = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
+        self.count(&fates);
         job.home.report(fates, &attempt);
     }
 }
@@ -288,6 +324,11 @@ pub struct Link {
 impl Link {
     pub fn site(&self) -> &Arc<str> {
         &self.running.name
+    }
+
+    /// Counts what became of recipients, for who looks at the site.
+    pub fn count(&self, fates: &[(u32, Fate)]) {
+        self.running.count(fates);
     }
 
     pub fn opened(&self, limits: PeerLimits) {

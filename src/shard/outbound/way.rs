@@ -90,6 +90,15 @@ pub enum Unroutable {
     Never(Failure),
 }
 
+impl Choice {
+    /// Of mail with this sender and tenant.
+    pub fn of(config: &Config, sender_domain: &str, tenant: Option<&str>) -> Self {
+        let sender_domain = if minds_senders(config) { sender_domain } else { "" };
+        let tenant = tenant.filter(|_| minds_tenants(config));
+        Self { sender_domain: sender_domain.to_owned(), tenant: tenant.map(str::to_owned) }
+    }
+}
+
 /// The choice for mail of which only the destination is known.
 pub fn common(_config: &Config, _destination: &str) -> Choice {
     Choice::default()
@@ -101,10 +110,8 @@ pub fn choose(config: &Config, message: &Message) -> Choice {
         return Choice::default();
     };
     let sender = accepted.envelope.sender.as_ref().filter(|_| minds_senders(config));
-    Choice {
-        sender_domain: sender.and_then(|sender| sender.ascii_domain()).unwrap_or_default(),
-        tenant: accepted.tenant.clone().filter(|_| minds_tenants(config)),
-    }
+    let sender_domain = sender.and_then(|sender| sender.ascii_domain()).unwrap_or_default();
+    Choice::of(config, &sender_domain, accepted.tenant.as_deref())
 }
 
 /// Looks up the way of mail for a destination.
