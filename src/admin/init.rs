@@ -128,8 +128,8 @@ fn missing(init: &Init) -> Vec<String> {
             "The address of this server should resolve back to its name (a PTR record, set by whoever gave you the \
              address).",
             "Clients will warn about the certificate of the local CA. Get one from a public CA and name it in [tls].",
-            "Mail for other domains is taken from users and kept in the queue; it is not sent on yet, and not signed \
-             (DKIM). Keep DMARC at p=none until it is.",
+            "Mail for other domains goes out from this server's address on port 25, which some networks block; a \
+             [[route]] sends it by another server. It is not signed (DKIM): keep DMARC at p=none.",
         ]
         .map(str::to_owned),
     );

@@ -1,4 +1,5 @@
-//! Tests that hold the default text, `docs/configuration.md` and the keys together.
+//! Tests that hold the default text, `docs/configuration.md` and the keys together, and the examples of
+//! `docs/operating.md` with them.
 //!
 //! The default text is the source: a key's sentence is the comment above it, and the tables of the document
 //! repeat key, value and sentence. `RINGPOST_PRINT_REFERENCE=1 cargo test reference -- --nocapture` prints them.
@@ -7,6 +8,7 @@ use crate::config::document::sections;
 use crate::config::{Config, DEFAULT_TEXT};
 
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+const OPERATING: &str = include_str!("../../docs/operating.md");
 
 /// A key of the default text.
 struct Entry {
@@ -76,15 +78,14 @@ fn the_document_repeats_each_key() {
 
 #[test]
 fn every_example_loads() {
-    let examples: Vec<&str> = DOCUMENT
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default())
-        .collect();
-    assert!(examples.len() >= 8);
-    for example in examples {
-        if let Err(problems) = Config::parse(example, "here.example") {
-            panic!("{example}\n{problems:?}");
+    for document in [DOCUMENT, OPERATING] {
+        let pieces = document.split("```toml\n").skip(1);
+        let examples: Vec<&str> = pieces.map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        assert!(examples.len() >= 7);
+        for example in examples {
+            if let Err(problems) = Config::parse(example, "here.example") {
+                panic!("{example}\n{problems:?}");
+            }
         }
     }
 }
