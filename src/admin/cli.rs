@@ -68,8 +68,8 @@ enum Command {
     /// Look at the mail that waits for its way out, and say what is to happen to it
     ///
     /// Verbs that change something want to be told for which messages: by ids, by filters that must all match, or by
-    /// --everything. Spans of time are written 45s, 5m, 2h, 1d or 1w. What is being sent at the moment is left alone,
-    /// and counted as such. `top`, `suspend`, `resume` and `bounce --duration` need the running server; all others work
+    /// --everything. Spans of time are written 45s, 5m, 2h, 1d or 1w. What is on a connection at the moment is left
+    /// alone, and counted as such. `top`, `suspend`, `resume` and `bounce --duration` need the running server; all others work
     /// without one, too.
     #[command(subcommand)]
     Queue(QueueCommand),

@@ -29,6 +29,7 @@ mod tests {
             ("ringpost-serve.1", "SIGHUP"),
             ("ringpost-account-add.1", "password\\-stdin"),
             ("ringpost-import.1", "Maildir"),
+            ("ringpost-queue-bounce.1", "exmaple.org"),
         ] {
             let text = fs::read_to_string(folder.path().join("man").join(page)).unwrap();
             assert!(text.contains(words), "{page}");

@@ -255,10 +255,10 @@ impl<J: Job> Site<J> {
     }
 
     /// Gives back all messages that are on no connection: their homes may judge them otherwise now.
-    pub fn give_back(&mut self) {
-        let ready: Vec<J> = self.lanes.iter_mut().flat_map(Lane::take_ready).collect();
-        let jobs = ready.into_iter().chain(self.arrived.drain(..));
-        self.returned.extend(jobs.map(|job| Action::Return { job }));
+    pub fn give_back(&mut self) -> Vec<J> {
+        let mut jobs: Vec<J> = self.lanes.iter_mut().flat_map(Lane::take_ready).collect();
+        jobs.extend(self.arrived.drain(..));
+        jobs
     }
 
     /// Keeps to this rate, too, until then.

@@ -226,6 +226,22 @@ fn held_mail_stays_held_through_a_restart_until_it_is_released() {
 }
 
 #[test]
+fn what_a_site_has_fetched_is_taken_back_for_an_order() {
+    let server = Server::configured(&[ALICE], DEAD_ROUTE);
+    let mut smtp = server.submission(ALICE);
+    for number in 0..3 {
+        assert!(smtp.message(ALICE, &["eve@one.test"], &message(number, 500)).expect("a reply"));
+    }
+    // The site has them, and looks for a connection for some seconds.
+    until(&server, &[], |rows| rows.iter().any(|row| row.field("state") != "ready"));
+    assert_eq!(server.done(&["queue", "hold", "--everything"]), "3 recipients are held\n");
+    assert!(is_all("held", 3)(&rows(&server, &[])));
+    assert_eq!(server.done(&["queue", "suspend", "--list"]), "", "the pause for the order is over");
+    server.done(&["queue", "release", "--everything"]);
+    until(&server, &[], is_all("deferred", 3));
+}
+
+#[test]
 fn what_is_returned_comes_back_with_the_reason_and_leaves_an_event() {
     let server = with_deferred(&["eve@one.test", "joe@two.test"]);
     let id = rows(&server, &["--domain", "two.test"])[0].field("id").to_owned();

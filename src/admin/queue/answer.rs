@@ -16,7 +16,7 @@ use crate::admin::control::Refusal;
 use crate::io::clock;
 use crate::mail::address::Address;
 use crate::queue::selection::{Order, Selection};
-use crate::queue::suspension::Suspension;
+use crate::queue::suspension::{Does, Suspension};
 use crate::shard::control;
 use crate::shard::outbound::operator::{
     Explained, Listed, ListedRecipient, Ordered, Page, Question, Request, Shown, SiteView, Summary, Suspend,
@@ -25,6 +25,9 @@ use crate::store::{LogId, MessageId, Sequence};
 
 /// Messages that are fetched from a log at once.
 const PAGE: usize = 100;
+
+/// An order that takes longer may find some mail given out again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Takes each line of an answer.
 pub type Each<'a> = &'a mut dyn FnMut(QueueReply) -> io::Result<()>;
@@ -130,12 +133,31 @@ impl ShardBackend {
         if selection.is_empty() {
             return Err(Refusal::wrong("an order that names no messages is for none"));
         }
+        let pause = self.pause_for(selection, order);
         let parts = self.ask_queue_all(|answer| Request::Order(selection.clone(), order.clone(), answer));
+        if let Some(id) = pause {
+            self.ask_queue_all(|answer| Request::Resume(Some(id), Selection::default(), answer));
+        }
         let mut all = Ordered::default();
         parts.into_iter().for_each(|part| all.add(part));
         let Ordered { matched, changed, active } = all;
         tracing::info!(matched, changed, active, "an operator's order: {} {selection}", word(order));
         each(QueueReply::Ordered(OrderedCounts { matched, changed, active })).map_err(Refusal::unavailable)
+    }
+
+    /// Sites fetch mail ahead. What an order is for is taken back from them, and not given out again while the order is
+    /// carried out, so that only what is on a connection is left alone.
+    fn pause_for(&self, selection: &Selection, order: &Order) -> Option<u64> {
+        if matches!(order, Order::Retry | Order::Release) {
+            return None;
+        }
+        let id = self.next_suspension();
+        // By what does not change while a message waits.
+        let selection =
+            Selection { everything: true, state: None, older_s: None, younger_s: None, ..selection.clone() };
+        let reason = "an order is being carried out".to_owned();
+        self.suspend(&Suspend { id, selection, span: PAUSE_MAX, reason, does: Does::Suspend });
+        Some(id)
     }
 
     fn suspend(&self, suspend: &Suspend) {

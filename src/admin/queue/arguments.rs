@@ -22,7 +22,7 @@ pub enum QueueCommand {
 States:
   ready     it may go; the reason says what its destination waits for
   deferred  it was tried and waits for its next attempt, or its sender wants it kept until later
-  active    it is being sent
+  active    its site has it, and sends it as soon as a connection and the limits allow
   held      an operator keeps it
 
 Examples:

@@ -328,6 +328,8 @@ impl Shard {
             };
             let (record, rows) = due_rows(commit, item, now);
             let Some(record) = record else {
+                // Held, put off or settled since it was ready.
+                passed += 1;
                 commit.schedule_mut().give_back(item);
                 continue;
             };

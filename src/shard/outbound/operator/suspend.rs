@@ -50,10 +50,13 @@ impl Shard {
         self.outbound().suspensions().borrow().iter(now).cloned().collect()
     }
 
-    /// Mail that sites have fetched goes back to its homes.
+    /// Mail that sites have fetched goes back to its homes, which hear of it before they hear anything that is sent
+    /// after this.
     pub fn give_back_all(&self) {
         for running in self.outbound().sites().all() {
-            running.machine().borrow_mut().give_back();
+            let jobs = running.machine().borrow_mut().give_back();
+            // Dropped, they are on their way home.
+            drop(jobs);
             running.ring();
         }
     }
