@@ -69,8 +69,8 @@ enum Command {
     ///
     /// Verbs that change something want to be told for which messages: by ids, by filters that must all match, or by
     /// --everything. Spans of time are written 45s, 5m, 2h, 1d or 1w. What is on a connection at the moment is left
-    /// alone, and counted as such. `top`, `suspend`, `resume` and `bounce --duration` need the running server; all others work
-    /// without one, too.
+    /// alone, and counted as such. `top`, `suspend`, `resume` and `bounce --duration` need the running server; all
+    /// others work without one, too.
     #[command(subcommand)]
     Queue(QueueCommand),
     Events(events::Events),

@@ -3,7 +3,8 @@
 //! Lists are fetched page by page from each log and merged by age, so that an answer of any length holds a few pages
 //! in memory, and no shard works for longer than a page at a time.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::words::{
 use crate::admin::backend::ShardBackend;
 use crate::admin::control::Refusal;
 use crate::io::clock;
+use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
 use crate::queue::selection::{Order, Selection};
 use crate::queue::suspension::{Does, Suspension};
@@ -117,7 +119,7 @@ impl ShardBackend {
 
     fn summaries(&self, selection: &Selection) -> Vec<Summary> {
         let parts = self.ask_queue_all(|answer| Request::Summarise(selection.clone(), answer));
-        let mut all = std::collections::BTreeMap::<String, Summary>::new();
+        let mut all = BTreeMap::<String, Summary>::new();
         for part in parts.into_iter().flatten() {
             match all.get_mut(&part.destination) {
                 Some(known) => known.add(part),
@@ -125,7 +127,7 @@ impl ShardBackend {
             }
         }
         let mut all: Vec<Summary> = all.into_values().collect();
-        all.sort_by_key(|summary| std::cmp::Reverse(summary.recipients));
+        all.sort_by_key(|summary| Reverse(summary.recipients));
         all
     }
 
@@ -197,11 +199,11 @@ impl ShardBackend {
         lines
     }
 
-    fn ask_queue<T>(&self, shard: usize, request: impl FnOnce(crate::io::inbox::Inbox<T>) -> Request) -> T {
+    fn ask_queue<T>(&self, shard: usize, request: impl FnOnce(Inbox<T>) -> Request) -> T {
         self.ask(shard, |answer| control::Request::Queue(request(answer)))
     }
 
-    fn ask_queue_all<T>(&self, request: impl Fn(crate::io::inbox::Inbox<T>) -> Request) -> Vec<T> {
+    fn ask_queue_all<T>(&self, request: impl Fn(Inbox<T>) -> Request) -> Vec<T> {
         self.ask_all(|answer| control::Request::Queue(request(answer)))
     }
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::mailbox::Change;
 use crate::queue::schedule::Item;
 use crate::queue::selection::{Inside, Outside, Selection, State};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
-use crate::shard::deliver::change;
 use crate::shard::outbound::home::now_s;
 use crate::store::owed::{self, DestinationId, Row, Way};
-use crate::store::record::{Message, Record};
+use crate::store::record::Message;
 use crate::store::{Kept, MessageId, Sequence};
 
 /// Rows that are looked at before others of the shard have their turn.
@@ -199,9 +197,4 @@ pub fn inside_of(message: &Message, recipient: u32) -> Option<Inside<'_>> {
         tenant: accepted.tenant.as_deref(),
         campaign: accepted.campaign.as_deref(),
     })
-}
-
-/// A change of what is owed.
-pub fn of_record(record: Record) -> Change {
-    change(record)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::find::{Found, Records, Sought, Ways, item_of, name_of, of_record, state_of};
+use super::find::{Found, Records, Sought, Ways, item_of, name_of, state_of};
 use crate::io::clock;
 use crate::io::executor::Turns;
 use crate::mail::reply::{EnhancedCode, Reply};
@@ -18,6 +18,7 @@ use crate::queue::selection::{Effect, Order, Selection, Standing};
 use crate::queue::verdict::Verdict;
 use crate::shard::Shard;
 use crate::shard::commit::{Commit, Ticket};
+use crate::shard::deliver::change;
 use crate::shard::outbound::home::now_s;
 use crate::shard::outbound::job::Attempt;
 use crate::shard::outbound::report::Judged;
@@ -157,13 +158,11 @@ impl Shard {
                 let reasons = reason
                     .iter()
                     .flat_map(|reason| put_off(message, &rows, None, &format!("{HELD}{reason}")));
-                std::iter::once(of_record(Record::Held(selected())))
-                    .chain(reasons.collect::<Vec<_>>())
-                    .collect()
+                std::iter::once(change(Record::Held(selected()))).chain(reasons.collect::<Vec<_>>()).collect()
             }
             Order::Release => {
                 let mut changes = self.forget_reasons(commit, message, &rows);
-                changes.push(of_record(Record::Released(selected())));
+                changes.push(change(Record::Released(selected())));
                 changes
             }
             Order::Rebind { destination } => {
@@ -173,7 +172,7 @@ impl Shard {
                 let tried: Vec<Row> = rows.iter().filter(|row| row.attempts > 0).copied().collect();
                 // The other way is tried at once.
                 let mut changes = put_off(message, &tried, Some(clock::timestamp().seconds), "");
-                changes.push(of_record(Record::Rebound(rebound)));
+                changes.push(change(Record::Rebound(rebound)));
                 changes
             }
             Order::Retry => put_off(message, &rows, Some(clock::timestamp().seconds), ""),
@@ -240,7 +239,7 @@ fn put_off(message: Sequence, rows: &[Row], due: Option<i64>, reply: &str) -> Ve
         warning: Warning::NotSent,
         reply: reply.to_owned(),
     };
-    rows.iter().map(|row| of_record(Record::Deferred(deferred(row)))).collect()
+    rows.iter().map(|row| change(Record::Deferred(deferred(row)))).collect()
 }
 
 #[cfg(test)]

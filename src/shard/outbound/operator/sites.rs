@@ -1,7 +1,10 @@
 //! The sending side for an operator: what each site does at this moment.
 
+use std::rc::Rc;
+
 use crate::mail::time::Instant;
 use crate::shard::Shard;
+use crate::shard::outbound::sites::Running;
 
 /// A site as an operator sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,7 +29,7 @@ impl Shard {
     pub fn view_sites(&self, now: Instant) -> Vec<SiteView> {
         let sites = self.outbound().sites();
         let sources = sites.sources.borrow();
-        let view = |running: std::rc::Rc<super::super::sites::Running>| {
+        let view = |running: Rc<Running>| {
             let machine = running.machine().borrow();
             let counts = running.counts();
             let block = machine.plan().pools.iter().find_map(|pool| machine.block(pool.id()));
