@@ -361,6 +361,9 @@ pub mod outbound {
     pub const TRIGGER_MOST: u32 = 10_000;
     /// Triggers that are counted at a time, over all rules; of more, the oldest are forgotten.
     pub const TRIGGERS_MAX: usize = 50_000;
+    /// Outcomes of one shard that wait for their sync; with more, nothing is given out, since each of them may be a
+    /// message sent twice if the power goes now.
+    pub const OUTCOMES_UNWRITTEN_MAX: usize = 256;
     /// Hosts of a site that one connection tries.
     pub const HOSTS_MAX: usize = 10;
     /// Addresses of a host that it tries (RFC 5321 5.1 asks for two).

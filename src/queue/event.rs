@@ -6,6 +6,7 @@
 //! Invariants: an event is one line, whatever the strings in it; writing one allocates nothing but the room in
 //! the buffer of the caller.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -256,6 +257,16 @@ impl<M: SerializeMap> Fields<M> {
     }
 }
 
+/// `campaign:tenant@domain`, as far as there are such; empty without a domain.
+pub fn queue_name<'a>(campaign: Option<&str>, tenant: Option<&str>, domain: &'a str) -> Cow<'a, str> {
+    if domain.is_empty() || (campaign.is_none() && tenant.is_none()) {
+        return Cow::Borrowed(domain);
+    }
+    let campaign = campaign.map(|campaign| format!("{campaign}:")).unwrap_or_default();
+    let tenant = tenant.map(|tenant| format!("{tenant}@")).unwrap_or_default();
+    Cow::Owned(format!("{campaign}{tenant}{domain}"))
+}
+
 /// As a string, written straight into the buffer.
 struct Shown<'a>(&'a dyn Display);
 
@@ -292,6 +303,18 @@ mod tests {
         event.write(&mut line);
         assert_eq!(memchr::memchr_iter(b'\n', &line).collect::<Vec<_>>(), [line.len() - 1]);
         serde_json::from_slice(&line).expect("a line is JSON")
+    }
+
+    #[test]
+    fn names_of_queues() {
+        for (campaign, tenant, domain, expected) in [
+            (None, None, "x.test", "x.test"),
+            (None, Some("acme"), "x.test", "acme@x.test"),
+            (Some("spring"), Some("acme"), "x.test", "spring:acme@x.test"),
+            (None, Some("acme"), "", ""),
+        ] {
+            assert_eq!(super::queue_name(campaign, tenant, domain), expected);
+        }
     }
 
     #[test]

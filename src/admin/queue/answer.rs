@@ -17,6 +17,7 @@ use crate::admin::control::Refusal;
 use crate::io::clock;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
+use crate::queue::event::queue_name;
 use crate::queue::selection::{Order, Selection};
 use crate::queue::suspension::{Does, Suspension};
 use crate::shard::control;
@@ -249,7 +250,8 @@ fn rows(message: Listed) -> impl Iterator<Item = QueueRow> {
         id: id.clone(),
         sender: sender.clone(),
         recipient: recipient.address,
-        queue: queue_name(&meta, &recipient.destination),
+        queue: queue_name(meta.campaign.as_deref(), meta.tenant.as_deref(), &recipient.destination)
+            .into_owned(),
         domain: recipient.destination,
         site: recipient.site,
         size: bytes,
@@ -260,16 +262,6 @@ fn rows(message: Listed) -> impl Iterator<Item = QueueRow> {
         reason: recipient.why,
         meta: meta.clone(),
     })
-}
-
-/// `campaign:tenant@domain`, as far as there are such.
-fn queue_name(meta: &Meta, domain: &str) -> String {
-    if domain.is_empty() {
-        return String::new();
-    }
-    let campaign = meta.campaign.as_ref().map(|campaign| format!("{campaign}:")).unwrap_or_default();
-    let tenant = meta.tenant.as_ref().map(|tenant| format!("{tenant}@")).unwrap_or_default();
-    format!("{campaign}{tenant}{domain}")
 }
 
 fn view(message: Shown) -> MessageView {
@@ -326,26 +318,5 @@ fn word(order: &Order) -> &'static str {
         Order::Release => "release",
         Order::Bounce { .. } => "bounce",
         Order::Rebind { .. } => "rebind",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Meta, queue_name};
-
-    #[test]
-    fn names_of_queues() {
-        let meta = |tenant: Option<&str>, campaign: Option<&str>| Meta {
-            tenant: tenant.map(str::to_owned),
-            campaign: campaign.map(str::to_owned),
-        };
-        for (meta, domain, expected) in [
-            (meta(None, None), "x.test", "x.test"),
-            (meta(Some("acme"), None), "x.test", "acme@x.test"),
-            (meta(Some("acme"), Some("spring")), "x.test", "spring:acme@x.test"),
-            (meta(Some("acme"), None), "", ""),
-        ] {
-            assert_eq!(queue_name(&meta, domain), expected);
-        }
     }
 }

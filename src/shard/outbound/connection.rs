@@ -126,9 +126,16 @@ async fn send(
     let attempt = Arc::new(attempt(shard, (talk, link), (way, source), &job, &done));
     let mut fates = done.fates;
     fates.resize(count, Fate::NotTried);
+    // What was said once about many recipients is heard once.
+    let mut heard: Vec<(Fate, Fate)> = Vec::new();
     for (fate, recipient) in fates.iter_mut().zip(&job.envelope.recipients) {
-        let domain = &*recipient.address.domain;
+        if let Some((_, before)) = heard.iter().find(|(said, _)| said == fate) {
+            *fate = before.clone();
+            continue;
+        }
+        let (said, domain) = (fate.clone(), &*recipient.address.domain);
         shard.hear_fate(&Place { link, way, source, pool: job.pool, domain }, fate);
+        heard.push((said, fate.clone()));
     }
     // A host that answers and then closes is one that takes a message at a time.
     let outcome = match closed.is_some() && !fates.iter().any(is_answer) {

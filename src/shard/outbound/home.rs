@@ -301,10 +301,11 @@ impl Shard {
             if let Some(DestinationId(destination)) = destination {
                 let lane = Lane { destination, way: feed.way };
                 let tenant = self.outbound().destinations().tenant(&feed);
+                let count = self.outbound().room_for_outcomes((feed.log, lane), count);
                 let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, lane), count);
                 jobs = self.take_jobs(&commit, lane, &feed, count);
                 self.put_back_tenant_tokens(tenant.as_deref(), count - jobs.len());
-                // Without a token there is nothing to ask for until the lane is told of again.
+                // Without room or a token there is nothing to ask for until the lane is told of again.
                 remaining = if count == 0 { 0 } else { commit.schedule().ready(lane) };
             }
         }

@@ -1,5 +1,6 @@
 //! What happened to a message, as a line in the log and an event for the operator's programs.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::job::{Attempt, Cause};
@@ -7,7 +8,7 @@ use super::report::{Judged, phase_of, reply_of};
 use crate::io::clock;
 use crate::mail::reply::Reply;
 use crate::proto::smtp::Refusal;
-use crate::queue::event::{Event, EventKind, PeerAddress, Response, TlsPeer};
+use crate::queue::event::{Event, EventKind, PeerAddress, Response, TlsPeer, queue_name};
 use crate::queue::verdict::{Sender, Verdict};
 use crate::shard::Shard;
 use crate::store::MessageId;
@@ -55,7 +56,7 @@ impl Shard {
             id: Some(&id),
             sender: sender.map(|sender| sender as &dyn std::fmt::Display).or(Some(&"")),
             recipient: Some(&recipient.address),
-            queue: Some(&recipient.address.domain),
+            queue: Some(&queue_of(accepted, &recipient.address.domain)),
             site: Some(&attempt.site).filter(|site| !site.is_empty()).map(|site| &**site),
             size: Some(message.body.length() - u64::from(message.body.return_path_length())),
             response: reply
@@ -93,7 +94,7 @@ impl Shard {
                 id: Some(&id),
                 sender: sender.map(|sender| sender as &dyn std::fmt::Display).or(Some(&"")),
                 recipient: Some(&recipient.address),
-                queue: Some(&recipient.address.domain),
+                queue: Some(&queue_of(accepted, &recipient.address.domain)),
                 size: Some(size),
                 peer: from.peer.map(|addr| PeerAddress { name: None, addr: Some(addr) }),
                 tenant: accepted.tenant.as_deref(),
@@ -130,6 +131,10 @@ impl Shard {
             ..Event::new(EventKind::Rejection, clock::unix_ms())
         });
     }
+}
+
+fn queue_of<'a>(accepted: &Accepted, domain: &'a str) -> Cow<'a, str> {
+    queue_name(accepted.campaign.as_deref(), accepted.tenant.as_deref(), domain)
 }
 
 /// Where a message came from.

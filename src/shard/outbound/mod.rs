@@ -29,7 +29,7 @@ mod tell;
 mod tenants;
 pub mod way;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -39,8 +39,9 @@ use super::commit::Ticket;
 use crate::io::dns::Resolver;
 use crate::io::events::EventLog;
 use crate::io::tls::ClientTls;
+use crate::limits::outbound::OUTCOMES_UNWRITTEN_MAX;
 use crate::queue::rule::Triggers;
-use crate::queue::schedule::Item;
+use crate::queue::schedule::{Item, Lane};
 use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
 use home::Destinations;
@@ -60,6 +61,10 @@ pub struct Outbound {
     tenant_rates: TenantRates,
     /// Outcomes that are being written, of items that are not back yet.
     writing: RefCell<HashMap<(LogId, Item), Rc<Ticket>>>,
+    /// Outcomes that are not durable yet.
+    unwritten: Cell<usize>,
+    /// Lanes that get nothing before outcomes are durable.
+    starved: RefCell<Vec<(LogId, Lane)>>,
     /// Connections to each address.
     by_address: Rc<RefCell<HashMap<IpAddr, u32>>>,
 }
@@ -83,6 +88,8 @@ impl Outbound {
             triggers: RefCell::default(),
             tenant_rates: TenantRates::default(),
             writing: RefCell::default(),
+            unwritten: Cell::new(0),
+            starved: RefCell::default(),
             by_address: Rc::default(),
         }
     }
@@ -136,6 +143,29 @@ impl Outbound {
         for ticket in tickets {
             // What is not written is owed as before.
             let _ = ticket.stored().await;
+        }
+    }
+
+    /// How many of `count` messages of a lane may be given out. With none, the lane is told of again when there is room.
+    fn room_for_outcomes(&self, lane: (LogId, Lane), count: usize) -> usize {
+        let room = OUTCOMES_UNWRITTEN_MAX.saturating_sub(self.unwritten.get()).min(count);
+        let mut starved = self.starved.borrow_mut();
+        if room == 0 && !starved.contains(&lane) {
+            starved.push(lane);
+        }
+        room
+    }
+
+    fn begin_outcome(&self) {
+        self.unwritten.set(self.unwritten.get() + 1);
+    }
+
+    /// One outcome is durable, or lost; says which lanes there is room for again.
+    fn finish_outcome(&self) -> Vec<(LogId, Lane)> {
+        self.unwritten.set(self.unwritten.get() - 1);
+        match self.unwritten.get() < OUTCOMES_UNWRITTEN_MAX / 2 {
+            true => self.starved.take(),
+            false => Vec::new(),
         }
     }
 

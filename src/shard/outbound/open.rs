@@ -97,7 +97,7 @@ async fn try_address(
             Ok(talk) => return Ok(talk),
             // TLS that does not come about is worth no less than none, where none is asked for (RFC 7435).
             Err(closed)
-                if closed.phase == Phase::Tls
+                if matches!(closed.phase, Phase::StartTls | Phase::Tls)
                     && policy == Tls::Opportunistic
                     && way.begins == Begins::Starttls =>
             {

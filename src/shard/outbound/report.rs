@@ -40,7 +40,24 @@ impl Shard {
     /// Writes down what became of an attempt; what is still under way of its message comes later.
     pub fn take_report(self: &Rc<Self>, report: &Report) {
         if let Some(ticket) = self.follow(report) {
+            let shard = Rc::clone(self);
+            let written = Rc::clone(&ticket);
             self.outbound().writing().borrow_mut().insert((report.log, report.item), ticket);
+            self.outbound().begin_outcome();
+            spawn("outcome", async move {
+                // Lost or not, it is waited for no longer.
+                let _ = written.stored().await;
+                shard.end_outcome();
+            });
+        }
+    }
+
+    fn end_outcome(&self) {
+        for (log, lane) in self.outbound().finish_outcome() {
+            if let Some(commit) = self.log(log) {
+                commit.schedule_mut().refresh(lane);
+            }
+            self.outbound().alarm().ring();
         }
     }
 
