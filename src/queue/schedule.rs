@@ -20,7 +20,7 @@ pub struct Item {
 
 /// Items for one destination that go the same way. Which ways there are is the shard's business.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Lane {
+pub struct Line {
     pub destination: u32,
     pub way: u16,
 }
@@ -31,10 +31,10 @@ pub const COMMON_WAY: u16 = 0;
 #[derive(Debug, Default)]
 pub struct Schedule {
     waiting: BinaryHeap<Reverse<Waiting>>,
-    ready: BTreeMap<Lane, BinaryHeap<Reverse<Ready>>>,
+    ready: BTreeMap<Line, BinaryHeap<Reverse<Ready>>>,
     out: HashSet<Item>,
     /// Lanes that were empty and are not any more, and were not told of.
-    fresh: Vec<Lane>,
+    fresh: Vec<Line>,
 }
 
 /// In the order in which it is due.
@@ -87,23 +87,23 @@ impl Schedule {
 
     /// Puts an item in line. `priority` is -9..=9, the highest first.
     pub fn make_ready(&mut self, item: Item, way: u16, priority: i8, at: u32) {
-        let lane = Lane { destination: item.destination, way };
-        let line = self.ready.entry(lane).or_default();
-        if line.is_empty() {
-            self.fresh.push(lane);
+        let line = Line { destination: item.destination, way };
+        let heap = self.ready.entry(line).or_default();
+        if heap.is_empty() {
+            self.fresh.push(line);
         }
-        line.push(Reverse(Ready { rank: priority.saturating_neg(), at, message: item.message }));
+        heap.push(Reverse(Ready { rank: priority.saturating_neg(), at, message: item.message }));
     }
 
-    /// A lane that was asked for items and gave none is to be told of again.
-    pub fn refresh(&mut self, lane: Lane) {
-        if self.ready(lane) > 0 {
-            self.fresh.push(lane);
+    /// A line that was asked for items and gave none is to be told of again.
+    pub fn refresh(&mut self, line: Line) {
+        if self.ready(line) > 0 {
+            self.fresh.push(line);
         }
     }
 
-    /// A lane that has got its first items, or was refreshed, since it was last told of.
-    pub fn poll_fresh(&mut self) -> Option<Lane> {
+    /// A line that has got its first items, or was refreshed, since it was last told of.
+    pub fn poll_fresh(&mut self) -> Option<Line> {
         self.fresh.pop()
     }
 
@@ -112,16 +112,16 @@ impl Schedule {
         self.out.insert(item)
     }
 
-    /// Takes the first item of a lane, which is out from now on. Items that are out already are passed over: they
+    /// Takes the first item of a line, which is out from now on. Items that are out already are passed over: they
     /// come back.
-    pub fn take(&mut self, lane: Lane) -> Option<Item> {
+    pub fn take(&mut self, line: Line) -> Option<Item> {
         loop {
-            let line = self.ready.get_mut(&lane)?;
-            let Some(Reverse(Ready { message, .. })) = line.pop() else {
-                self.ready.remove(&lane);
+            let heap = self.ready.get_mut(&line)?;
+            let Some(Reverse(Ready { message, .. })) = heap.pop() else {
+                self.ready.remove(&line);
                 return None;
             };
-            let item = Item { message, destination: lane.destination };
+            let item = Item { message, destination: line.destination };
             if self.out.insert(item) {
                 return Some(item);
             }
@@ -135,10 +135,10 @@ impl Schedule {
 
     /// What is ready has to be put in line again, by ways that may be others.
     pub fn recall(&mut self) {
-        for (lane, line) in std::mem::take(&mut self.ready) {
-            let destination = lane.destination;
+        for (line, heap) in std::mem::take(&mut self.ready) {
+            let destination = line.destination;
             let again = |Reverse(Ready { at, message, .. })| Reverse(Waiting { at, destination, message });
-            self.waiting.extend(line.into_iter().map(again));
+            self.waiting.extend(heap.into_iter().map(again));
         }
         self.fresh.clear();
     }
@@ -147,14 +147,14 @@ impl Schedule {
         self.out.contains(&item)
     }
 
-    /// How many items of a lane are ready.
-    pub fn ready(&self, lane: Lane) -> usize {
-        self.ready.get(&lane).map_or(0, BinaryHeap::len)
+    /// How many items of a line are ready.
+    pub fn ready(&self, line: Line) -> usize {
+        self.ready.get(&line).map_or(0, BinaryHeap::len)
     }
 
     /// Lanes with something ready, each with the number of its items.
-    pub fn lanes(&self) -> impl Iterator<Item = (Lane, usize)> {
-        self.ready.iter().filter(|(_, line)| !line.is_empty()).map(|(lane, line)| (*lane, line.len()))
+    pub fn lines(&self) -> impl Iterator<Item = (Line, usize)> {
+        self.ready.iter().filter(|(_, heap)| !heap.is_empty()).map(|(line, heap)| (*line, heap.len()))
     }
 
     /// Items that wait for their time.
@@ -177,12 +177,12 @@ impl Schedule {
 mod tests {
     use proptest::prelude::{prop, proptest};
 
-    use super::{COMMON_WAY, Item, Lane, Schedule};
+    use super::{COMMON_WAY, Item, Line, Schedule};
 
-    const LANE: Lane = Lane { destination: 1, way: COMMON_WAY };
+    const LINE: Line = Line { destination: 1, way: COMMON_WAY };
 
     fn item(message: u64) -> Item {
-        Item { message, destination: LANE.destination }
+        Item { message, destination: LINE.destination }
     }
 
     /// Puts all in line whose time has come.
@@ -199,13 +199,13 @@ mod tests {
             schedule.insert(item(message), at);
         }
         advance(&mut schedule, 9);
-        assert_eq!((schedule.take(LANE), schedule.deadline()), (None, Some(10)));
+        assert_eq!((schedule.take(LINE), schedule.deadline()), (None, Some(10)));
         advance(&mut schedule, 30);
         schedule.make_ready(item(4), COMMON_WAY, 9, 30);
         schedule.make_ready(item(5), COMMON_WAY, -9, 1);
-        let order: Vec<u64> = std::iter::from_fn(|| schedule.take(LANE)).map(|item| item.message).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| schedule.take(LINE)).map(|item| item.message).collect();
         assert_eq!(order, [4, 2, 3, 1, 5]);
-        assert_eq!((schedule.poll_fresh(), schedule.poll_fresh()), (Some(LANE), None));
+        assert_eq!((schedule.poll_fresh(), schedule.poll_fresh()), (Some(LINE), None));
     }
 
     #[test]
@@ -213,14 +213,14 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.insert(item(1), 0);
         advance(&mut schedule, 0);
-        assert_eq!(schedule.take(LANE), Some(item(1)));
+        assert_eq!(schedule.take(LINE), Some(item(1)));
         schedule.insert(item(1), 5);
         advance(&mut schedule, 5);
-        assert_eq!(schedule.take(LANE), None);
+        assert_eq!(schedule.take(LINE), None);
         schedule.give_back(item(1));
         schedule.insert(item(1), 5);
         advance(&mut schedule, 5);
-        assert_eq!(schedule.take(LANE), Some(item(1)));
+        assert_eq!(schedule.take(LINE), Some(item(1)));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         schedule.insert(item(1), 0);
         advance(&mut schedule, 0);
         assert_eq!((schedule.claim(item(1)), schedule.claim(item(1))), (true, false));
-        assert_eq!(schedule.take(LANE), None);
+        assert_eq!(schedule.take(LINE), None);
         schedule.give_back(item(1));
         assert!(schedule.claim(item(1)));
     }
@@ -240,9 +240,9 @@ mod tests {
         schedule.insert(item(1), 5);
         advance(&mut schedule, 5);
         schedule.recall();
-        assert_eq!((schedule.ready(LANE), schedule.poll_fresh(), schedule.deadline()), (0, None, Some(5)));
+        assert_eq!((schedule.ready(LINE), schedule.poll_fresh(), schedule.deadline()), (0, None, Some(5)));
         advance(&mut schedule, 5);
-        assert_eq!((schedule.poll_fresh(), schedule.take(LANE)), (Some(LANE), Some(item(1))));
+        assert_eq!((schedule.poll_fresh(), schedule.take(LINE)), (Some(LINE), Some(item(1))));
     }
 
     proptest! {
@@ -253,7 +253,7 @@ mod tests {
             let mut taken = Vec::new();
             for now in 0..=500 {
                 advance(&mut schedule, now);
-                while let Some(item) = schedule.take(LANE) {
+                while let Some(item) = schedule.take(LINE) {
                     assert_eq!(times[item.message as usize], now);
                     taken.push(item.message);
                 }

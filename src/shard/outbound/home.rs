@@ -1,7 +1,7 @@
 //! The home side: what this shard's logs owe elsewhere is made ready in time and handed out to those who send it.
 //!
 //! ```text
-//!   timeline ── due ──> lane (destination, way) ── first item ──> way known? ──> Letter::Work to the site's shard
+//!   timeline ── due ──> line (destination, way) ── first item ──> way known? ──> Letter::Work to the site's shard
 //!                         ^                                        │ no                    │
 //!                         │                                        v                       v
 //!                         └──────── other way ──────────── look up, then as before    Letter::Pull
@@ -9,7 +9,7 @@
 //!   jobs with their envelopes, read from the log  <────────────────────────────────────────┘
 //! ```
 //!
-//! Invariants: a lane is told of when it has its first item and when it was asked for more than it had; a lane whose
+//! Invariants: a line is told of when it has its first item and when it was asked for more than it had; a line whose
 //! way cannot be found waits, or its mail is returned, and never both.
 
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ use crate::mail::envelope::Envelope;
 use crate::mail::time::Instant;
 use crate::proto::smtp::client::{Failure, Fate};
 use crate::queue::policy::PoolId;
-use crate::queue::schedule::{COMMON_WAY, Item, Lane};
+use crate::queue::schedule::{COMMON_WAY, Item, Line};
 use crate::queue::selection::{self, Outside};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
@@ -39,13 +39,13 @@ use crate::store::{LogId, MessageId, RecordPlace, Sequence};
 /// Items that are made ready before others of the shard have their turn.
 const DUE_PER_TURN: usize = 1000;
 
-/// Items of a lane that are passed over before others of the shard have their turn.
+/// Items of a line that are passed over before others of the shard have their turn.
 const PASSED_PER_PULL: usize = 256;
 
 /// How long a way stays as it was found, whatever the TTL: sites are named by it.
 const WAY_KEPT: Duration = Duration::from_secs(300);
 
-/// Mail that a site may ask for: a lane of a log, by names that mean the same on all shards.
+/// Mail that a site may ask for: a line of a log, by names that mean the same on all shards.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Feed {
     pub log: LogId,
@@ -55,7 +55,7 @@ pub struct Feed {
     pub pool: PoolId,
 }
 
-/// A lane that has got its first items, for the shard of its site.
+/// A line that has got its first items, for the shard of its site.
 pub struct Work {
     pub feed: Feed,
     pub way: Arc<Way>,
@@ -69,7 +69,7 @@ pub struct Blocked {
     pub why: Option<String>,
 }
 
-/// A site's offer to take so many messages of a lane.
+/// A site's offer to take so many messages of a line.
 pub struct Pull {
     pub feed: Feed,
     pub count: usize,
@@ -83,7 +83,7 @@ pub struct Jobs {
     pub site: Arc<str>,
     pub feed: Feed,
     pub jobs: Vec<Job>,
-    /// How many more wait in the lane.
+    /// How many more wait in the line.
     pub remaining: usize,
 }
 
@@ -100,7 +100,7 @@ struct Known {
     found: Found,
     /// Why the site takes nothing now.
     blocked: Option<String>,
-    /// Lanes that wait for the way to be found.
+    /// Lines that wait for the way to be found.
     waiting: Vec<LogId>,
 }
 
@@ -136,17 +136,17 @@ async fn turn(shard: &Rc<Shard>) -> Option<Duration> {
         }
         loop {
             let fresh = commit.schedule_mut().poll_fresh();
-            let Some(lane) = fresh else {
+            let Some(line) = fresh else {
                 break;
             };
-            shard.offer(commit, lane);
+            shard.offer(commit, line);
         }
     }
     for (name, way, logs) in shard.outbound().destinations().take_expired(clock::instant()) {
         for commit in shard.logs().iter().filter(|commit| logs.contains(&commit.id())) {
             let found = commit.owed().destinations().find(&name);
             if let Some(DestinationId(destination)) = found {
-                shard.offer(commit, Lane { destination, way });
+                shard.offer(commit, Line { destination, way });
             }
         }
     }
@@ -196,9 +196,9 @@ impl Shard {
         }
     }
 
-    /// Tells the site of a lane that there is work, as soon as it is known which one that is.
-    fn offer(self: &Rc<Self>, commit: &Commit, lane: Lane) {
-        let name = commit.owed().destinations().name(DestinationId(lane.destination)).map(Arc::<str>::from);
+    /// Tells the site of a line that there is work, as soon as it is known which one that is.
+    fn offer(self: &Rc<Self>, commit: &Commit, line: Line) {
+        let name = commit.owed().destinations().name(DestinationId(line.destination)).map(Arc::<str>::from);
         let Some(name) = name else {
             return;
         };
@@ -209,7 +209,7 @@ impl Shard {
         if destination.ways.is_empty() {
             destination.ways.push(Known::new(way::common(&config, &name)));
         }
-        let Some(known) = destination.ways.get_mut(usize::from(lane.way)) else {
+        let Some(known) = destination.ways.get_mut(usize::from(line.way)) else {
             return;
         };
         let now = clock::instant();
@@ -217,8 +217,8 @@ impl Shard {
             Found::Until(until, way) if *until > now => {
                 let way = Arc::clone(way);
                 drop(destinations);
-                let feed = Feed { log, destination: name, way: lane.way, pool: way.pool };
-                let count = commit.schedule().ready(lane);
+                let feed = Feed { log, destination: name, way: line.way, pool: way.pool };
+                let count = commit.schedule().ready(line);
                 let shard = site_shard(&way.site, self.mesh.shards());
                 self.mesh.post(shard, Letter::Work(Box::new(Work { feed, way, count })));
             }
@@ -229,7 +229,7 @@ impl Shard {
                 known.found = Found::Soon;
                 let choice = known.choice.clone();
                 drop(destinations);
-                spawn("way", Rc::clone(self).find_way(name, lane.way, choice));
+                spawn("way", Rc::clone(self).find_way(name, line.way, choice));
             }
         }
     }
@@ -264,20 +264,20 @@ impl Shard {
             let Some(DestinationId(destination)) = commit.owed().destinations().find(&name) else {
                 continue;
             };
-            let lane = Lane { destination, way: number };
+            let line = Line { destination, way: number };
             match &found {
-                Ok(_) => self.offer(&commit, lane),
+                Ok(_) => self.offer(&commit, line),
                 Err(Unroutable::Later(..)) => {}
-                Err(Unroutable::Never(failure)) => self.fail_lane(&commit, lane, failure).await,
+                Err(Unroutable::Never(failure)) => self.fail_line(&commit, line, failure).await,
             }
         }
         self.outbound().alarm().ring();
     }
 
-    /// The mail of a lane can go nowhere: it is returned.
-    async fn fail_lane(self: &Rc<Self>, commit: &Rc<Commit>, lane: Lane, failure: &Failure) {
+    /// The mail of a line can go nowhere: it is returned.
+    async fn fail_line(self: &Rc<Self>, commit: &Rc<Commit>, line: Line, failure: &Failure) {
         loop {
-            let taken = commit.schedule_mut().take(lane);
+            let taken = commit.schedule_mut().take(line);
             let Some(item) = taken else {
                 return;
             };
@@ -299,31 +299,31 @@ impl Shard {
         if let Some(commit) = self.log(feed.log).cloned() {
             let destination = commit.owed().destinations().find(&feed.destination);
             if let Some(DestinationId(destination)) = destination {
-                let lane = Lane { destination, way: feed.way };
+                let line = Line { destination, way: feed.way };
                 let tenant = self.outbound().destinations().tenant(&feed);
-                let count = self.outbound().room_for_outcomes((feed.log, lane), count);
-                let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, lane), count);
-                jobs = self.take_jobs(&commit, lane, &feed, count);
+                let count = self.outbound().room_for_outcomes((feed.log, line), count);
+                let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, line), count);
+                jobs = self.take_jobs(&commit, line, &feed, count);
                 self.put_back_tenant_tokens(tenant.as_deref(), count - jobs.len());
-                // Without room or a token there is nothing to ask for until the lane is told of again.
-                remaining = if count == 0 { 0 } else { commit.schedule().ready(lane) };
+                // Without room or a token there is nothing to ask for until the line is told of again.
+                remaining = if count == 0 { 0 } else { commit.schedule().ready(line) };
             }
         }
         self.mesh.post(shard, Letter::Jobs(Jobs { site, feed, jobs, remaining }));
     }
 
-    fn take_jobs(self: &Rc<Self>, commit: &Rc<Commit>, lane: Lane, feed: &Feed, count: usize) -> Vec<Job> {
+    fn take_jobs(self: &Rc<Self>, commit: &Rc<Commit>, line: Line, feed: &Feed, count: usize) -> Vec<Job> {
         let now = now_s();
         let mut jobs = Vec::with_capacity(count);
         let mut passed = 0;
         while jobs.len() < count {
             if passed == PASSED_PER_PULL {
                 // The site hears of the rest again.
-                commit.schedule_mut().refresh(lane);
+                commit.schedule_mut().refresh(line);
                 self.outbound().alarm().ring();
                 break;
             }
-            let taken = commit.schedule_mut().take(lane);
+            let taken = commit.schedule_mut().take(line);
             let Some(item) = taken else {
                 break;
             };
@@ -506,7 +506,7 @@ impl Destinations {
         sites
     }
 
-    /// Lanes whose way is to be looked up again now: name, number of the way, logs.
+    /// Lines whose way is to be looked up again now: name, number of the way, logs.
     fn take_expired(&self, now: Instant) -> Vec<(Arc<str>, u16, Vec<LogId>)> {
         let mut expired = Vec::new();
         for (name, destination) in self.0.borrow_mut().iter_mut() {

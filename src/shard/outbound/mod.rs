@@ -41,7 +41,7 @@ use crate::io::events::EventLog;
 use crate::io::tls::ClientTls;
 use crate::limits::outbound::OUTCOMES_UNWRITTEN_MAX;
 use crate::queue::rule::Triggers;
-use crate::queue::schedule::{Item, Lane};
+use crate::queue::schedule::{Item, Line};
 use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
 use home::Destinations;
@@ -63,8 +63,8 @@ pub struct Outbound {
     writing: RefCell<HashMap<(LogId, Item), Rc<Ticket>>>,
     /// Outcomes that are not durable yet.
     unwritten: Cell<usize>,
-    /// Lanes that get nothing before outcomes are durable.
-    starved: RefCell<Vec<(LogId, Lane)>>,
+    /// Lines that get nothing before outcomes are durable.
+    starved: RefCell<Vec<(LogId, Line)>>,
     /// Connections to each address.
     by_address: Rc<RefCell<HashMap<IpAddr, u32>>>,
 }
@@ -146,12 +146,12 @@ impl Outbound {
         }
     }
 
-    /// How many of `count` messages of a lane may be given out. With none, the lane is told of again when there is room.
-    fn room_for_outcomes(&self, lane: (LogId, Lane), count: usize) -> usize {
+    /// How many of `count` messages of a line may be given out. With none, the line is told of again when there is room.
+    fn room_for_outcomes(&self, line: (LogId, Line), count: usize) -> usize {
         let room = OUTCOMES_UNWRITTEN_MAX.saturating_sub(self.unwritten.get()).min(count);
         let mut starved = self.starved.borrow_mut();
-        if room == 0 && !starved.contains(&lane) {
-            starved.push(lane);
+        if room == 0 && !starved.contains(&line) {
+            starved.push(line);
         }
         room
     }
@@ -160,8 +160,8 @@ impl Outbound {
         self.unwritten.set(self.unwritten.get() + 1);
     }
 
-    /// One outcome is durable, or lost; says which lanes there is room for again.
-    fn finish_outcome(&self) -> Vec<(LogId, Lane)> {
+    /// One outcome is durable, or lost; says which lines there is room for again.
+    fn finish_outcome(&self) -> Vec<(LogId, Line)> {
         self.unwritten.set(self.unwritten.get() - 1);
         match self.unwritten.get() < OUTCOMES_UNWRITTEN_MAX / 2 {
             true => self.starved.take(),

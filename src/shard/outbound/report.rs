@@ -53,9 +53,9 @@ impl Shard {
     }
 
     fn end_outcome(&self) {
-        for (log, lane) in self.outbound().finish_outcome() {
+        for (log, line) in self.outbound().finish_outcome() {
             if let Some(commit) = self.log(log) {
-                commit.schedule_mut().refresh(lane);
+                commit.schedule_mut().refresh(line);
             }
             self.outbound().alarm().ring();
         }

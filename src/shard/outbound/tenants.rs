@@ -1,6 +1,6 @@
 //! What a tenant may send to all sites together: a shard's share of the rate, kept where its messages are given out.
 //!
-//! Invariant: a lane that has to wait for a token is told of again when there is one, by one timer.
+//! Invariant: a line that has to wait for a token is told of again when there is one, by one timer.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use crate::io::clock;
 use crate::io::executor::spawn;
 use crate::queue::limit::Bucket;
 use crate::queue::policy::Part;
-use crate::queue::schedule::Lane;
+use crate::queue::schedule::Line;
 use crate::shard::Shard;
 use crate::store::LogId;
 
@@ -20,17 +20,17 @@ use crate::store::LogId;
 #[derive(Default)]
 pub struct TenantRates {
     buckets: RefCell<HashMap<String, Bucket>>,
-    /// Lanes with a timer.
-    waiting: RefCell<HashSet<(LogId, Lane)>>,
+    /// Lines with a timer.
+    waiting: RefCell<HashSet<(LogId, Line)>>,
 }
 
 impl Shard {
-    /// Takes a token for each of at most `count` messages of a tenant; says how many there were. With none the lane is
+    /// Takes a token for each of at most `count` messages of a tenant; says how many there were. With none the line is
     /// told of again when there is one.
     pub fn take_tenant_tokens(
         self: &Rc<Self>,
         tenant: Option<&str>,
-        lane: (LogId, Lane),
+        line: (LogId, Line),
         count: usize,
     ) -> usize {
         let config = self.config();
@@ -48,12 +48,12 @@ impl Shard {
         bucket.set_rate(rate, now);
         let taken = bucket.available(now).min(u32::try_from(count).unwrap_or(u32::MAX));
         bucket.take(taken, now);
-        if taken == 0 && rates.waiting.borrow_mut().insert(lane) {
+        if taken == 0 && rates.waiting.borrow_mut().insert(line) {
             let (shard, span) = (Rc::clone(self), bucket.next(now) - now);
             drop(buckets);
             spawn("tenant", async move {
                 sleep(span).await;
-                shard.tell_again(lane);
+                shard.tell_again(line);
             });
         }
         taken as usize
@@ -67,10 +67,10 @@ impl Shard {
         }
     }
 
-    fn tell_again(&self, lane: (LogId, Lane)) {
-        self.outbound().tenant_rates().waiting.borrow_mut().remove(&lane);
-        if let Some(commit) = self.log(lane.0) {
-            commit.schedule_mut().refresh(lane.1);
+    fn tell_again(&self, line: (LogId, Line)) {
+        self.outbound().tenant_rates().waiting.borrow_mut().remove(&line);
+        if let Some(commit) = self.log(line.0) {
+            commit.schedule_mut().refresh(line.1);
             self.outbound().alarm().ring();
         }
     }
