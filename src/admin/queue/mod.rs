@@ -1,7 +1,7 @@
 //! `ringpost queue`: the operator's hands, as commands.
 //!
 //! [`arguments`] is the grammar, [`words`] what goes over the control socket, [`answer`] the server's end, [`table`]
-//! the output for people and [`top`] the live one. What suspends and watches needs the server that runs; everything
+//! the output for people and [`mod@top`] the live one. What suspends and watches needs the server that runs; everything
 //! else works without one, too.
 
 mod answer;
