@@ -146,7 +146,8 @@ impl Outbound {
         }
     }
 
-    /// How many of `count` messages of a line may be given out. With none, the line is told of again when there is room.
+    /// How many of `count` messages of a line may be given out. With none, the line is told of again when there is
+    /// room.
     fn room_for_outcomes(&self, line: (LogId, Line), count: usize) -> usize {
         let room = OUTCOMES_UNWRITTEN_MAX.saturating_sub(self.unwritten.get()).min(count);
         let mut starved = self.starved.borrow_mut();
