@@ -120,8 +120,9 @@ fn our_client_speaks_tls_to_it() {
         });
         let outcome = speak(address.expect("it listens"), tls, trust, &mut replies);
         drop(replies);
+        // It says what it heard in its own time, and ends with the one connection that it takes.
+        let is_heard = is_trusted && said.map_while(Result::ok).any(|line| line.contains("EHLO me.test"));
         running.kill().expect("it was started here");
-        let rest: Vec<String> = said.map_while(Result::ok).collect();
         running.wait().expect("it has ended");
         if !is_trusted {
             assert!(outcome.is_err(), "{version}: {outcome:?}");
@@ -129,6 +130,6 @@ fn our_client_speaks_tls_to_it() {
         }
         let closed = matches!(&outcome, Ok(Event::Closed(closed)) if closed.reply.code == 221);
         assert!(closed, "{version} {trust:?}: {outcome:?}");
-        assert!(rest.iter().any(|line| line.contains("EHLO me.test")), "{rest:?}");
+        assert!(is_heard, "{version} {trust:?}");
     }
 }
