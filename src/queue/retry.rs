@@ -7,6 +7,7 @@
 //! Invariants: no attempt is before the release; none is planned after the end, which itself is one more chance.
 
 use super::policy::RetryPolicy;
+use crate::mail::envelope::ByMode;
 
 /// What a message's own wishes and past say about its times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,15 +23,7 @@ pub struct Life {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeliverBy {
     pub at: i64,
-    pub mode: DeliverByMode,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeliverByMode {
-    /// `R`: what did not arrive by then is returned.
-    Return,
-    /// `N`: the sender is told, and it goes on.
-    Notify,
+    pub mode: ByMode,
 }
 
 impl Life {
@@ -51,7 +44,7 @@ impl RetryPolicy {
     pub fn expires(&self, life: &Life) -> i64 {
         let end = life.begins().saturating_add(seconds(self.expire_after));
         match life.deliver_by {
-            Some(DeliverBy { at, mode: DeliverByMode::Return }) => end.min(at),
+            Some(DeliverBy { at, mode: ByMode::Return }) => end.min(at),
             _ => end,
         }
     }
@@ -60,7 +53,7 @@ impl RetryPolicy {
     pub fn warns(&self, life: &Life) -> Option<i64> {
         let after_age = self.warn_after.map(|age| life.begins().saturating_add(seconds(age)));
         let wished = match life.deliver_by {
-            Some(DeliverBy { at, mode: DeliverByMode::Notify }) => Some(at.max(life.begins())),
+            Some(DeliverBy { at, mode: ByMode::Notify }) => Some(at.max(life.begins())),
             _ => None,
         };
         let at = after_age.into_iter().chain(wished).min()?;
@@ -91,7 +84,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{DeliverBy, DeliverByMode, Life};
+    use super::{ByMode, DeliverBy, Life};
     use crate::queue::policy::RetryPolicy;
 
     const HOUR: i64 = 3600;
@@ -132,10 +125,10 @@ mod tests {
     fn deadlines_of_the_sender() {
         let policy = RetryPolicy::default();
         let by = |mode| Life { deliver_by: Some(DeliverBy { at: HOUR, mode }), ..plain(0) };
-        let returned = by(DeliverByMode::Return);
+        let returned = by(ByMode::Return);
         assert_eq!((policy.expires(&returned), policy.warns(&returned)), (HOUR, None));
         assert_eq!(policy.next_attempt(&returned, 5, HOUR - 60, 0), HOUR, "one more chance at the end");
-        let told = by(DeliverByMode::Notify);
+        let told = by(ByMode::Notify);
         assert_eq!((policy.expires(&told), policy.warns(&told)), (120 * HOUR, Some(HOUR)));
         let quiet = RetryPolicy { warn_after: None, ..RetryPolicy::default() };
         assert_eq!((quiet.warns(&plain(0)), quiet.warns(&told)), (None, Some(HOUR)));
@@ -154,7 +147,7 @@ mod tests {
         ) {
             let policy =
                 RetryPolicy { jitter_percent, first: Duration::from_secs(first), ..RetryPolicy::default() };
-            let deliver_by = by.map(|at| DeliverBy { at, mode: DeliverByMode::Return });
+            let deliver_by = by.map(|at| DeliverBy { at, mode: ByMode::Return });
             let life = Life { received: 0, release, deliver_by };
             let at = policy.next_attempt(&life, attempts, age, random);
             prop_assert!(at >= age && at >= life.begins());

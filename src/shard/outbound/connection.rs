@@ -15,11 +15,9 @@ use super::sites::Link;
 use super::talk::{Sent, Talk, untried};
 use super::way::Way;
 use crate::io::clock;
-use crate::mail::envelope::{self, Envelope};
+use crate::mail::envelope::Envelope;
 use crate::mail::reply::{EnhancedCode, Reply};
-use crate::proto::smtp::client::{
-    ByMode, Closed, DeliverBy, Done, Failure, Fate, Origin, Phase, Transaction,
-};
+use crate::proto::smtp::client::{Closed, DeliverBy, Done, Failure, Fate, Origin, Phase, Transaction};
 use crate::queue::job::{PeerLimits, SendOutcome};
 use crate::queue::policy::SourceId;
 use crate::shard::Shard;
@@ -188,14 +186,8 @@ fn transaction(shard: &Shard, job: &Job, count: usize) -> Option<Transaction> {
     let message = shard.read(&job.message)?;
     let Envelope { sender, recipients, body, smtputf8, ret, envid, priority, deliver_by, .. } = &job.envelope;
     let now = clock::timestamp().seconds;
-    let deliver_by = deliver_by.map(|by| DeliverBy {
-        remaining_s: by.at - now,
-        mode: match by.mode {
-            envelope::ByMode::Return => ByMode::Return,
-            envelope::ByMode::Notify => ByMode::Notify,
-        },
-        trace: by.trace,
-    });
+    let deliver_by =
+        deliver_by.map(|by| DeliverBy { remaining_s: by.at - now, mode: by.mode, trace: by.trace });
     Some(Transaction {
         sender: sender.clone(),
         recipients: recipients[..count].to_vec(),

@@ -17,7 +17,6 @@ use crate::config::Config;
 use crate::config::outbound::{PrivateAddresses, SiteAsk};
 use crate::io::dns::{DnsFailure, MailHost};
 use crate::mail::address::literal_address;
-use crate::mail::envelope::ByMode;
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::proto::sasl::Secret;
 use crate::proto::smtp::client::{
@@ -25,7 +24,7 @@ use crate::proto::smtp::client::{
 };
 use crate::queue::plan::Plan;
 use crate::queue::policy::{self, Pool, PoolId, RetryPolicy, Shaping, Source, SourceId, Tls, TlsBegins};
-use crate::queue::retry::{DeliverBy, DeliverByMode, Life};
+use crate::queue::retry::{DeliverBy, Life};
 use crate::queue::route::{self, Ask, Found, Protocol, Route};
 use crate::shard::Shard;
 use crate::store::record::Message;
@@ -191,13 +190,7 @@ pub fn life(message: &Message) -> Life {
     Life {
         received: message.received.seconds,
         release: envelope.and_then(|envelope| envelope.hold_until),
-        deliver_by: deliver_by.map(|by| DeliverBy {
-            at: by.at,
-            mode: match by.mode {
-                ByMode::Return => DeliverByMode::Return,
-                ByMode::Notify => DeliverByMode::Notify,
-            },
-        }),
+        deliver_by: deliver_by.map(|by| DeliverBy { at: by.at, mode: by.mode }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bytes::Slice;
 use crate::mail::address::Address;
+pub use crate::mail::envelope::ByMode;
 use crate::mail::envelope::{BodyKind, Recipient, Ret};
 
 /// What is to be sent: an envelope and a message.
@@ -31,15 +32,6 @@ pub struct DeliverBy {
     pub remaining_s: i64,
     pub mode: ByMode,
     pub trace: bool,
-}
-
-/// What happens when the time is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ByMode {
-    /// The message goes back to its sender.
-    Return,
-    /// The sender is told and delivery goes on.
-    Notify,
 }
 
 impl Transaction {
