@@ -253,10 +253,6 @@ pub mod mailbox {
     pub const EXPUNGE_HISTORY_RANGES_MAX: usize = 4096;
 }
 
-const _: () =
-    assert!(smtp::COMMAND_LINE_BYTES_MAX >= 1036 + 512, "RFC 3461 needs 1036 octets for RCPT alone");
-const _: () = assert!(LINE_DISCARDED_BYTES_MAX > imap::COMMAND_LINE_BYTES_MAX);
-
 pub mod store {
     /// The first segment of a new log; each next one is twice as large, up to `SEGMENT_BYTES_MAX`.
     pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
