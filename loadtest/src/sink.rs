@@ -98,3 +98,24 @@ fn swallow(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::Sink;
+    use crate::smtp::Load;
+
+    #[test]
+    fn the_sink_counts_what_it_answers() {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 2736));
+        let sink = Sink::start(to).expect("a free port");
+        let recipients = Arc::new(vec!["a@sink.test".to_owned()]);
+        let load = Load { to, sessions: 3, messages: 50, size: 3000, recipients, pipelined: true };
+        assert_eq!(load.run().expect("all are taken").acknowledged, 50);
+        assert_eq!(sink.taken(), 50);
+        sink.wait(50).expect("they are there");
+    }
+}

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cost::{kernel_memory_bytes, memory_bytes};
-use crate::server::{self, Server};
+use crate::cost::{kernel_bytes, pss_bytes};
 use crate::smtp;
+use crate::target::{self, Server};
 use crate::wire::Wire;
 
 #[derive(Args)]
@@ -29,7 +29,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 impl Idle {
     pub fn run(&self) -> io::Result<()> {
         raise_files();
-        let program = self.server.clone().unwrap_or_else(server::default_program);
+        let program = self.server.clone().unwrap_or_else(target::default_program);
         let server = Server::start(&program, 1, 1)?;
         let mut filler = self.session()?;
         for number in 0..self.messages {
@@ -47,13 +47,13 @@ impl Idle {
         }
         // What the server gives back of the filling must not hide what the sessions take.
         std::thread::sleep(SETTLED);
-        let (before, kernel_before) = (memory_bytes(server.pid())?, kernel_memory_bytes()?);
+        let (before, kernel_before) = (pss_bytes(server.pid())?, kernel_bytes()?);
         let counted = self.sessions - sessions.len();
         for _ in 0..counted {
             sessions.push(self.idle()?);
         }
         std::thread::sleep(SETTLED);
-        let (after, kernel_after) = (memory_bytes(server.pid())?, kernel_memory_bytes()?);
+        let (after, kernel_after) = (pss_bytes(server.pid())?, kernel_bytes()?);
         println!(
             "{} sessions in IDLE on an INBOX of {} messages: {} bytes of the server's memory each \
              (PSS, from {before} to {after}), \
@@ -67,9 +67,9 @@ impl Idle {
     }
 
     fn session(&self) -> io::Result<Wire> {
-        let mut wire = Wire::connect(server::imap_address())?;
+        let mut wire = Wire::connect(target::imap_address())?;
         wire.line()?;
-        wire.imap("a", &format!("LOGIN {} \"{}\"", server::account(0), server::PASSWORD))?;
+        wire.imap("a", &format!("LOGIN {} \"{}\"", target::account(0), target::PASSWORD))?;
         Ok(wire)
     }
 

@@ -1,17 +1,16 @@
 //! What a relayed message costs: accepted, synced, sent on to a sink, and its outcome written.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cost::{Counters, cpu_ns, memory_bytes};
-use crate::server::{self, Server};
+use crate::cost::{Calls, Meter, pss_bytes};
 use crate::sink::Sink;
 use crate::smtp::Load;
+use crate::target::{self, DEAD_DOMAIN, SINK, SINK_DOMAIN, Server};
 
 #[derive(Args)]
 pub struct Relay {
@@ -44,13 +43,6 @@ struct Cost {
     syncs: Option<f64>,
 }
 
-/// Mail for this domain goes to the sink.
-pub const SINK_DOMAIN: &str = "sink.test";
-/// Nobody listens where this domain's mail goes.
-pub const DEAD_DOMAIN: &str = "dead.test";
-pub const SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2726);
-pub const DEAD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2727);
-
 /// The outcomes of the last messages are written a moment after the sink has answered them.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -79,13 +71,13 @@ impl Relay {
     }
 
     fn start(&self, cores: usize) -> io::Result<Server> {
-        let program = self.server.clone().unwrap_or_else(server::default_program);
+        let program = self.server.clone().unwrap_or_else(target::default_program);
         Server::start(&program, cores, 0)
     }
 
     fn load(&self, domain: &str) -> Load {
         Load {
-            to: server::smtp_address(),
+            to: target::smtp_address(),
             sessions: self.sessions,
             messages: self.messages,
             size: self.size,
@@ -96,36 +88,35 @@ impl Relay {
 
     /// Queues mail that cannot go, and says what it takes.
     fn fill(&self, server: &Server, name: &str) -> io::Result<()> {
-        let before = memory_bytes(server.pid())?;
+        let before = pss_bytes(server.pid())?;
         let load = Load { messages: self.dead, size: DEAD_BYTES, pipelined: true, ..self.load(DEAD_DOMAIN) };
         load.run()?;
         std::thread::sleep(Duration::from_secs(3));
-        let grown = memory_bytes(server.pid())?.saturating_sub(before);
+        let grown = pss_bytes(server.pid())?.saturating_sub(before);
         let each = grown as f64 / self.dead as f64;
         println!("{name}: {} messages queued, {each:.0} bytes of memory each", self.dead);
         Ok(())
     }
 
     fn measure(&self, server: &Server, sink: &Sink) -> io::Result<Cost> {
-        let counters = Counters::start(server.pid());
-        let (cpu_before, taken_before) = (cpu_ns(server.pid())?, sink.taken());
+        let meter = Meter::start(&[server.pid()], None, Calls::Counted)?;
+        let taken_before = sink.taken();
         let began = Instant::now();
         self.load(SINK_DOMAIN).run()?;
         sink.wait(taken_before + self.messages)?;
         let seconds = began.elapsed().as_secs_f64();
         std::thread::sleep(SETTLE);
-        let cpu = cpu_ns(server.pid())? - cpu_before;
-        let counted = counters.and_then(Counters::stop);
+        let cost = meter.stop()?;
         let taken = sink.taken() - taken_before;
         if taken != self.messages {
             return Err(io::Error::other(format!("{} messages went in, {taken} came out", self.messages)));
         }
         let per_message = |count: u64| count as f64 / self.messages as f64;
         Ok(Cost {
-            cpu_us: per_message(cpu) / 1e3,
+            cpu_us: per_message(cost.cpu_us),
             rate: self.messages as f64 / seconds,
-            system_calls: counted.map(|counted| per_message(counted.system_calls)),
-            syncs: counted.map(|counted| per_message(counted.syncs)),
+            system_calls: cost.system_calls.map(per_message),
+            syncs: cost.syncs.map(per_message),
         })
     }
 }
@@ -141,25 +132,5 @@ impl Cost {
             optional(self.system_calls),
             optional(self.syncs)
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-    use std::sync::Arc;
-
-    use super::Sink;
-    use crate::smtp::Load;
-
-    #[test]
-    fn the_sink_counts_what_it_answers() {
-        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 2736));
-        let sink = Sink::start(to).expect("a free port");
-        let recipients = Arc::new(vec!["a@sink.test".to_owned()]);
-        let load = Load { to, sessions: 3, messages: 50, size: 3000, recipients, pipelined: true };
-        assert_eq!(load.run().expect("all are taken").acknowledged, 50);
-        assert_eq!(sink.taken(), 50);
-        sink.wait(50).expect("they are there");
     }
 }

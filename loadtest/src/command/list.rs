@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::cost::cpu_ns;
-use crate::server::{self, Server};
+use crate::cost::{Calls, Meter};
 use crate::smtp;
+use crate::target::{self, Server};
 use crate::wire::Wire;
 
 #[derive(Args)]
@@ -27,15 +27,15 @@ const WINDOW: usize = 200;
 
 impl List {
     pub fn run(&self) -> io::Result<()> {
-        let program = self.server.clone().unwrap_or_else(server::default_program);
+        let program = self.server.clone().unwrap_or_else(target::default_program);
         let server = Server::start(&program, 1, 1)?;
-        let mut wire = Wire::connect(server::imap_address())?;
+        let mut wire = Wire::connect(target::imap_address())?;
         wire.line()?;
-        wire.imap("a", &format!("LOGIN {} \"{}\"", server::account(0), server::PASSWORD))?;
+        wire.imap("a", &format!("LOGIN {} \"{}\"", target::account(0), target::PASSWORD))?;
         self.fill(&mut wire)?;
         wire.imap("b", "SELECT INBOX")?;
         for round in 1..=self.rounds {
-            let before = cpu_ns(server.pid())?;
+            let meter = Meter::start(&[server.pid()], None, Calls::NotCounted)?;
             let began = Instant::now();
             wire.send(b"c FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE)\r\n")?;
             let mut first_byte = None;
@@ -54,11 +54,12 @@ impl List {
             if listed != self.messages {
                 return Err(io::Error::other(format!("{listed} of {} messages were listed", self.messages)));
             }
-            let cpu_us = (cpu_ns(server.pid())? - before) as f64 / 1e3;
+            let took = began.elapsed();
+            let cpu_us = meter.stop()?.cpu_us as f64;
             println!(
                 "round {round}: {listed} messages in {:.0} ms, {:.2} us server CPU each, \
                  first byte after {:.2} ms, {bytes} bytes",
-                began.elapsed().as_secs_f64() * 1e3,
+                took.as_secs_f64() * 1e3,
                 cpu_us / listed as f64,
                 first_byte.unwrap_or_default().as_secs_f64() * 1e3,
             );

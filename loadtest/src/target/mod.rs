@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::relay;
-
 pub const SMTP: u16 = 2625;
 pub const IMAP: u16 = 2243;
 pub const PASSWORD: &str = "a password for the load";
 pub const DOMAIN: &str = "load.test";
+
+/// Mail for this domain goes to the sink.
+pub const SINK_DOMAIN: &str = "sink.test";
+/// Nobody listens where this domain's mail goes.
+pub const DEAD_DOMAIN: &str = "dead.test";
+pub const SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2726);
+pub const DEAD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2727);
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -115,7 +120,7 @@ fn configuration(data: &Path, cores: usize) -> String {
         ));
     }
     text.push_str("\n[relay]\nallow = [\"127.0.0.0/8\"]\n");
-    for (domain, to) in [(relay::SINK_DOMAIN, relay::SINK), (relay::DEAD_DOMAIN, relay::DEAD)] {
+    for (domain, to) in [(SINK_DOMAIN, SINK), (DEAD_DOMAIN, DEAD)] {
         text.push_str(&format!("\n[[route]]\ndomain = \"{domain}\"\nto = [\"{to}\"]\n"));
     }
     text

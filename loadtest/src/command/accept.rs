@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use hdrhistogram::Histogram;
 
-use crate::cost::{Counters, cpu_ns, machine_cpu_ns};
+use crate::cost::{Calls, Meter};
 use crate::pace;
-use crate::server::{self, Server};
 use crate::smtp::Load;
+use crate::target::{self, Server};
 use crate::wire::Wire;
 
 #[derive(Args)]
@@ -69,7 +69,7 @@ const PACED_SECONDS: f64 = 5.0;
 
 impl Accept {
     pub fn run(&self) -> io::Result<()> {
-        let program = self.server.clone().unwrap_or_else(server::default_program);
+        let program = self.server.clone().unwrap_or_else(target::default_program);
         println!(
             "{} messages of {} bytes over {} kept-open connections to {} accounts, {} core(s), {}",
             self.messages,
@@ -102,7 +102,7 @@ impl Accept {
         // Logged in before the load: the hashing of passwords is not what is measured.
         let mut watchers = (0..self.accounts).map(watch).collect::<io::Result<Vec<_>>>()?;
         let settled = || wait_visible(&mut watchers, self.messages);
-        let cost = self.measure(server.pid(), server::smtp_address(), settled)?;
+        let cost = self.measure(server.pid(), target::smtp_address(), settled)?;
         let paced = self.measure_paced(cost.rate / 2.0, server.folder())?;
         Ok((cost, paced))
     }
@@ -112,7 +112,7 @@ impl Accept {
         let messages = (rate * PACED_SECONDS) as usize;
         // Before and after, since a disk that others use too is not the same at all times.
         let mut sync = pace::sync_latency(folder)?;
-        let latency = Load { messages, ..self.load(server::smtp_address()) }.run_paced(rate)?;
+        let latency = Load { messages, ..self.load(target::smtp_address()) }.run_paced(rate)?;
         sync.add(pace::sync_latency(folder)?).map_err(io::Error::other)?;
         Ok(Paced { rate, latency, sync_p50_us: sync.value_at_quantile(0.5) })
     }
@@ -120,7 +120,7 @@ impl Accept {
     fn measure_sink(&self, program: &Path) -> io::Result<Cost> {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), SINK_PORT);
         let sink = Sink::start(program, address)?;
-        server::wait_for(address)?;
+        target::wait_for(address)?;
         self.measure(sink.0.id(), address, || Ok(()))
     }
 
@@ -130,7 +130,7 @@ impl Accept {
             sessions: self.sessions,
             messages: self.messages,
             size: self.size,
-            recipients: Arc::new((0..self.accounts).map(server::account).collect()),
+            recipients: Arc::new((0..self.accounts).map(target::account).collect()),
             pipelined: self.pipelined,
         }
     }
@@ -143,21 +143,19 @@ impl Accept {
         settled: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<Cost> {
         let load = self.load(to);
-        let counters = Counters::start(pid);
-        let (cpu_before, machine_before) = (cpu_ns(pid)?, machine_cpu_ns()?);
+        let meter = Meter::start(&[pid], None, Calls::Counted)?;
         let sent = load.run()?;
         settled()?;
-        let (cpu, machine) = (cpu_ns(pid)? - cpu_before, machine_cpu_ns()? - machine_before);
-        let counted = counters.and_then(Counters::stop);
+        let cost = meter.stop()?;
         let per_message = |count: u64| count as f64 / sent.acknowledged as f64;
         Ok(Cost {
-            cpu_us: per_message(cpu) / 1e3,
-            machine_cpu_us: per_message(machine) / 1e3,
+            cpu_us: per_message(cost.cpu_us),
+            machine_cpu_us: per_message(cost.machine_cpu_us),
             rate: sent.acknowledged as f64 / sent.seconds,
             p50_us: sent.latency.value_at_quantile(0.5),
             p99_us: sent.latency.value_at_quantile(0.99),
-            system_calls: counted.map(|counted| per_message(counted.system_calls)),
-            syncs: counted.map(|counted| per_message(counted.syncs)),
+            system_calls: cost.system_calls.map(per_message),
+            syncs: cost.syncs.map(per_message),
         })
     }
 }
@@ -199,9 +197,9 @@ impl Cost {
 
 /// An IMAP session of an account.
 fn watch(number: usize) -> io::Result<Wire> {
-    let mut wire = Wire::connect(server::imap_address())?;
+    let mut wire = Wire::connect(target::imap_address())?;
     wire.line()?;
-    wire.imap("a", &format!("LOGIN {} \"{}\"", server::account(number), server::PASSWORD))?;
+    wire.imap("a", &format!("LOGIN {} \"{}\"", target::account(number), target::PASSWORD))?;
     Ok(wire)
 }
 

@@ -1,0 +1,52 @@
+//! The commands, one a file.
+
+mod accept;
+mod idle;
+mod list;
+mod relay;
+
+use std::io;
+
+use clap::{Parser, Subcommand};
+
+/// Measures a mail server from outside.
+#[derive(Parser)]
+#[command(name = "loadtest", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Durably accepted messages: CPU, system calls and syncs for each, beside a sink that stores nothing.
+    Accept(accept::Accept),
+    /// FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE) of a large mailbox: CPU for each message, time to the first byte.
+    List(list::List),
+    /// Sessions in IDLE: memory for each.
+    Idle(idle::Idle),
+    /// Messages relayed to a sink: CPU, system calls and syncs for each, also beside a queue for a dead destination.
+    Relay(relay::Relay),
+}
+
+/// How a command ended that ran to its end; the number is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Fine = 0,
+    /// The generator was not up to it: there is no result.
+    Invalid = 3,
+    /// An objective was missed, as in k6.
+    Missed = 99,
+}
+
+impl Arguments {
+    pub fn run(&self) -> io::Result<Outcome> {
+        match &self.command {
+            Command::Accept(accept) => accept.run()?,
+            Command::List(list) => list.run()?,
+            Command::Idle(idle) => idle.run()?,
+            Command::Relay(relay) => relay.run()?,
+        }
+        Ok(Outcome::Fine)
+    }
+}

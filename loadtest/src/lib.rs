@@ -1,0 +1,21 @@
+//! Load from outside: drives a mail server over sockets, keeps a ledger of what was promised, and says what it cost.
+//!
+//! This crate knows no line of the server. It starts the program it is given, or is pointed at one that runs, and reads
+//! costs from the kernel. Its rooms, each using only those above it:
+//!
+//! | room | what |
+//! |---|---|
+//! | `cost/` | processor time, memory, system calls, syncs and writes of a whole tree of processes |
+//! | `record/` | what a run found: JSON, objectives, the block an operator pastes |
+//! | `target/` | a server under test: started with data of its own, ended by its id |
+//! | `command/` | one file a command |
+
+pub mod command;
+pub mod cost;
+pub mod record;
+pub mod target;
+
+mod pace;
+mod sink;
+mod smtp;
+mod wire;
