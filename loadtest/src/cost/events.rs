@@ -1,6 +1,7 @@
 //! System calls and syncs, counted by the kernel's tracepoints for every thread of a tree and all that they start.
 //!
-//! A sync is counted where the file system does it, since one asked of a ring or by a flag of a write is no system call
+//! A sync is counted where the file system does it, since one asked of a ring or by a flag of a write is no system
+//! call
 //! of its own. For file systems without such a tracepoint the calls are counted.
 
 use std::fs::{self, File};

@@ -1,10 +1,13 @@
 //! What a run costs the server: a whole tree of processes, measured from outside.
 //!
-//! A [`Meter`] is started with the server's root processes. While it runs, a thread of its own follows the tree, since
+//! A [`Meter`] is started with the server's root processes. While it runs, a thread of its own follows the tree,
+//! since
 //! processes come and go. Processor time comes from a control group of our own into which the tree is moved, where
-//! this process may do that; it then misses nothing, and also covers children that nobody waits for. Elsewhere it is summed
+//! this process may do that; it then misses nothing, and also covers children that nobody waits for. Elsewhere it is
+//! summed
 //! over `/proc`: processes that live, children that they have waited for, and orphans as last seen.
-//! System calls and syncs are counted by the kernel's tracepoints. Counting system calls makes each of them slower, also
+//! System calls and syncs are counted by the kernel's tracepoints. Counting system calls makes each of them slower,
+//! also
 //! those of the generator, so it is asked for apart.
 //!
 //! What cannot be measured is `None`, never a guess.
@@ -162,22 +165,25 @@ fn follow(mut tree: Tree, stopped: &mpsc::Receiver<()>) -> io::Result<Sampled> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     use super::{Calls, Cost, Meter};
 
     /// Measures a shell that starts once the meter runs.
     fn cost_of(script: &str) -> Cost {
         let mut shell = Command::new("sh")
-            .args(["-c", &format!("read go; {script}; read end")])
+            .args(["-c", &format!("read go; {script}; echo done; read end")])
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("there is a shell");
         let meter = Meter::start(&[shell.id()], None, Calls::Counted).expect("it lives");
         let mut stdin = shell.stdin.take().expect("a pipe");
-        std::io::Write::write_all(&mut stdin, b"\n").expect("it reads");
-        std::thread::sleep(Duration::from_millis(1500));
+        stdin.write_all(b"\n").expect("it reads");
+        let mut done = String::new();
+        let stdout = shell.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut done).expect("it says when it is done");
         let cost = meter.stop().expect("it was measured");
         drop(stdin);
         shell.wait().expect("it ends");
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn idling_costs_nothing() {
-        let cost = cost_of("true");
+        let cost = cost_of("sleep 0.5");
         assert!(cost.cpu_us < 100_000, "{cost:?}");
         assert_eq!(cost.major_faults, 0, "{cost:?}");
     }

@@ -1,8 +1,10 @@
 //! What a run found: one JSON document for every command, and the lines an operator pastes.
 //!
 //! A [`Record`] says what ran where, how many operations succeeded and failed, how long they took, what they cost the
-//! server, and whether the generator itself was up to it. Commands fill it, `report`, `sweep` and `ab` read it. Latencies
-//! have names: `corrected` counts from the time an operation should have started at, `service` from when it did start,
+//! server, and whether the generator itself was up to it. Commands fill it, `report`, `sweep` and `ab` read it.
+//! Latencies
+//! have names: `corrected` counts from the time an operation should have started at, `service` from when it did
+//! start,
 //! `ack` from the end of data to its reply; others are a command's own (`FETCH`, `SELECT`, ...).
 //!
 //! A record of an invalid run is written too, so that nobody wonders where it is; its figures are never printed.
