@@ -104,7 +104,7 @@ fn folders_use_only_what_stands_before_them() {
 #[test]
 fn packages_stay_behind_their_doors() {
     let doors: [(&str, &[&str]); 2] =
-        [("glommio", &["src/io/", "src/shard/", "src/main.rs"]), ("rustls", &["src/io/tls"])];
+        [("glommio", &["src/io/", "src/shard/server.rs", "src/main.rs"]), ("rustls", &["src/io/tls"])];
     let mut offenders = Vec::new();
     for source in sources("src", "rs") {
         let code = source.code();

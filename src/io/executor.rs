@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
-use glommio::timer::sleep;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 
-use super::clock;
+use super::{clock, world};
 use crate::mail::time::Instant;
 
 /// The longest that a lost wake-up can last.
@@ -73,6 +72,9 @@ where
 
 /// Runs a task on this executor until it ends; a panic in it ends it alone and is reported.
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    if let Some(world) = world::current() {
+        return world.spawn(name, Box::pin(task));
+    }
     glommio::spawn_local(async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             tracing::error!(task = name, "a task panicked; it was ended, the server goes on");
@@ -83,7 +85,18 @@ pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
 
 /// As [`spawn`], for a task that the others cannot do without.
 pub fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    if let Some(world) = world::current() {
+        return world.spawn(name, Box::pin(task));
+    }
     glommio::spawn_local(survive(name, task)).detach();
+}
+
+/// Waits so long.
+pub async fn sleep(span: Duration) {
+    match world::current() {
+        Some(world) => world.sleep(span).await,
+        None => glommio::timer::sleep(span).await,
+    }
 }
 
 /// What `task` returns. If it panics there is nothing to go on with.

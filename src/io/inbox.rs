@@ -32,6 +32,9 @@ impl<T> Inbox<T> {
     pub fn post(&self, item: T) {
         let taker = {
             let mut shared = self.lock();
+            if shared.is_closed {
+                return;
+            }
             shared.waiting.push_back(item);
             shared.taker.take()
         };
@@ -40,7 +43,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Nothing more comes: a thread that works for the inbox ends when it has taken what is left.
+    /// Nothing more comes: who works for the inbox ends when all is taken. What is posted later is lost.
     pub fn close(&self) {
         let taker = {
             let mut shared = self.lock();
@@ -64,7 +67,12 @@ impl<T> Inbox<T> {
 
     /// As [`Inbox::next`], for a thread that has nothing else to do. `None` once the inbox is closed and empty.
     pub fn wait(&self) -> Option<T> {
-        block_on(poll_fn(|context| {
+        block_on(self.next_before_close())
+    }
+
+    /// As [`Inbox::wait`], for a task.
+    pub async fn next_before_close(&self) -> Option<T> {
+        poll_fn(|context| {
             let mut shared = self.lock();
             match shared.waiting.pop_front() {
                 None if !shared.is_closed => {
@@ -73,7 +81,8 @@ impl<T> Inbox<T> {
                 }
                 taken => Poll::Ready(taken),
             }
-        }))
+        })
+        .await
     }
 
     /// The oldest one, if one is there.

@@ -1,6 +1,6 @@
 //! The outside world: the ring, sockets, TLS, disks, clocks, other threads.
 //!
-//! Only this folder, `shard/` and `main.rs` name glommio; only `io/tls` names rustls; a clock is read in
+//! Only this folder, `shard/server` and `main.rs` name glommio; only `io/tls` names rustls; a clock is read in
 //! `io/clock` and nowhere else.
 //!
 //! Invariants: nothing here decides anything about mail; an error carries the path or the peer it is about;
@@ -17,3 +17,4 @@ pub mod random;
 pub mod ring;
 pub mod tls;
 pub mod workers;
+pub mod world;

@@ -2,12 +2,16 @@
 //!
 //! A fixed number of threads takes jobs from a bounded queue. When the queue is full the caller is told at
 //! once, so that a flood of logins becomes temporary refusals and not a queue without end.
+//!
+//! [`hire`] gives a thread of its own to whoever has jobs of one kind in an inbox.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use super::inbox::Inbox;
+use super::world;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -33,7 +37,7 @@ impl Workers {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
+            thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
         }
         Ok(Self { jobs })
     }
@@ -43,6 +47,9 @@ impl Workers {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoResult> {
+        if world::current().is_some() {
+            return Ok(job());
+        }
         let answer = Inbox::new();
         let answers = answer.clone();
         let job: Job = Box::new(move || answers.post(catch_unwind(AssertUnwindSafe(job)).ok()));
@@ -52,6 +59,58 @@ impl Workers {
             Err(TrySendError::Disconnected(_)) => return Err(NoResult::Failed),
         }
         answer.next().await.ok_or(NoResult::Failed)
+    }
+}
+
+/// A thread that works for an inbox until that is closed and empty. In a made world it is a task.
+pub struct Hired(Option<JoinHandle<()>>);
+
+/// Gives every job that comes into the inbox to `work`, one after the other. A panic ends the thread, and closes
+/// the inbox.
+pub fn hire<J: Send + 'static>(
+    name: &str,
+    inbox: &Inbox<J>,
+    mut work: impl FnMut(J) + Send + 'static,
+) -> std::io::Result<Hired> {
+    let closing = Closing(inbox.clone());
+    if let Some(world) = world::current() {
+        let (name, place) = (name.to_owned(), world.clone());
+        place.spawn(
+            "thread",
+            Box::pin(async move {
+                while let Some(job) = closing.0.next_before_close().await {
+                    world.pick_up(&name).await;
+                    work(job);
+                }
+            }),
+        );
+        return Ok(Hired(None));
+    }
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Some(job) = closing.0.wait() {
+            work(job);
+        }
+    });
+    thread.map(|thread| Hired(Some(thread)))
+}
+
+impl Hired {
+    /// Waits for the end of the thread, whose inbox must have been closed.
+    pub fn wait(self) {
+        if let Some(thread) = self.0 {
+            // A panic of the thread was told by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Nobody works for the inbox any more when this is dropped.
+struct Closing<J>(Inbox<J>);
+
+impl<J> Drop for Closing<J> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_next().is_some() {}
     }
 }
 

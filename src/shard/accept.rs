@@ -3,12 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::Shard;
 use super::session::{self, Front};
 use crate::config;
-use crate::io::executor::spawn;
+use crate::io::executor::{sleep, spawn};
 use crate::io::net::{Accepted, Conn, Crowded, Listener};
 
 /// What accept does when descriptors run out: others may end meanwhile.

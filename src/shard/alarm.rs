@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use crate::io::executor::sleep;
 use futures_lite::FutureExt;
-use glommio::timer::sleep;
 
 /// One task waits; anyone of the shard may ring. A ring before the wait ends it at once.
 #[derive(Default)]

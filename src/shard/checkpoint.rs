@@ -14,8 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::Shard;
 use super::commit::Commit;
 use super::restore::OWED_SECTION;
@@ -23,7 +21,7 @@ use super::seat::{Seat, Seats};
 use crate::bytes::Slice;
 use crate::io::disk::DiskError;
 use crate::io::disk::indexer::{Ended, Indexer};
-use crate::io::executor::Turns;
+use crate::io::executor::{Turns, sleep};
 use crate::limits::mailbox::CHUNK_ROWS_MAX;
 use crate::limits::store::{DIGESTS_AT_ONCE, REPLAYED_RECORDS_MAX};
 use crate::mail::digest::Digest;

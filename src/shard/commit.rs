@@ -16,7 +16,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::future::{or, yield_now};
-use glommio::timer::sleep;
 
 use super::alarm::Alarm;
 use super::notify::Bells;
@@ -25,7 +24,7 @@ use super::state::{Changing, State};
 use crate::io::disk::large::{LargeFile, LargeFiles};
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::writer::{LogEvent, Writer};
-use crate::io::executor::{spawn, spawn_vital};
+use crate::io::executor::{sleep, spawn, spawn_vital};
 use crate::io::net::Sockets;
 use crate::mailbox::Change;
 use crate::queue::schedule::{Item, Schedule};

@@ -13,15 +13,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::Shard;
 use super::commit::{Commit, NotStored, Ticket};
 use super::mesh::{Deliver, Delivered, Letter};
 use super::seat::Seat;
 use crate::bytes::Slice;
 use crate::io::clock;
-use crate::io::executor::spawn;
+use crate::io::executor::{sleep, spawn};
 use crate::mail::digest::Digest;
 use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;

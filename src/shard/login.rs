@@ -5,12 +5,11 @@
 
 use std::net::IpAddr;
 
-use glommio::timer::sleep;
-
 use super::Shard;
 use crate::auth::directory::LoginCheck;
 use crate::auth::{Account, Directory, ScramVerifier};
 use crate::io::clock;
+use crate::io::executor::sleep;
 use crate::proto::sasl::{Credentials, Identity, Verifier};
 use crate::store::{AccountId, LogId};
 

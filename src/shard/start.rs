@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::alarm::Alarm;
 use super::checkpoint::Keeper;
 use super::commit::{Around, Commit};
@@ -35,7 +33,7 @@ use crate::io::disk::prepare::Preparer;
 use crate::io::disk::reader::Reader;
 use crate::io::dns::Resolver;
 use crate::io::events::{EventDoor, EventLog};
-use crate::io::executor::{spawn, spawn_vital};
+use crate::io::executor::{sleep, spawn, spawn_vital};
 use crate::io::inbox::Inbox;
 use crate::io::net::{Census, Deadlines, Listener, Sockets};
 use crate::io::tls::{ClientTls, ServerTls};

@@ -3,10 +3,9 @@
 //! Nothing here is needed to survive: what cannot be read is reported as not there, and made again from the log.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::file::{self, File};
 use super::layout::LogDir;
 use super::mapping::map_through;
 use super::{DiskError, create_file, replace_file, sync_parent};
@@ -167,8 +166,8 @@ impl IndexFile {
     fn open_named(dir: &LogDir, owner: IndexOwner) -> Option<Self> {
         let root = Root::parse(&std::fs::read(dir.index_root()).ok()?, owner)?;
         let path = dir.index(root.generation);
-        let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
-        let end = file.metadata().ok()?.len().next_multiple_of(BLOB_HEADER_BYTES as u64);
+        let file = File::open(&path).ok()?;
+        let end = file.len().ok()?.next_multiple_of(BLOB_HEADER_BYTES as u64);
         let mapping = RefCell::new(Slice::from(&b""[..]));
         let dir = dir.clone();
         let mut index = Self {
@@ -217,7 +216,7 @@ impl IndexFile {
 }
 
 fn remove(path: &Path) -> Result<(), DiskError> {
-    std::fs::remove_file(path).map_err(DiskError::new("remove", path))
+    file::remove(path).map_err(DiskError::new("remove", path))
 }
 
 #[cfg(test)]

@@ -3,14 +3,12 @@
 //! Jobs run one after the other, in the order they were given. A job that panics ends the thread: the index is
 //! not written again before the next start, which takes the last checkpoint.
 
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
-
 use super::DiskError;
 use super::index_file::IndexFile;
 use super::layout::DataDir;
 use super::reader::Reader;
 use crate::io::inbox::Inbox;
+use crate::io::workers::hire;
 
 type Job = Box<dyn FnOnce(&mut Bench) + Send>;
 
@@ -22,7 +20,7 @@ pub struct Bench {
 
 /// The handle of the thread, which ends with it.
 pub struct Indexer {
-    jobs: Sender<Job>,
+    jobs: Inbox<Job>,
 }
 
 /// The thread has ended: a job before this one panicked, or this one.
@@ -36,10 +34,8 @@ impl Indexer {
     pub fn start(data: &DataDir, index: IndexFile) -> Result<Self, DiskError> {
         let path = index.path().to_owned();
         let mut bench = Bench { index, reader: Reader::new(data) };
-        let (jobs, queue) = channel::<Job>();
-        thread::Builder::new()
-            .name("index".to_owned())
-            .spawn(move || queue.into_iter().for_each(|job| job(&mut bench)))
+        let jobs: Inbox<Job> = Inbox::new();
+        hire("index", &jobs, move |job| job(&mut bench))
             .map_err(DiskError::new("start the thread of", &path))?;
         Ok(Self { jobs })
     }
@@ -51,8 +47,15 @@ impl Indexer {
     ) -> Result<T, Ended> {
         let inbox = Inbox::new();
         let answer = Answer(Some(inbox.clone()));
-        self.jobs.send(Box::new(move |bench| answer.give(job(bench)))).map_err(|_| Ended)?;
+        // If the thread has ended the job is dropped, and the answer with it.
+        self.jobs.post(Box::new(move |bench| answer.give(job(bench))));
         inbox.next().await.ok_or(Ended)
+    }
+}
+
+impl Drop for Indexer {
+    fn drop(&mut self) {
+        self.jobs.close();
     }
 }
 

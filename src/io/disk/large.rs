@@ -5,17 +5,16 @@
 //! is removed at the next start, since no record names it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 
+use super::file::{self, File};
 use super::layout::{DataDir, LogDir};
 use super::{DiskError, create_file, sync_parent};
 use crate::bytes::Slice;
 use crate::io::inbox::Inbox;
+use crate::io::workers::hire;
 use crate::limits;
 use crate::store::large::{LargeChecksums, LargeName};
 use crate::store::segment::SegmentKey;
@@ -86,12 +85,8 @@ impl LargeFiles {
         let mut inboxes = Vec::with_capacity(limits::store::LARGE_FILE_THREADS);
         for _ in 0..limits::store::LARGE_FILE_THREADS {
             let inbox = Inbox::new();
-            thread::Builder::new()
-                .name("large-files".to_owned())
-                .spawn({
-                    let inbox = inbox.clone();
-                    move || run(&inbox)
-                })
+            let mut pages = Pages::default();
+            hire("large-files", &inbox, move |job| pages.handle(job))
                 .map_err(DiskError::new("start a thread for", Path::new("large files")))?;
             inboxes.push(inbox);
         }
@@ -158,7 +153,7 @@ impl Drop for LargeFile {
 /// Removes a file that no record names any more. What has it mapped keeps it.
 pub fn remove_large_file(dir: &LogDir, number: u64) -> Result<(), DiskError> {
     let path = dir.large(number);
-    std::fs::remove_file(&path).map_err(DiskError::new("remove", &path))
+    file::remove(&path).map_err(DiskError::new("remove", &path))
 }
 
 /// Removes the files of a log that its records do not name. For a start, before new ones are made.
@@ -169,9 +164,13 @@ pub fn remove_orphans(dir: &LogDir, named: &HashSet<u64>) -> Result<usize, DiskE
         .try_fold(0, |count, removed| removed.map(|()| count + 1))
 }
 
-fn run(inbox: &Inbox<Job>) {
-    let mut pages: HashMap<u64, Box<Page>> = HashMap::new();
-    while let Some(job) = inbox.wait() {
+/// The files that a thread has in the making.
+#[derive(Default)]
+struct Pages(HashMap<u64, Box<Page>>);
+
+impl Pages {
+    fn handle(&mut self, job: Job) {
+        let Self(pages) = self;
         match job {
             Job::Create { number, page } => {
                 pages.insert(number, page);

@@ -1,14 +1,15 @@
 //! The data directory: its names, its modes, its lock.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{DiskError, sync_parent};
+use super::{DiskError, file, sync_parent};
 use crate::store::LogId;
+use crate::store::log::Sizes;
 
 /// The data directory of a server, locked for as long as this lives. The kernel gives the lock up with the
 /// process, however that ends.
@@ -16,6 +17,7 @@ use crate::store::LogId;
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
+    sizes: Sizes,
 }
 
 impl DataDir {
@@ -28,7 +30,16 @@ impl DataDir {
         let lock = options.open(&name).map_err(DiskError::new("open", &name))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| DiskError::new("lock", &name)(errno.into()))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock, sizes: Sizes::default() })
+    }
+
+    /// With segments and batches of other sizes than usual.
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     pub fn path(&self) -> &Path {
@@ -126,7 +137,7 @@ impl LogDir {
 }
 
 pub(crate) fn create_directory(path: &Path) -> Result<(), DiskError> {
-    match DirBuilder::new().mode(0o700).create(path) {
+    match file::make_directory(path) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(DiskError::new("create", path)(error)),

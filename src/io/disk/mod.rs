@@ -15,6 +15,7 @@
 //! entry where that matters; nothing is stored through a mapping; a mapped file never shrinks; directories are
 //! 0700 and files 0600.
 
+mod file;
 pub mod index_file;
 pub mod indexer;
 pub mod large;
@@ -27,16 +28,14 @@ pub mod sigbus;
 pub mod writer;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
 use rustix::io::Errno;
 
-use crate::bytes::Slice;
+use super::random;
 use crate::store::segment::SegmentKey;
+use file::File;
 
 /// A failure of the world, with the file it happened to.
 #[derive(Debug)]
@@ -81,18 +80,16 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let new = PathBuf::from(name);
-    let mut file = create_file(&new)?;
-    file.write_all(bytes).map_err(DiskError::new("write", &new))?;
+    let file = create_file(&new)?;
+    file.write_all_at(bytes, 0).map_err(DiskError::new("write", &new))?;
     file.sync_all().map_err(DiskError::new("sync", &new))?;
-    std::fs::rename(&new, path).map_err(DiskError::new("rename", &new))?;
+    file::rename(&new, path).map_err(DiskError::new("rename", &new))?;
     sync_parent(path)
 }
 
 /// A new empty file, or an old one emptied, that only its owner may read.
 fn create_file(path: &Path) -> Result<File, DiskError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map_err(DiskError::new("create", path))
+    File::create(path).map_err(DiskError::new("create", path))
 }
 
 /// Makes what was created, renamed or removed beside `path` durable.
@@ -105,39 +102,12 @@ fn sync_parent(path: &Path) -> Result<(), DiskError> {
 }
 
 fn sync_directory(path: &Path) -> Result<(), DiskError> {
-    let directory = File::open(path).map_err(DiskError::new("open", path))?;
-    directory.sync_all().map_err(DiskError::new("sync", path))
-}
-
-/// A segment has more pieces than this only in batches of many large bodies; the kernel takes 1024 at once.
-const PIECES_MAX: usize = 1024;
-
-/// Writes all pieces one behind the other. Nothing is retried but what was interrupted or short.
-fn write_pieces(file: &File, pieces: &[Slice], mut offset: u64) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut left = &mut slices[..];
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        let count = left.len().min(PIECES_MAX);
-        match rustix::io::pwritev(file, &left[..count], offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                IoSlice::advance_slices(&mut left, written);
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
+    file::sync_directory(path).map_err(DiskError::new("sync", path))
 }
 
 /// A number nobody can guess.
-fn random_key() -> Result<SegmentKey, DiskError> {
-    let mut bytes = [0; 8];
-    rand::fill(&mut bytes)
-        .map_err(|_| DiskError::invalid("read", Path::new("/dev/urandom"), "no random numbers"))?;
-    Ok(SegmentKey(u64::from_le_bytes(bytes).max(1)))
+fn random_key() -> SegmentKey {
+    SegmentKey(u64::from_le_bytes(random::bytes()).max(1))
 }
 
 #[cfg(test)]
@@ -146,7 +116,7 @@ mod tests {
     use std::io;
     use std::path::Path;
 
-    use super::{DiskError, create_file, replace_file, write_pieces};
+    use super::{DiskError, create_file, replace_file};
     use crate::bytes::Slice;
 
     #[test]
@@ -166,7 +136,7 @@ mod tests {
         let pieces: Vec<Slice> =
             (0..5000u32).map(|n| Slice::from(n.to_le_bytes()[..(n % 5) as usize].to_vec())).collect();
         let file = create_file(&path).expect("created");
-        write_pieces(&file, &pieces, 3).expect("written");
+        file.write_pieces(&pieces, 3).expect("written");
         let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
         assert_eq!(fs::read(&path).expect("read")[3..], all);
     }

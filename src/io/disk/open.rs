@@ -4,11 +4,11 @@
 //! and a kill, the cache holds bytes that the disk does not. Doing all of this again, after a crash in the middle
 //! of it, gives the same.
 
-use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
+use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
 use super::mapping::map;
@@ -53,7 +53,7 @@ pub fn open_log<S>(
     let dir = data.log(id)?;
     let numbers = tidy(&dir)?;
     let log_key = find_log_key(&dir, &numbers)?;
-    let owner = IndexOwner { log: id, key: log_key.map_or_else(random_key, Ok)? };
+    let owner = IndexOwner { log: id, key: log_key.unwrap_or_else(random_key) };
     let mut index = IndexFile::open(dir.clone(), owner)?;
     let checkpoint = index.directory().map(|directory| (directory.position, directory.reaches()));
     let recovered = match checkpoint {
@@ -79,7 +79,7 @@ pub fn open_log<S>(
             recover(scan, &dir, state, &mut replay)?
         }
     };
-    let log = resume(&dir, &end, owner)?;
+    let log = resume(&dir, &end, owner, data.sizes())?;
     let writer = Writer::start(dir)?;
     Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
 }
@@ -114,13 +114,13 @@ pub fn verify_log(data: &DataDir, id: LogId) -> Result<Verified, DiskError> {
 /// Removes what a crash left half made; gives the numbers of the segments, the last of them in the state of the disk.
 fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
     for path in dir.unfinished()? {
-        std::fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+        file::remove(&path).map_err(DiskError::new("remove", &path))?;
     }
     let numbers = dir.segments()?;
     // The tail, one made ready behind it, and one that was poisoned before it.
     for &number in numbers.iter().rev().take(3) {
         let path = dir.segment(number);
-        let file = File::options().write(true).open(&path).map_err(DiskError::new("open", &path))?;
+        let file = File::open(&path).map_err(DiskError::new("open", &path))?;
         file.sync_data().map_err(DiskError::new("sync", &path))?;
         fadvise(&file, 0, None, Advice::DontNeed)
             .map_err(|errno| DiskError::new("read again", &path)(errno.into()))?;
@@ -179,18 +179,18 @@ fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Res
 }
 
 /// The log goes on, in a segment that was already made ready if there is one.
-fn resume(dir: &LogDir, end: &End, owner: IndexOwner) -> Result<Log, DiskError> {
-    let mut log = Log::resume(end, owner.key, Sizes::default());
+fn resume(dir: &LogDir, end: &End, owner: IndexOwner, sizes: Sizes) -> Result<Log, DiskError> {
+    let mut log = Log::resume(end, owner.key, sizes);
     let tail = end.tail.map_or(0, |tail| tail.number);
     let mut is_given = false;
     for &number in &end.blank {
         let path = dir.segment(number);
         let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
         if number > tail && !is_given {
-            log.give_segment(Ready { number, bytes, key: random_key()? });
+            log.give_segment(Ready { number, bytes, key: random_key() });
             is_given = true;
         } else {
-            std::fs::remove_file(&path).map_err(DiskError::new("remove", &path))?;
+            file::remove(&path).map_err(DiskError::new("remove", &path))?;
         }
     }
     Ok(log)

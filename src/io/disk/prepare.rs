@@ -2,19 +2,18 @@
 //!
 //! A file that is already written syncs in a quarter of the time of one that grows (`docs/storage.md`).
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use memmap2::MmapMut;
 
+use super::file::{self, File};
 use super::layout::LogDir;
 use super::writer::{LogEvent, Writer};
 use super::{DiskError, create_file, random_key, sync_parent};
 use crate::io::inbox::Inbox;
+use crate::io::workers::hire;
 use crate::store::log::{Ready, Wanted};
 
 /// One per process; clones share its thread, which ends with the last of them.
@@ -36,16 +35,10 @@ struct Job {
 impl Preparer {
     pub fn start() -> Result<Self, DiskError> {
         let inbox: Inbox<Job> = Inbox::new();
-        thread::Builder::new()
-            .name("segments".to_owned())
-            .spawn({
-                let inbox = inbox.clone();
-                move || {
-                    while let Some(Job { dir, wanted, events }) = inbox.wait() {
-                        events.post(LogEvent::Prepared { result: prepare_segment(&dir, wanted) });
-                    }
-                }
-            })
+        let prepare = |Job { dir, wanted, events }: Job| {
+            events.post(LogEvent::Prepared { result: prepare_segment(&dir, wanted) });
+        };
+        hire("segments", &inbox, prepare)
             .map_err(DiskError::new("start a thread for", Path::new("segments")))?;
         Ok(Self { handle: Arc::new(Handle { inbox }) })
     }
@@ -69,15 +62,15 @@ pub fn prepare_segment(dir: &LogDir, wanted: Wanted) -> Result<Ready, DiskError>
     let unfinished = path.with_extension("tmp");
     let made = create_file(&unfinished).and_then(|file| {
         write_zeroes(file, &unfinished, wanted.bytes).map_err(DiskError::new("write", &unfinished))?;
-        std::fs::rename(&unfinished, &path).map_err(DiskError::new("rename", &unfinished))?;
+        file::rename(&unfinished, &path).map_err(DiskError::new("rename", &unfinished))?;
         sync_parent(&path)
     });
     if let Err(error) = made {
         // The first error is the one to tell; the next start removes what cannot be removed now.
-        let _ = std::fs::remove_file(&unfinished);
+        let _ = file::remove(&unfinished);
         return Err(error);
     }
-    Ok(Ready { number: wanted.number, bytes: wanted.bytes, key: random_key()? })
+    Ok(Ready { number: wanted.number, bytes: wanted.bytes, key: random_key() })
 }
 
 /// Written in steps, so that the sync of a batch beside it never waits for all of it.
@@ -86,7 +79,7 @@ const STEP_BYTES: usize = 1 << 20;
 /// Past the page cache where the file system can: the zeroes are read by nobody, and to copy them into pages and
 /// then out again would cost each message as much as the write of its own bytes.
 fn write_zeroes(file: File, path: &Path, bytes: u64) -> io::Result<()> {
-    let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path);
+    let direct = File::open_direct(path);
     let zeroes = MmapMut::map_anon(STEP_BYTES)?;
     match direct.and_then(|direct| write_steps(&direct, &zeroes, bytes)) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => write_steps(&file, &zeroes, bytes)?,

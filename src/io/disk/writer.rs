@@ -3,13 +3,13 @@
 //! Invariants: an event says `Ok` only after every byte was written and the sync that followed returned 0; after
 //! an error nothing is tried again, since a second sync would lie.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::thread;
 
+use super::DiskError;
+use super::file::File;
 use super::layout::LogDir;
-use super::{DiskError, write_pieces};
 use crate::io::inbox::Inbox;
+use crate::io::workers::{Hired, hire};
 use crate::store::Sequence;
 use crate::store::log::{Ready, Write};
 
@@ -27,19 +27,14 @@ pub struct Writer {
     inbox: Inbox<Write>,
     events: Inbox<LogEvent>,
     dir: LogDir,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Option<Hired>,
 }
 
 impl Writer {
     pub fn start(dir: LogDir) -> Result<Self, DiskError> {
         let (inbox, events) = (Inbox::new(), Inbox::new());
-        let desk = Desk { dir: dir.clone(), open: None };
-        let thread = thread::Builder::new()
-            .name(format!("log-{:02}", dir.id.0))
-            .spawn({
-                let (inbox, events) = (inbox.clone(), events.clone());
-                move || desk.run(&inbox, &events)
-            })
+        let mut desk = Desk { dir: dir.clone(), open: None, events: events.clone() };
+        let thread = hire(&format!("log-{:02}", dir.id.0), &inbox, move |write| desk.handle(write))
             .map_err(DiskError::new("start the writer of", &dir.segment(0)))?;
         Ok(Self { inbox, events, dir, thread: Some(thread) })
     }
@@ -62,8 +57,8 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.inbox.close();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was told by its hook; the log has no answer to its write and acknowledges nothing.
-            let _ = thread.join();
+            // After a panic the log has no answer to its write and acknowledges nothing.
+            thread.wait();
         }
     }
 }
@@ -72,30 +67,29 @@ impl Drop for Writer {
 struct Desk {
     dir: LogDir,
     open: Option<(u32, File)>,
+    events: Inbox<LogEvent>,
 }
 
 impl Desk {
-    fn run(mut self, inbox: &Inbox<Write>, events: &Inbox<LogEvent>) {
-        while let Some(write) = inbox.wait() {
-            let through = write.through;
-            let result = self.write(&write);
-            // The bodies are given back before anyone is told.
-            drop(write);
-            events.post(LogEvent::Written { through, result });
-        }
+    fn handle(&mut self, write: Write) {
+        let through = write.through;
+        let result = self.write(&write);
+        // The bodies are given back before anyone is told.
+        drop(write);
+        self.events.post(LogEvent::Written { through, result });
     }
 
     fn write(&mut self, write: &Write) -> Result<(), DiskError> {
         let path = self.dir.segment(write.segment);
         let file = self.file(write.segment).map_err(DiskError::new("open", &path))?;
-        write_pieces(file, &write.pieces, write.offset).map_err(DiskError::new("write", &path))?;
+        file.write_pieces(&write.pieces, write.offset).map_err(DiskError::new("write", &path))?;
         file.sync_data().map_err(DiskError::new("sync", &path))
     }
 
     fn file(&mut self, number: u32) -> io::Result<&File> {
         let file = match self.open.take() {
             Some((open, file)) if open == number => file,
-            _ => OpenOptions::new().write(true).open(self.dir.segment(number))?,
+            _ => File::open(&self.dir.segment(number))?,
         };
         Ok(&self.open.insert((number, file)).1)
     }

@@ -7,9 +7,9 @@ use std::os::fd::{FromRawFd, IntoRawFd};
 use futures_lite::future::or;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpStream, UdpSocket};
-use glommio::timer::sleep;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::io::executor::sleep;
 use crate::limits;
 use crate::proto::dns::{Ask, Carrier, Lookup, Received};
 

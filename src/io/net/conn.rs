@@ -3,14 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
 use super::deadline::{Deadline, Deadlines};
 use super::listener::Accepted;
 use super::slots::Sending;
-use super::socket::{Received, Socket};
+use super::socket::{Handle, Received, Socket};
 use super::sockets::Sockets;
 use crate::bytes::Output;
 use crate::io::clock;
@@ -56,7 +55,7 @@ enum Input {
 
 /// A connection on its way to another shard. Its replies have been sent.
 pub struct Parcel {
-    socket: OwnedFd,
+    socket: Handle,
     tls: Option<Box<TlsSession>>,
     input: Vec<u8>,
     peer: SocketAddr,
@@ -94,7 +93,7 @@ impl Conn {
         self.flush().await?;
         self.sent().await?;
         let input = self.input().to_vec();
-        let socket = self.socket.descriptor()?;
+        let socket = self.socket.into_handle()?;
         Ok(Parcel { socket, tls: self.tls, input, peer: self.peer, local: self.local })
     }
 

@@ -8,16 +8,24 @@ use std::pin::Pin;
 
 use futures_lite::{AsyncWrite, FutureExt};
 use glommio::net::TcpStream;
-use glommio::timer::sleep;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::listener::Accepted;
-use crate::io::clock;
+use super::socket::Handle;
+use crate::io::executor::sleep;
+use crate::io::{clock, world};
 use crate::mail::time::Instant;
 
 /// Connects to `to`, from the address `from` if it is given, until `deadline`. Both addresses are of one family.
 pub async fn dial(to: SocketAddr, from: Option<IpAddr>, deadline: Instant) -> io::Result<Accepted> {
+    if let Some(world) = world::current() {
+        let late = async {
+            sleep(deadline - clock::instant()).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        return world.dial(to, from).or(late).await.map(Accepted::of);
+    }
     let socket = fresh_socket(to, from)?;
     match socket.connect(&SockAddr::from(to)) {
         Ok(()) => {}
@@ -36,7 +44,7 @@ pub async fn dial(to: SocketAddr, from: Option<IpAddr>, deadline: Instant) -> io
     let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned()?;
     // The ring of the sockets waits itself; a socket that does not block would not let it.
     rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(Accepted { socket, peer: to, local })
+    Ok(Accepted { socket: Handle::Descriptor(socket), peer: to, local })
 }
 
 /// Waits until the connection is made or has failed. Until then the system takes no byte, not even none.

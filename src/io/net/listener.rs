@@ -3,14 +3,14 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::socket;
+use super::socket::{Handle, Socket as Kept};
 use super::sockets::Sockets;
+use crate::io::world::{self, Door, Wire};
 
 /// Connections that the kernel completes before anyone accepts them.
 const BACKLOG: i32 = 4096;
@@ -20,13 +20,19 @@ const LOOKS: usize = 100;
 const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Listener {
-    socket: socket::Socket,
+    door: Entrance,
     address: SocketAddr,
+}
+
+/// Where connections come in.
+enum Entrance {
+    Socket(Kept),
+    Made(Box<dyn Door>),
 }
 
 /// A fresh connection.
 pub struct Accepted {
-    pub socket: OwnedFd,
+    pub socket: Handle,
     pub peer: SocketAddr,
     pub local: SocketAddr,
 }
@@ -46,29 +52,46 @@ impl Listener {
 
     /// Binds with `SO_REUSEPORT`, so that every shard listens for itself.
     pub fn bind(address: SocketAddr, sockets: &Sockets) -> io::Result<Self> {
+        if let Some(world) = world::current() {
+            return Ok(Self { door: Entrance::Made(world.listen(address)?), address });
+        }
         let socket = fresh_socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self { socket: socket::Socket::listener(sockets, socket.into()), address })
+        Ok(Self { door: Entrance::Socket(Kept::listener(sockets, socket.into())), address })
     }
 
     /// The next connection. Errors such as EMFILE pass; the caller waits a little and asks again.
     pub async fn accept(&self) -> io::Result<Accepted> {
+        let socket = match &self.door {
+            Entrance::Socket(socket) => socket,
+            Entrance::Made(door) => {
+                return poll_fn(|context| door.poll_accept(context)).await.map(Accepted::of);
+            }
+        };
         loop {
-            let socket = poll_fn(|context| self.socket.poll_accept(context)).await?;
+            let socket = poll_fn(|context| socket.poll_accept(context)).await?;
             // Who is gone already has no address, and must not make the others wait.
             let peer = SockRef::from(&socket).peer_addr().ok().and_then(|peer| peer.as_socket());
             if let Some(peer) = peer {
-                return Ok(Accepted { socket, peer, local: self.address });
+                return Ok(Accepted { socket: Handle::Descriptor(socket), peer, local: self.address });
             }
         }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+impl Accepted {
+    /// A connection of a made world.
+    pub(super) fn of(wire: Wire) -> Self {
+        let Wire { stream, peer, local } = wire;
+        Self { socket: Handle::Made(stream), peer, local }
     }
 }
 

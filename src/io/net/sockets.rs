@@ -26,13 +26,13 @@ use std::time::Duration;
 
 use futures_lite::future::yield_now;
 use glommio::io::BufferedFile;
-use glommio::timer::sleep;
 use io_uring::{IoUring, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::buffers::Buffers;
 use super::slots::Slots;
-use crate::io::executor::spawn_vital;
+use crate::io::executor::{sleep, spawn_vital};
+use crate::io::world;
 
 /// Operations that go to the kernel at once; more wait for the next turn.
 const SUBMISSIONS: u32 = 512;
@@ -46,9 +46,9 @@ const GET_EVENTS: u32 = 1;
 /// After so many turns without a rest glommio gets a look at its timers and at wake-ups from other threads.
 const TURNS_MAX: u32 = 8;
 
-/// The sockets of a shard; clones are the same.
+/// The sockets of a shard; clones are the same. In a made world there is no ring.
 #[derive(Clone)]
-pub struct Sockets(Rc<Shared>);
+pub struct Sockets(Option<Rc<Shared>>);
 
 struct Shared {
     ring: RefCell<Ring>,
@@ -71,6 +71,9 @@ pub struct Ring {
 impl Sockets {
     /// Makes the ring of the executor that this is called on. It lives as long as the process does.
     pub fn open() -> io::Result<Self> {
+        if world::current().is_some() {
+            return Ok(Self(None));
+        }
         let io = IoUring::builder()
             .setup_cqsize(COMPLETIONS)
             .setup_submit_all()
@@ -87,16 +90,19 @@ impl Sockets {
         // Operations in flight point into this memory, and they end only after the ring is closed.
         std::mem::forget(Rc::clone(&shared));
         spawn_vital("sockets", drive(Rc::clone(&shared), bell));
-        Ok(Self(shared))
+        Ok(Self(Some(shared)))
     }
 
     /// Waits until everything that has come in was taken and nothing is to go out.
     pub async fn quiet(&self) {
+        let Some(shared) = &self.0 else {
+            return;
+        };
         poll_fn(|context| {
-            if self.0.is_asleep() {
+            if shared.is_asleep() {
                 return Poll::Ready(());
             }
-            self.0.quiet.borrow_mut().push(context.waker().clone());
+            shared.quiet.borrow_mut().push(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -104,12 +110,13 @@ impl Sockets {
 
     /// Works on the ring; what that queues is on its way with the driver's next turn.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Ring) -> T) -> T {
+        let shared = self.0.as_ref().expect("a socket of a ring has one");
         let (done, is_queued) = {
-            let mut ring = self.0.ring.borrow_mut();
+            let mut ring = shared.ring.borrow_mut();
             let done = work(&mut ring);
             (done, ring.is_queued())
         };
-        if is_queued && let Some(driver) = self.0.driver.take() {
+        if is_queued && let Some(driver) = shared.driver.take() {
             driver.wake();
         }
         done

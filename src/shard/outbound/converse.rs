@@ -4,9 +4,9 @@ use std::io;
 
 use futures_lite::FutureExt;
 use futures_lite::future::poll_once;
-use glommio::timer::sleep;
 
 use crate::io::clock;
+use crate::io::executor::sleep;
 use crate::io::net::{Conn, Filled};
 use crate::io::tls::TlsSession;
 use crate::limits;

@@ -7,11 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::home::now_s;
 use super::job::{Attempt, Report};
-use crate::io::executor::Turns;
+use crate::io::executor::{Turns, sleep};
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::proto::smtp::client::{Failure, Fate, Origin, Phase};
 use crate::queue::schedule::Item;

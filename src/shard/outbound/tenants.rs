@@ -6,10 +6,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use glommio::timer::sleep;
-
 use crate::io::clock;
-use crate::io::executor::spawn;
+use crate::io::executor::{sleep, spawn};
 use crate::queue::limit::Bucket;
 use crate::queue::policy::Part;
 use crate::queue::schedule::Line;

@@ -7,10 +7,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::timer::sleep;
-
 use super::find::{Records, Sought, Ways, item_of};
-use crate::io::executor::{Turns, spawn};
+use crate::io::executor::{Turns, sleep, spawn};
 use crate::mail::time::Instant;
 use crate::queue::selection::{Order, Selection};
 use crate::queue::suspension::{Does, Suspension};
