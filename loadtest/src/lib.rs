@@ -8,15 +8,20 @@
 //! |---|---|
 //! | `cost/` | processor time, memory, system calls, syncs and writes of a whole tree of processes |
 //! | `record/` | what a run found: JSON, objectives, the block an operator pastes |
+//! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
+//! | `limits/` | what the machine can do without any server |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
 //! | `command/` | one file a command |
 
 pub mod command;
 pub mod cost;
+pub mod imap;
+pub mod limits;
 pub mod record;
 pub mod target;
 
 mod pace;
 mod sink;
 mod smtp;
+mod tls;
 mod wire;

@@ -1,8 +1,12 @@
 //! The commands, one a file.
 
 mod accept;
+mod fill;
 mod idle;
+mod limits;
 mod list;
+mod login;
+mod operations;
 mod relay;
 
 use std::io;
@@ -25,6 +29,12 @@ enum Command {
     List(list::List),
     /// Sessions in IDLE: memory for each.
     Idle(idle::Idle),
+    /// Makes a mailbox of so many messages.
+    Fill(fill::Fill),
+    /// Fixed operations on a mailbox of a given size: time, first byte, CPU.
+    Operations(operations::Operations),
+    /// What this machine can do: syncs, loopback, memory, TLS, disk.
+    Limits(limits::Limits),
     /// Messages relayed to a sink: CPU, system calls and syncs for each, also beside a queue for a dead destination.
     Relay(relay::Relay),
 }
@@ -45,6 +55,9 @@ impl Arguments {
             Command::Accept(accept) => accept.run()?,
             Command::List(list) => list.run()?,
             Command::Idle(idle) => idle.run()?,
+            Command::Fill(fill) => fill.run()?,
+            Command::Operations(operations) => operations.run()?,
+            Command::Limits(limits) => limits.run()?,
             Command::Relay(relay) => relay.run()?,
         }
         Ok(Outcome::Fine)

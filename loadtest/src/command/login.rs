@@ -1,0 +1,74 @@
+//! Arguments of commands that log into a mailbox of a server, one that runs or one that is started for it.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::imap::client::{Login, resolve};
+use crate::imap::options::Security;
+use crate::target::{self, Server};
+
+#[derive(Args, Clone)]
+pub struct LoginArguments {
+    /// A server that runs; without it one is started with data of its own.
+    #[arg(long)]
+    host: Option<String>,
+    #[arg(long, default_value_t = 143)]
+    port: u16,
+    #[arg(long, default_value = "user1")]
+    user: String,
+    #[arg(long, default_value = "")]
+    pass: String,
+    /// TLS from the first byte; any certificate is taken.
+    #[arg(long)]
+    tls: bool,
+    /// Processes of the server, whose cost is measured with that of their children.
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// The program to start without --host; by default the one that was built beside this.
+    #[arg(long)]
+    server: Option<PathBuf>,
+}
+
+/// A way in, and whose cost is measured.
+pub struct Target {
+    pub login: Login,
+    pub pids: Vec<u32>,
+    /// Ended with this.
+    _server: Option<Server>,
+}
+
+impl LoginArguments {
+    pub fn target(&self) -> io::Result<Target> {
+        let Some(host) = &self.host else {
+            return self.start();
+        };
+        let login = Login {
+            address: resolve(host, self.port)?,
+            security: if self.tls { Security::Tls } else { Security::Plain },
+            user: self.user.clone(),
+            pass: self.pass.clone(),
+        };
+        Ok(Target { login, pids: self.pid.clone(), _server: None })
+    }
+
+    fn start(&self) -> io::Result<Target> {
+        let program = self.server.clone().unwrap_or_else(target::default_program);
+        let server = Server::start(&program, 1, 1)?;
+        let login = Login {
+            address: target::imap_address(),
+            security: Security::Plain,
+            user: target::account(0),
+            pass: target::PASSWORD.to_owned(),
+        };
+        Ok(Target { login, pids: vec![server.pid()], _server: Some(server) })
+    }
+}
+
+impl Target {
+    /// As a record names it.
+    pub fn name(&self) -> String {
+        self.login.address.to_string()
+    }
+}

@@ -1,0 +1,14 @@
+//! The IMAP side: reading answers, imaptest's spellings, sessions that know what they may be told.
+
+pub mod answer;
+pub mod choice;
+pub mod client;
+mod compose;
+pub mod fill;
+pub mod operations;
+pub mod options;
+pub mod profile;
+pub mod random;
+pub mod session;
+pub mod truth;
+pub mod view;
