@@ -89,12 +89,16 @@ fn what_a_host_cannot_take_is_returned_or_sent_as_asked() {
     let text = careful_text(5000);
     send(&server, ALICE, &["a@seven.test", "a@lenient.test", "a@small.test"], &text);
     send(&server, ALICE, &["b@seven.test"], &note("plain text"));
-    // The recipient stands in our trace field, and makes the header UTF-8.
-    send_with(&server, &format!("<{ALICE}> SMTPUTF8"), &["<j\u{f6}rg@ascii.test>"], &note("a name"));
+    // A header in UTF-8 goes to nobody there, one in ASCII to those who can be named.
+    let named = "<j\u{f6}rg@ascii.test>";
+    let mail = format!("<{ALICE}> SMTPUTF8");
+    send_with(&server, &mail, &[named, "<b@ascii.test>"], &note("gr\u{fc}\u{df}e"));
+    send_with(&server, &mail, &[named, "<c@ascii.test>"], &note("a name"));
+    send_with(&server, &mail, &["<d@ascii.test>"], &note("for one"));
     wait_for_arrivals(&server, &lenient, 1);
     assert!(behind_trace(&lenient.arrivals()[0].content) == text);
     wait_for_arrivals(&server, &seven, 1);
-    let bounces = wait_for_mail(&server, ALICE, 3);
+    let bounces = wait_for_mail(&server, ALICE, 4);
     let mut seen = Vec::new();
     for bounce in &bounces {
         let text = String::from_utf8_lossy(bounce);
@@ -105,9 +109,10 @@ fn what_a_host_cannot_take_is_returned_or_sent_as_asked() {
             let status = parts.nth(1).expect("the part's body").split("\r\n--").next().unwrap_or_default();
             let status = STANDARD.decode(status.replace("\r\n", "")).expect("base64");
             let status = String::from_utf8(status).expect("UTF-8");
-            assert!(status.contains("Status: 5.6.9\r\n"), "{status}");
-            assert!(status.contains("Final-Recipient: utf-8; j\u{f6}rg@ascii.test\r\n"), "{status}");
-            seen.push("ascii.test");
+            let named = "Final-Recipient: utf-8; j\u{f6}rg@ascii.test\r\nAction: failed\r\nStatus: 5.6.7\r\n";
+            assert!(status.contains(named), "{status}");
+            let other = "Final-Recipient: rfc822; b@ascii.test\r\nAction: failed\r\nStatus: 5.6.9\r\n";
+            seen.push(if status.contains(other) { "both" } else { "one" });
         }
         for (recipient, status) in [("a@seven.test", "5.6.3"), ("a@small.test", "5.3.4")] {
             if text.contains(recipient) && text.contains(&format!("\r\nStatus: {status}\r\n")) {
@@ -116,9 +121,56 @@ fn what_a_host_cannot_take_is_returned_or_sent_as_asked() {
         }
     }
     seen.sort_unstable();
-    assert_eq!(seen, ["a@seven.test", "a@small.test", "ascii.test"], "log:\n{}", server.log());
+    assert_eq!(seen, ["a@seven.test", "a@small.test", "both", "one"], "log:\n{}", server.log());
     assert!(seven.arrivals().iter().all(|arrival| arrival.has("b@seven.test")));
-    assert!(small.arrivals().is_empty() && ascii.arrivals().is_empty());
+    assert!(small.arrivals().is_empty());
+    wait_for_arrivals(&server, &ascii, 2);
+    ascii.arrival_for("c@ascii.test");
+    ascii.arrival_for("d@ascii.test");
+}
+
+/// RFC 3030 3: octets that no line protocol could carry, to those who take them and to nobody else.
+#[test]
+fn binary_messages_go_as_they_are_or_come_back() {
+    let binary = Remote::start(Character::offering(&FULL).with("BINARYMIME"));
+    let chunks = Remote::start(Character::offering(&FULL));
+    let unchunked = Remote::start(Character::offering(&["8BITMIME", "BINARYMIME"]));
+    let server = Setup::new()
+        .route("binary.test", &binary)
+        .route("chunks.test", &chunks)
+        .route("unchunked.test", &unchunked)
+        .start();
+    let mut message = b"Subject: binary\r\nMIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n\
+        Content-Transfer-Encoding: binary\r\n\r\n"
+        .to_vec();
+    message.extend((0..70_000_u32).flat_map(|number| [b'\n', b'.', b'\r', 0, number.to_le_bytes()[0]]));
+    let mut smtp = crate::mail::smtp(&server);
+    assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}> BODY=BINARYMIME")), 250);
+    for domain in ["binary.test", "chunks.test", "unchunked.test"] {
+        assert_eq!(smtp.code(&format!("RCPT TO:<a@{domain}>")), 250);
+    }
+    let (first, last) = message.split_at(100_001);
+    for (part, end) in [(first, ""), (last, " LAST")] {
+        smtp.raw(format!("BDAT {}{end}\r\n", part.len()).as_bytes()).expect("sent");
+        smtp.raw(part).expect("sent");
+        assert_eq!(smtp.reply().expect("a reply").0, 250);
+    }
+    let arrival = &wait_for_arrivals(&server, &binary, 1)[0];
+    assert_eq!(arrival.carrier, Carrier::Bdat);
+    assert!(arrival.mail.contains(" BODY=BINARYMIME"), "{}", arrival.mail);
+    assert!(behind_trace(&arrival.content) == message);
+    let mut told = Vec::new();
+    for bounce in wait_for_mail(&server, ALICE, 2) {
+        let text = String::from_utf8_lossy(&bounce);
+        let status = text.split("Final-Recipient: rfc822; ").nth(1).expect("a recipient");
+        told.push(status.split("\r\nDiagnostic").next().expect("a line").replace("\r\n", " "));
+        // What comes back is no more binary than the way back bears.
+        assert!(!bounce.contains(&0) && text.contains("text/rfc822-headers"), "{text}");
+    }
+    told.sort();
+    let failed = ["a@chunks.test", "a@unchunked.test"].map(|to| format!("{to} Action: failed Status: 5.6.3"));
+    assert_eq!(told, failed);
+    assert!(chunks.arrivals().is_empty() && unchunked.arrivals().is_empty());
 }
 
 /// Each in a file of its own, streamed from it.

@@ -50,14 +50,19 @@ impl Plan {
     ) -> Result<Self, Failure> {
         check_size(transaction, offers)?;
         check_deliver_by(transaction, offers)?;
-        let charset = charset(transaction, offers)?;
+        let charset = charset(transaction, offers);
         check_octets(transaction, offers, settings.eight_bit)?;
         let is_binary = transaction.body == BodyKind::BinaryMime;
         let carriage = match offers.chunking && (is_binary || settings.chunking == Chunking::WhenOffered) {
             true => Carriage::Chunk,
             false => Carriage::Data,
         };
-        Ok(Self { charset, carriage, fates: fates(transaction, charset, offers.limits, domains) })
+        let refused = match charset {
+            Charset::Ascii => check_charset(transaction).err(),
+            Charset::Utf8 => None,
+        };
+        let fates = fates(transaction, (charset, refused.as_ref()), offers.limits, domains);
+        Ok(Self { charset, carriage, fates })
     }
 }
 
@@ -96,21 +101,27 @@ fn check_deliver_by(transaction: &Transaction, offers: &Offers) -> Result<(), Fa
 }
 
 /// RFC 6531 3.1, 3.2: SMTPUTF8 where addresses or header fields need it. A domain alone does not: it has A-labels.
-fn charset(transaction: &Transaction, offers: &Offers) -> Result<Charset, Failure> {
-    let is_header_utf8 = transaction.smtputf8 && !is_header_ascii(&transaction.message);
+fn charset(transaction: &Transaction, offers: &Offers) -> Charset {
     let recipients = transaction.recipients.iter().map(|recipient| &recipient.address);
     let mut addresses = transaction.sender.iter().chain(recipients);
-    let is_needed = is_header_utf8 || addresses.any(|address| !address.is_ascii());
-    if is_needed && offers.smtputf8 {
-        return Ok(Charset::Utf8);
+    let is_needed = is_header_utf8(transaction) || addresses.any(|address| !address.is_ascii());
+    if is_needed && offers.smtputf8 { Charset::Utf8 } else { Charset::Ascii }
+}
+
+/// RFC 6531 3.5: why nobody can have the message without SMTPUTF8: for its sender's address, or for its header. A
+/// recipient whose own address is the reason hears of that.
+fn check_charset(transaction: &Transaction) -> Result<(), Failure> {
+    if transaction.sender.as_ref().is_some_and(|sender| Charset::Ascii.path(sender).is_none()) {
+        return Err(no_smtputf8());
     }
-    if is_header_utf8 {
-        return Err(refusal(554, (5, 6, 9), "the header is in UTF-8 and the server does not offer SMTPUTF8"));
+    match is_header_utf8(transaction) {
+        true => Err(refusal(554, (5, 6, 9), "the header is in UTF-8 and the server does not offer SMTPUTF8")),
+        false => Ok(()),
     }
-    match transaction.sender.as_ref().is_none_or(|sender| Charset::Ascii.path(sender).is_some()) {
-        true => Ok(Charset::Ascii),
-        false => Err(no_smtputf8()),
-    }
+}
+
+fn is_header_utf8(transaction: &Transaction) -> bool {
+    transaction.smtputf8 && !is_header_ascii(&transaction.message)
 }
 
 /// RFC 3030 3, RFC 6152 3: we convert nothing.
@@ -126,9 +137,10 @@ fn check_octets(transaction: &Transaction, offers: &Offers, eight_bit: EightBit)
     }
 }
 
+/// `refused` is why the whole message cannot go.
 fn fates(
     transaction: &Transaction,
-    charset: Charset,
+    (charset, refused): (Charset, Option<&Failure>),
     limits: Limits,
     domains: &mut Vec<String>,
 ) -> Vec<Option<Fate>> {
@@ -136,6 +148,9 @@ fn fates(
     let fate = |address: &Address| {
         if charset.path(address).is_none() {
             return Some(Fate::Failed(no_smtputf8()));
+        }
+        if let Some(refused) = refused {
+            return Some(Fate::Failed(refused.clone()));
         }
         if left == 0 || !admit(address, limits, domains) {
             return Some(Fate::NotTried);
