@@ -1,6 +1,7 @@
 //! Where mail goes: MX records in all their shapes, address literals, and what no mail can be sent to.
 
-use std::net::IpAddr;
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, MX};
@@ -8,10 +9,12 @@ use hickory_proto::rr::{RData, RecordType};
 
 use crate::dsn::Notification;
 use crate::mail::{
-    ALICE, Setup, is_queued, note, send, wait_for, wait_for_arrivals, wait_for_mail, wait_until_done,
+    ALICE, Setup, count_mail, is_queued, note, send, wait_for, wait_for_arrivals, wait_for_mail,
+    wait_until_done,
 };
 use crate::names::{Asked, NameServer, Reply, name};
 use crate::remote::{Act, Character, PORT, Remote, Verb, own_address};
+use crate::server::SMTP;
 
 /// A zone for tests: records by name.
 struct Zone {
@@ -122,12 +125,7 @@ fn mx_records_lead_to_the_best_host_that_answers() {
 
 #[test]
 fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
-    let names = zone()
-        .mx("null.test", 0, "")
-        .mx("self.test", 10, "mail.example.test")
-        .mx("ours.test", 10, "us.hosts.test")
-        .mx("empty.test", 10, "bare.hosts.test")
-        .serve();
+    let names = zone().mx("null.test", 0, "").mx("self.test", 10, "mail.example.test").serve();
     let server = Setup::new().resolver(names.address).start();
     let cases = [("a@null.test", "5.1.10"), ("a@nowhere.test", "5.1.2"), ("a@self.test", "5.4.6")];
     let mut seen = Vec::new();
@@ -146,6 +144,134 @@ fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
     expected.sort();
     assert_eq!(seen, expected);
     assert!(is_queued(&server, "a@servfail.test"));
+}
+
+/// RFC 5321 5.1: a listener on all addresses is found behind each address of the machine, whatever its name there.
+#[test]
+fn mail_does_not_come_back_by_an_address_of_ours() {
+    let port =
+        TcpListener::bind("0.0.0.0:0").and_then(|free| free.local_addr()).expect("a port is free").port();
+    // An address of this machine that is not the loopback's, if it has one; nothing is sent.
+    let outer = UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr()))
+        .map_or(IpAddr::from(own_address()), |address| address.ip());
+    let names = zone()
+        .mx("ours.test", 10, "us.hosts.test")
+        .mx("ours6.test", 10, "us6.hosts.test")
+        .mx("outer.test", 10, "outer.hosts.test")
+        .host("us.hosts.test", own_address().into())
+        .host("us6.hosts.test", Ipv6Addr::LOCALHOST.into())
+        .host("outer.hosts.test", outer)
+        .serve();
+    let listeners: String = ["0.0.0.0", "[::]"]
+        .iter()
+        .map(|ip| {
+            format!("\n[[listener]]\nprotocol = \"smtp\"\naddress = \"{ip}:{port}\"\ntls = \"starttls\"\n")
+        })
+        .collect();
+    let server = Setup::new()
+        .also_queue("private_addresses = \"allow\"\n")
+        .more(&format!(
+            "\n[dns]\nservers = [\"{}\"]\ntimeout_s = 2\nattempts = 1\n\n[[route]]\ndomain = \"*\"\nport = {port}\n",
+            names.address
+        ))
+        .more(&listeners)
+        .start();
+    let literal = format!("a@[{outer}]");
+    let all = ["a@ours.test", "a@ours6.test", "a@outer.test", &*literal];
+    all.iter().for_each(|to| send(&server, ALICE, &[to], &note("in a circle")));
+    for bounce in wait_for_mail(&server, ALICE, all.len()) {
+        let bounce = Notification::read(&bounce);
+        assert_eq!(bounce.recipients[0]["status"], "5.4.6", "{:?}", bounce.recipients);
+    }
+    // Nobody came in from here but the tests.
+    assert_eq!(server.log().matches("message accepted").count(), all.len(), "{}", server.log());
+}
+
+/// RFC 5321 5.1: as a host of second choice, mail is for the better ones alone, and waits for them.
+#[test]
+fn hosts_that_are_no_better_than_we_are_not_asked() {
+    let worse = Remote::at(SocketAddr::new(own_address().into(), SMTP), Character::decent());
+    let silent = own_address();
+    let mut server = Setup::new().prepare();
+    let names = zone()
+        .mx("second.test", 10, "better.hosts.test")
+        .mx("second.test", 20, "us.hosts.test")
+        .mx("second.test", 30, "worse.hosts.test")
+        .host("better.hosts.test", silent.into())
+        .host("us.hosts.test", server.address().into())
+        .host("worse.hosts.test", worse.address.ip())
+        .serve();
+    let config = fs::read_to_string(server.config_path()).expect("it was written");
+    let config = config.replace("\"127.0.0.1:9\"", &format!("\"{}\"", names.address));
+    let route = format!(
+        "\n[[route]]\ndomain = \"*\"\nport = {SMTP}\n\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n"
+    );
+    let config = config.replace("[queue]\n", "[queue]\nprivate_addresses = \"allow\"\n") + &route;
+    fs::write(server.config_path(), config).expect("it can be written");
+    server.start();
+    send(&server, ALICE, &["a@second.test"], &note("for the first"));
+    wait_for("its hosts are looked up", &server, || {
+        names.asked().iter().any(|asked| asked.name() == "better.hosts.test").then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(is_queued(&server, "a@second.test"), "{}", server.log());
+    let better = Remote::at(SocketAddr::new(silent.into(), SMTP), Character::decent());
+    wait_for_arrivals(&server, &better, 1);
+    wait_until_done(&server, "second.test");
+    assert!(worse.ledger().connections.is_empty());
+}
+
+/// A host has addresses of both families: the one that answers is used, and a source of one family asks that one alone.
+#[test]
+fn both_families_of_addresses() {
+    let [old, both, silent] = [(); 3].map(|()| own_address());
+    let old = Remote::at(SocketAddr::new(old.into(), 0), Character::decent());
+    let port = old.address.port();
+    let new = Remote::at(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port), Character::decent());
+    let names = zone()
+        .mx("four.test", 10, "four.hosts.test")
+        .mx("six.test", 10, "six.hosts.test")
+        .mx("bound.test", 10, "bound.hosts.test")
+        .host("four.hosts.test", old.address.ip())
+        .host("four.hosts.test", "2001:db8:ffff::1".parse().expect("an address that is nobody's"))
+        .host("six.hosts.test", silent.into())
+        .host("six.hosts.test", Ipv6Addr::LOCALHOST.into())
+        .host("bound.hosts.test", old.address.ip())
+        .host("bound.hosts.test", Ipv6Addr::LOCALHOST.into())
+        .serve();
+    let server = Setup::new()
+        .also_queue("private_addresses = \"allow\"\n")
+        .more(&format!(
+            "\n[dns]\nservers = [\"{}\"]\ntimeout_s = 2\nattempts = 1\n\n[[route]]\ndomain = \"*\"\nport = {port}\n",
+            names.address
+        ))
+        .more(&format!("\n[[route]]\ndomain = \"literal.test\"\nto = [{}]\n", new.target()))
+        .more(&format!("\n[[route]]\ndomain = \"bound.test\"\nport = {port}\npool = \"four\"\n"))
+        .more(&format!("\n[[source]]\nname = \"four\"\naddress = \"{both}\"\n"))
+        .more("\n[[pool]]\nname = \"four\"\nsources = [\"four\"]\n\n[[shaping]]\nconnect_s = 2\n")
+        .start();
+    for domain in ["four.test", "six.test", "literal.test"] {
+        send(&server, ALICE, &[&format!("a@{domain}")], &note("to one of two"));
+    }
+    for index in 0..5 {
+        send(&server, ALICE, &[&format!("r{index}@bound.test")], &note("from one family"));
+    }
+    send(&server, ALICE, &[&format!("b@[IPv6:{}]", Ipv6Addr::LOCALHOST)], &note("to a literal"));
+    wait_for_arrivals(&server, &new, 3);
+    wait_for_arrivals(&server, &old, 6);
+    for to in ["a@six.test", "a@literal.test", "b@[IPv6:::1]"] {
+        let arrival = new.arrival_for(to);
+        assert!(new.ledger().connections[arrival.connection].peer.is_ipv6());
+    }
+    old.arrival_for("a@four.test");
+    let connections = old.ledger().connections.clone();
+    for index in 0..5 {
+        let arrival = old.arrival_for(&format!("r{index}@bound.test"));
+        assert_eq!(connections[arrival.connection].peer.ip(), IpAddr::from(both));
+    }
+    wait_until_done(&server, "bound.test");
+    assert_eq!(count_mail(&server, ALICE), 0);
 }
 
 /// A name server that comes back: what waited for it goes.

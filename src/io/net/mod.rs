@@ -15,6 +15,7 @@ mod conn;
 mod deadline;
 mod dial;
 mod listener;
+mod own;
 mod slots;
 mod socket;
 mod sockets;
@@ -24,6 +25,7 @@ pub use conn::{Conn, Filled, Parcel};
 pub use deadline::Deadlines;
 pub use dial::dial;
 pub use listener::{Accepted, Listener};
+pub use own::own_addresses;
 pub use sockets::Sockets;
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod job;
 pub mod logged;
 mod open;
 pub mod operator;
+mod ourselves;
 mod report;
 pub mod sites;
 pub mod sweep;
@@ -45,6 +46,7 @@ use crate::queue::schedule::{Item, Line};
 use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
 use home::Destinations;
+use ourselves::Ourselves;
 use sites::Sites;
 use tenants::TenantRates;
 
@@ -56,6 +58,7 @@ pub struct Outbound {
     resolver: Resolver,
     tls: ClientTls,
     events: EventLog,
+    ourselves: Ourselves,
     suspensions: RefCell<Suspensions>,
     triggers: RefCell<Triggers>,
     tenant_rates: TenantRates,
@@ -84,6 +87,7 @@ impl Outbound {
             resolver,
             tls,
             events,
+            ourselves: Ourselves::default(),
             suspensions: RefCell::default(),
             triggers: RefCell::default(),
             tenant_rates: TenantRates::default(),

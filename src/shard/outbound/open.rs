@@ -1,4 +1,6 @@
 //! A connection for a site: one host after another, address by address, until one takes mail (RFC 5321 5.1).
+//!
+//! A host that is this server itself ends the list: those behind it are no better and would send the mail back.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,14 +23,18 @@ use crate::shard::Shard;
 pub async fn open(shard: &Rc<Shard>, way: &Way, source: SourceId) -> Result<Talk, OpenFailure> {
     let seed = u64::from_le_bytes(random::bytes());
     let mut failure = failure(FailureKind::Unreachable, "No host could be tried");
-    for host in way.hosts_in_order(seed).into_iter().take(HOSTS_MAX) {
-        let addresses = match addresses(shard, way, &host).await {
+    for (index, host) in way.hosts_in_order(seed).into_iter().take(HOSTS_MAX).enumerate() {
+        let addresses = match addresses(shard, way, &host, source).await {
             Ok(addresses) => addresses,
             Err(why) => {
                 failure = why;
                 continue;
             }
         };
+        if addresses.iter().any(|ip| shard.is_us(SocketAddr::new(*ip, host.port))) {
+            // With a better host before it, that one's failure counts, and it may pass.
+            return Err(if index == 0 { ourselves(&host) } else { failure });
+        }
         for address in addresses {
             match try_address(shard, way, source, (&host, address)).await {
                 Ok(talk) => return Ok(talk),
@@ -47,7 +53,12 @@ pub async fn open(shard: &Rc<Shard>, way: &Way, source: SourceId) -> Result<Talk
 }
 
 /// The addresses of a host that may be connected to.
-async fn addresses(shard: &Shard, way: &Way, host: &Host) -> Result<Vec<IpAddr>, OpenFailure> {
+async fn addresses(
+    shard: &Shard,
+    way: &Way,
+    host: &Host,
+    source: SourceId,
+) -> Result<Vec<IpAddr>, OpenFailure> {
     let found = match host.name.parse::<IpAddr>() {
         Ok(ip) => vec![ip],
         Err(_) => {
@@ -62,6 +73,13 @@ async fn addresses(shard: &Shard, way: &Way, host: &Host) -> Result<Vec<IpAddr>,
         let why = format!("{} has no address outside of private networks", host.name);
         return Err(failure(FailureKind::Unreachable, why));
     }
+    if let Some(from) = way.source_address(&config, source) {
+        allowed.retain(|ip| ip.is_ipv4() == from.is_ipv4());
+        if allowed.is_empty() {
+            let why = format!("{} has no address that {from} could connect to", host.name);
+            return Err(failure(FailureKind::Unreachable, why));
+        }
+    }
     allowed.truncate(ADDRESSES_PER_HOST_MAX);
     Ok(allowed)
 }
@@ -74,11 +92,6 @@ async fn try_address(
 ) -> Result<Talk, OpenFailure> {
     let config = shard.config();
     let to = SocketAddr::new(ip, host.port);
-    if config.listeners.iter().any(|listener| listener.address == to) {
-        let reply =
-            Reply::new(554, EnhancedCode::new(5, 4, 6), format!("{} is this server itself", host.name));
-        return Err(OpenFailure { kind: FailureKind::Unreachable, reply });
-    }
     let shaping = way.shaping(&config, source);
     let ehlo = way.ehlo(&config, source);
     let mut policy = shaping.tls;
@@ -142,6 +155,12 @@ fn closed_failure(closed: Closed) -> OpenFailure {
         false => reply,
     };
     OpenFailure { kind, reply }
+}
+
+/// 5.4.6: routing loop detected (RFC 3463 3.5).
+fn ourselves(host: &Host) -> OpenFailure {
+    let reply = Reply::new(554, EnhancedCode::new(5, 4, 6), format!("{} is this server itself", host.name));
+    OpenFailure { kind: FailureKind::Unreachable, reply }
 }
 
 /// 4.4.1: no answer from host (RFC 3463 3.5).

@@ -5,7 +5,7 @@
 //! of a message decides is its [`Choice`]; most configurations ask for nothing of it, and no message is looked into.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::talk::Begins;
 use crate::config::Config;
 use crate::config::outbound::{PrivateAddresses, SiteAsk};
 use crate::io::dns::{DnsFailure, MailHost};
+use crate::limits::outbound::HOSTS_MAX;
 use crate::mail::address::literal_address;
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::proto::sasl::Secret;
@@ -148,7 +149,11 @@ pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Resu
                 Some(hosts) => hosts,
                 None => mail_hosts(shard, destination).await?,
             };
-            (not_us(hosts, &config.hostname)?.into_iter().map(|host| of_mx(host, port)).collect(), false)
+            let hosts = not_us(hosts, &config.hostname)?;
+            if leads_to_us(shard, &hosts, port).await {
+                return Err(in_a_circle());
+            }
+            (hosts.into_iter().map(|host| of_mx(host, port)).collect(), false)
         }
     };
     let login = route.and_then(|route| route.credentials.as_ref()).map(login).transpose()?;
@@ -333,13 +338,33 @@ fn not_us(hosts: Vec<MailHost>, hostname: &str) -> Result<Vec<MailHost>, Unrouta
     };
     let better: Vec<MailHost> = hosts.into_iter().filter(|host| host.preference < preference).collect();
     match better.is_empty() {
-        true => Err(never(
-            554,
-            EnhancedCode::new(5, 4, 6),
-            "The MX records of the domain lead back to this server".to_owned(),
-        )),
+        true => Err(in_a_circle()),
         false => Ok(better),
     }
+}
+
+/// Whether one of the best hosts is this server by its address. Worse ones are found out when it is their turn.
+async fn leads_to_us(shard: &Shard, hosts: &[MailHost], port: u16) -> bool {
+    let best = hosts.iter().map(|host| host.preference).min();
+    for host in hosts.iter().filter(|host| Some(host.preference) == best).take(HOSTS_MAX) {
+        let ips = match host.name.parse() {
+            Ok(ip) => vec![ip],
+            // What cannot be looked up now is not known to be us.
+            Err(_) => match shard.outbound().resolver().addresses(&host.name).await {
+                Ok(found) => found.ips,
+                Err(_) => continue,
+            },
+        };
+        if ips.into_iter().any(|ip| shard.is_us(SocketAddr::new(ip, port))) {
+            return true;
+        }
+    }
+    false
+}
+
+fn in_a_circle() -> Unroutable {
+    let text = "The MX records of the domain lead back to this server".to_owned();
+    never(554, EnhancedCode::new(5, 4, 6), text)
 }
 
 fn never(code: u16, enhanced: EnhancedCode, text: String) -> Unroutable {

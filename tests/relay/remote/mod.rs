@@ -58,6 +58,7 @@ impl Remote {
     pub fn at(address: SocketAddr, character: Character) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         listener.set_nonblocking(true).expect("a socket need not wait");
+        let address = listener.local_addr().expect("it is bound");
         let shared =
             Arc::new(Shared { character, ledger: Mutex::default(), is_stopping: AtomicBool::new(false) });
         let for_thread = Arc::clone(&shared);
