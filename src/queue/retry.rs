@@ -2,7 +2,8 @@
 //!
 //! All times are Unix seconds: they are kept over restarts. The wait doubles with each attempt, up to a maximum, and
 //! is moved a little at random. A message that may not leave before a time (FUTURERELEASE, RFC 4865) ages from then.
-//! DELIVERBY (RFC 2852) with `R` ends it sooner; with `N` its sender hears of it sooner.
+//! DELIVERBY (RFC 2852) with `R` ends it sooner; with `N` its sender hears of it at the time that it set, by which it
+//! is tried once more.
 //!
 //! Invariants: no attempt is before the release; none is planned after the end, which itself is one more chance.
 
@@ -31,12 +32,23 @@ impl Life {
     pub fn begins(&self) -> i64 {
         self.release.map_or(self.received, |release| release.max(self.received))
     }
+
+    /// When its sender wants to hear that it was not delivered yet.
+    fn notifies(&self) -> Option<i64> {
+        match self.deliver_by {
+            Some(DeliverBy { at, mode: ByMode::Notify }) => Some(at.max(self.begins())),
+            _ => None,
+        }
+    }
 }
 
 impl RetryPolicy {
     /// When to try next after `attempts` that failed, the last of them just now.
     pub fn next_attempt(&self, life: &Life, attempts: u32, now: i64, random: u64) -> i64 {
         let at = now.saturating_add(self.delay_s(attempts, random));
+        // A sender who set a time hears at that time that it has passed.
+        let told = life.notifies().filter(|told| *told > now);
+        let at = told.map_or(at, |told| at.min(told));
         at.min(self.expires(life)).max(life.begins()).max(now)
     }
 
@@ -51,13 +63,10 @@ impl RetryPolicy {
 
     /// When the sender is told that it waits; `None` if that is never, or not before it is given up.
     pub fn warns(&self, life: &Life) -> Option<i64> {
+        let ends = self.expires(life);
         let after_age = self.warn_after.map(|age| life.begins().saturating_add(seconds(age)));
-        let wished = match life.deliver_by {
-            Some(DeliverBy { at, mode: ByMode::Notify }) => Some(at.max(life.begins())),
-            _ => None,
-        };
-        let at = after_age.into_iter().chain(wished).min()?;
-        (at < self.expires(life)).then_some(at)
+        let wished = life.notifies().filter(|at| *at < ends);
+        wished.or(after_age).filter(|at| *at < ends)
     }
 
     /// The wait after so many attempts: `first`, doubled for each one more up to `max`, moved by the jitter.
@@ -130,6 +139,14 @@ mod tests {
         assert_eq!(policy.next_attempt(&returned, 5, HOUR - 60, 0), HOUR, "one more chance at the end");
         let told = by(ByMode::Notify);
         assert_eq!((policy.expires(&told), policy.warns(&told)), (120 * HOUR, Some(HOUR)));
+        assert_eq!(
+            policy.next_attempt(&told, 5, HOUR - 60, 0),
+            HOUR,
+            "tried once more, then its sender is told"
+        );
+        assert!(policy.next_attempt(&told, 5, HOUR, 0) > HOUR);
+        let late = Life { deliver_by: Some(DeliverBy { at: 5 * HOUR, mode: ByMode::Notify }), ..plain(0) };
+        assert_eq!(policy.warns(&late), Some(5 * HOUR), "when the sender wants to hear, and not before");
         let quiet = RetryPolicy { warn_after: None, ..RetryPolicy::default() };
         assert_eq!((quiet.warns(&plain(0)), quiet.warns(&told)), (None, Some(HOUR)));
     }

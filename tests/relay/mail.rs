@@ -45,6 +45,12 @@ impl Setup {
         Self { cores, ..self }
     }
 
+    /// Other times than a second or two.
+    pub fn retries(self, first_s: u32, max_s: u32) -> Self {
+        let queue = format!("retry_first_s = {first_s}\nretry_max_s = {max_s}\nretry_jitter_percent = 0\n");
+        Self { queue, ..self }
+    }
+
     /// Besides short retries.
     pub fn also_queue(mut self, keys: &str) -> Self {
         self.queue.push_str(keys);

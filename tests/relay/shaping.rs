@@ -82,3 +82,50 @@ fn messages_in_a_time_and_none_waits_for_longer() {
         assert!(gap >= exact - JITTER && gap < exact + Duration::from_millis(700), "{gap:?}");
     }
 }
+
+/// The header says whose mail it is; the rate is for all sites and shards together, and for nobody else.
+#[test]
+fn a_tenant_has_a_rate_over_all_sites() {
+    let [left, right] = [(); 2].map(|()| Remote::decent());
+    let server = Setup::new()
+        .route("left.test", &left)
+        .route("right.test", &right)
+        .more("\n[[tenant]]\nname = \"acme\"\nmessage_rate = \"10/s\"\n\n[[tenant]]\nname = \"free\"\n")
+        .more("\n[tenants]\nheader = \"X-Tenant\"\n")
+        .start();
+    let send = |tenant: &str, client: &mut crate::client::Smtp, index: usize| {
+        let message = [format!("X-Tenant: {tenant}\r\n").into_bytes(), note("of a tenant")].concat();
+        for domain in ["left.test", "right.test"] {
+            let to = format!("{tenant}{index}@{domain}");
+            assert!(client.message(ALICE, &[&to], &message).expect("a reply"));
+        }
+    };
+    // Several connections, so that both shards have mail.
+    let mut clients: Vec<_> = (0..8).map(|_| smtp(&server)).collect();
+    for index in 0..16 {
+        send("acme", &mut clients[index % 8], index);
+    }
+    let begun = Instant::now();
+    for index in 0..16 {
+        send("free", &mut clients[index % 8], index);
+    }
+    crate::mail::wait_for("mail of others is not held up", &server, || {
+        let count = |remote: &Remote| {
+            remote.arrivals().iter().filter(|arrival| arrival.taken_for[0].starts_with("free")).count()
+        };
+        (count(&left) + count(&right) == 32).then_some(())
+    });
+    let freed = begun.elapsed();
+    let times: Vec<Instant> = [&left, &right]
+        .into_iter()
+        .flat_map(|remote| wait_for_arrivals(&server, remote, 32))
+        .filter(|arrival| arrival.taken_for[0].starts_with("acme"))
+        .map(|arrival| arrival.at)
+        .collect();
+    assert_eq!(times.len(), 32);
+    assert!(most_within(&times, Duration::from_secs(1) - JITTER) <= 10);
+    let lasted = *times.iter().max().expect("some") - *times.iter().min().expect("some");
+    // A shard has half of the rate; one that has all of the mail takes twice as long.
+    assert!(lasted > Duration::from_millis(2500) && lasted < Duration::from_secs(15), "{lasted:?}");
+    assert!(freed < lasted, "{freed:?} {lasted:?}");
+}

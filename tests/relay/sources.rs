@@ -1,13 +1,45 @@
 //! Addresses that mail leaves from: each its share, and none that this machine does not have.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::mail::{ALICE, Setup, note, smtp, wait_for_arrivals};
-use crate::remote::{Character, Remote, own_address};
+use crate::mail::{ALICE, Setup, is_queued, note, send, smtp, wait_for, wait_for_arrivals};
+use crate::remote::{Act, Character, Remote, Verb, own_address};
+use crate::server::Server;
 
 fn source(name: &str, address: impl ToString) -> String {
     let address = address.to_string();
     format!("\n[[source]]\nname = \"{name}\"\naddress = \"{address}\"\nehlo = \"{name}.example.test\"\n")
+}
+
+/// How many messages left from an address.
+fn from(remote: &Remote, address: Ipv4Addr) -> usize {
+    let ledger = remote.ledger();
+    let of = |number: usize| ledger.connections[number].peer.ip() == IpAddr::from(address);
+    ledger.arrivals.iter().filter(|arrival| of(arrival.connection)).count()
+}
+
+fn send_many(server: &Server, domain: &str, count: usize) {
+    let mut client = smtp(server);
+    for index in 0..count {
+        assert!(client.message(ALICE, &[&format!("r{index}@{domain}")], &note("shared")).expect("a reply"));
+    }
+}
+
+/// A day of the calendar (UTC), so many days from today.
+fn day(days: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let days = i64::try_from(now / 86_400).expect("it fits") + days;
+    // The calendar of days since the first of March of the year 0.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 #[test]
@@ -65,4 +97,68 @@ fn a_source_that_is_not_of_this_machine_is_passed_over() {
         "{connections:?}"
     );
     assert_eq!(crate::mail::count_mail(&server, ALICE), 0);
+}
+
+/// A new address sends its few, the others the rest; one whose day is to come sends nothing.
+#[test]
+fn a_new_address_begins_with_little() {
+    let remote = Remote::decent();
+    let later = Remote::decent();
+    let [old, new, future] = [(); 3].map(|()| own_address());
+    let warming = |start: &str| format!("warm_up_start = \"{start}\"\nwarm_up = [100]\nwarm_up_days = 3\n");
+    let server = Setup::new()
+        .cores(1)
+        .more(&source("old", old))
+        .more(&(source("new", new) + &warming(&day(0))))
+        .more(&(source("future", future) + &warming(&day(2))))
+        .more("\n[[pool]]\nname = \"mixed\"\nsources = [\"new\", \"old\"]\nweights = [9, 1]\n")
+        .more("\n[[pool]]\nname = \"later\"\nsources = [\"future\"]\n")
+        .route_with("remote.test", &remote, "pool = \"mixed\"\n")
+        .route_with("later.test", &later, "pool = \"later\"\n")
+        .start();
+    send(&server, ALICE, &["a@later.test"], &note("not yet"));
+    send_many(&server, "remote.test", 40);
+    wait_for_arrivals(&server, &remote, 40);
+    // A fiftieth of the day's hundred at once, the others spread over the day.
+    let begun = from(&remote, new);
+    assert!((1..=2).contains(&begun), "{begun}");
+    assert_eq!(from(&remote, old), 40 - begun);
+    wait_for("it says what it waits for", &server, || {
+        server.done(&["queue", "explain", "a@later.test"]).contains("warming up").then_some(())
+    });
+    assert!(is_queued(&server, "a@later.test") && later.ledger().connections.is_empty());
+}
+
+/// A host that has had enough of one address gets its mail from others for a while, this message included.
+#[test]
+fn a_rule_sends_mail_by_another_pool() {
+    let remote = Remote::start(Character::decent().script(|step| {
+        let is_first = step.connection == 0 && step.transaction == 0 && step.verb == Verb::Mail;
+        is_first.then(|| Act::Say("451 4.7.650 This address is rate limited, see list.test".into()))
+    }));
+    let other = Remote::decent();
+    let [usual, spare] = [(); 2].map(|()| own_address());
+    let rule = "\n[[rule]]\nname = \"listed\"\nsays = 'see list\\.test'\naction = \"switch-pool\"\n\
+        pool = \"spare\"\nduration_s = 3600\n";
+    let server = Setup::new()
+        .cores(1)
+        .more(&source("usual", usual))
+        .more(&source("spare", spare))
+        .more("\n[[pool]]\nname = \"usual\"\nsources = [\"usual\"]\n")
+        .more("\n[[pool]]\nname = \"spare\"\nsources = [\"spare\"]\n")
+        .route_with("remote.test", &remote, "pool = \"usual\"\n")
+        .route_with("other.test", &other, "pool = \"usual\"\n")
+        .more(rule)
+        .start();
+    send(&server, ALICE, &["first@remote.test"], &note("refused at first"));
+    wait_for_arrivals(&server, &remote, 1);
+    send_many(&server, "remote.test", 10);
+    send_many(&server, "other.test", 5);
+    wait_for_arrivals(&server, &remote, 11);
+    wait_for_arrivals(&server, &other, 5);
+    assert_eq!((from(&remote, usual), from(&remote, spare)), (0, 11));
+    assert_eq!((from(&other, usual), from(&other, spare)), (5, 0), "other sites are not concerned");
+    let events = server.done(&["events", "--type", "Automation"]);
+    assert_eq!(events.lines().count(), 1, "{events}");
+    assert!(events.contains("rule listed"), "{events}");
 }

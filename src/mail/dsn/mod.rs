@@ -129,6 +129,11 @@ pub fn wanted(action: Action, notify: Option<Notify>) -> bool {
     }
 }
 
+/// Whether a sender who wants to know for another reason than NOTIFY is told: always, but with NEVER.
+pub fn bearable(notify: Option<Notify>) -> bool {
+    notify != Some(Notify::default())
+}
+
 /// Whether anybody can be told: never about a message from `<>` (RFC 5321 6.1).
 pub fn is_answerable(envelope: &Envelope) -> bool {
     envelope.sender.is_some()

@@ -221,6 +221,7 @@ fn attempt(
         local: Some(talk.local()),
         tls: talk.security(),
         dsn: done.dsn,
+        deliver_by: done.deliver_by,
     }
 }
 

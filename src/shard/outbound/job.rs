@@ -58,6 +58,8 @@ pub struct Attempt {
     pub tls: Option<(&'static str, String)>,
     /// Whether the peer takes over the sender's wishes for notifications.
     pub dsn: Passed,
+    /// Whether the peer takes over the time that the sender set (BY).
+    pub deliver_by: Passed,
 }
 
 /// Why a recipient's fate was decided.
@@ -81,6 +83,7 @@ impl Attempt {
             local: None,
             tls: None,
             dsn: Passed::Passed,
+            deliver_by: Passed::Passed,
         }
     }
 

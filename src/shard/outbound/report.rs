@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::job::{Attempt, Report};
-use super::tell::{Told, tell};
+use super::tell::{Told, Wish, tell};
 use super::way;
 use crate::io::executor::spawn;
 use crate::io::{clock, random};
 use crate::mail::dsn::Action;
+use crate::mail::envelope::{ByMode, DeliverBy};
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::mailbox::Change;
 use crate::proto::smtp::client::{Failure, Fate, Origin, Passed, Phase};
@@ -22,7 +23,7 @@ use crate::queue::verdict::{self, Past, Sender, Verdict};
 use crate::shard::Shard;
 use crate::shard::commit::{Commit, Ticket};
 use crate::shard::deliver::change;
-use crate::store::owed::{Row, Warned, Way};
+use crate::store::owed::{Row, Way};
 use crate::store::record::{Deferred, Message, Record, Settled, Warning};
 use crate::store::{Kept, LogId, MessageId, Sequence};
 
@@ -126,7 +127,9 @@ impl Shard {
         }
         let changes = records(id.sequence, &judged);
         self.log_attempt(id, &taken.1, &judged, attempt);
-        let told: Vec<Told<'_>> = judged.iter().filter_map(|judged| told(judged, attempt)).collect();
+        let deadline = taken.1.accepted.as_ref().and_then(|accepted| accepted.envelope.deliver_by);
+        let deadline = Deadline { by: deadline, now: clock::timestamp().seconds };
+        let told: Vec<Told<'_>> = judged.iter().flat_map(|judged| told(judged, attempt, deadline)).collect();
         let notification = tell(self, (id, taken), &told, attempt);
         let Some((accepted, body)) = notification else {
             return Some(commit.append(changes));
@@ -207,11 +210,8 @@ fn judge_one(
         Fate::Failed(_) => verdict::Attempt::Transient,
         Fate::NotTried => return None,
     };
-    let past = Past {
-        life: way::life(message),
-        attempts: u32::from(row.attempts),
-        is_warned: row.warning == Warned::Yes,
-    };
+    let past =
+        Past { life: way::life(message), attempts: u32::from(row.attempts), is_warned: row.warning.is_yes() };
     Some(past.judge(attempt, policy, now, u64::from_le_bytes(random::bytes())))
 }
 
@@ -244,23 +244,57 @@ fn records(message: Sequence, judged: &[Judged]) -> Vec<Change> {
     changes
 }
 
+/// The time that a sender may have set, and what time it is.
+#[derive(Clone, Copy)]
+struct Deadline {
+    by: Option<DeliverBy>,
+    now: i64,
+}
+
+impl Deadline {
+    /// It is over, and this is what is to be done then.
+    fn is_over(&self, mode: ByMode) -> bool {
+        self.by.is_some_and(|by| by.mode == mode && by.at <= self.now)
+    }
+
+    /// Whether the sender is told that a server has the message that will not tell it more (RFC 2852 4.1.4.2), or
+    /// that any server has it (4.1.4).
+    fn wants_relayed(&self, passed: Passed) -> bool {
+        let Some(by) = self.by else {
+            return false;
+        };
+        let is_forgotten = passed == Passed::NotOffered && by.mode == ByMode::Notify && self.now < by.at;
+        by.trace || is_forgotten
+    }
+}
+
 /// What the sender may be told about a recipient; whether it is wanted is seen to later.
-fn told<'a>(judged: &'a Judged, attempt: &'a Attempt) -> Option<Told<'a>> {
+fn told<'a>(judged: &'a Judged, attempt: &'a Attempt, deadline: Deadline) -> Option<Told<'a>> {
     let reply = reply_of(&judged.fate)?;
     let (action, status, retry_until) = match judged.verdict {
-        Verdict::Delivered if attempt.dsn == Passed::Passed => return None,
         Verdict::Delivered => (Action::Relayed, reply.status(), None),
         Verdict::Failed => (Action::Failed, reply.status(), None),
+        Verdict::Expired if deadline.is_over(ByMode::Return) => (Action::Failed, TOO_LATE, None),
         Verdict::Expired => (Action::Failed, EXPIRED, None),
         Verdict::Later { sender: Sender::NotBothered, .. } => return None,
-        Verdict::Later { sender: Sender::Warned, at } => (Action::Delayed, reply.status(), Some(at)),
+        Verdict::Later { at, .. } if deadline.is_over(ByMode::Notify) => (Action::Delayed, EXPIRED, Some(at)),
+        Verdict::Later { at, .. } => (Action::Delayed, reply.status(), Some(at)),
+    };
+    let wish = match judged.verdict {
+        Verdict::Delivered if deadline.wants_relayed(attempt.deliver_by) => Wish::DeliverBy,
+        // Who passes the wish on leaves it to the other server (RFC 3461 5.2.1).
+        Verdict::Delivered if attempt.dsn == Passed::Passed => return None,
+        _ => Wish::Notify,
     };
     let recipient = judged.row.recipient;
-    Some(Told { recipient, action, status, reply, origin: origin(&judged.fate), retry_until })
+    Some(Told { recipient, action, status, reply, origin: origin(&judged.fate), retry_until, wish })
 }
 
 /// RFC 3463 3.5: X.4.7, delivery time expired.
 const EXPIRED: EnhancedCode = EnhancedCode::new(4, 4, 7);
+
+/// RFC 2852 4.1.3: the time that its sender set is over.
+const TOO_LATE: EnhancedCode = EnhancedCode::new(5, 4, 7);
 
 pub fn reply_of(fate: &Fate) -> Option<&Reply> {
     match fate {

@@ -307,6 +307,7 @@ impl Running {
             local: None,
             tls: None,
             dsn: Passed::Passed,
+            deliver_by: Passed::Passed,
         });
         let fates: Vec<_> = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
         self.count(&fates);

@@ -1,7 +1,8 @@
 //! Mail that is not attempted ages too: behind a site that is down, a name that cannot be looked up, a limit.
 //!
 //! Once a minute, in slices, all that is owed is looked over for what has been waiting too long, or for so long
-//! that its sender wants to know. What is found is judged like an attempt that failed.
+//! that its sender wants to know; where the sender set a time, that is in the message's record and looked up there.
+//! What is found is judged like an attempt that failed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use super::home::now_s;
 use super::job::{Attempt, Report};
 use crate::io::executor::{Turns, sleep};
+use crate::mail::envelope::ByMode;
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::proto::smtp::client::{Failure, Fate, Origin, Phase};
 use crate::queue::schedule::Item;
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
-use crate::store::Sequence;
-use crate::store::owed::{DestinationId, Row, State, Warned, Way};
+use crate::store::owed::{DestinationId, Row, State, Way};
+use crate::store::{MessageId, Sequence};
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -64,8 +66,9 @@ fn late_rows(shard: &Shard, commit: &Commit, from: Sequence) -> (Vec<Row>, Optio
         };
         let age = u64::from(now.saturating_sub(row.received));
         let is_due = row.due <= now && row.state == State::Waiting;
-        let is_old = age >= expires_s || (row.warning == Warned::No && age >= warns_s);
-        is_due && is_old && !schedule.is_out(Item { message: row.message.0, destination })
+        let is_old = age >= expires_s || (!row.warning.is_yes() && age >= warns_s);
+        let is_waiting = is_due && !schedule.is_out(Item { message: row.message.0, destination });
+        is_waiting && (is_old || (row.warning.is_dated() && shard.is_past_its_date(commit, row, now)))
     };
     let mut rows = owed.rows_from(from).peekable();
     let mut late = Vec::new();
@@ -80,6 +83,16 @@ fn late_rows(shard: &Shard, commit: &Commit, from: Sequence) -> (Vec<Row>, Optio
 }
 
 impl Shard {
+    /// Whether the time that its sender set is over, and nothing followed from that yet.
+    fn is_past_its_date(&self, commit: &Commit, row: &Row, now: u32) -> bool {
+        let id = MessageId { log: commit.id(), sequence: row.message };
+        let Ok((_, message)) = self.reader().taken(id, row.record) else {
+            return false;
+        };
+        let by = message.accepted.and_then(|accepted| accepted.envelope.deliver_by);
+        by.is_some_and(|by| by.at <= i64::from(now) && (by.mode == ByMode::Return || !row.warning.is_yes()))
+    }
+
     /// Judges a recipient whose turn does not come, as if it had failed just now for the reason that holds it up.
     async fn judge_waiting(self: &Rc<Self>, commit: &Rc<Commit>, row: &Row) {
         let Way::Remote(DestinationId(destination)) = row.way else {

@@ -27,6 +27,16 @@ pub struct Told<'a> {
     pub origin: Origin,
     /// Unix seconds.
     pub retry_until: Option<i64>,
+    pub wish: Wish,
+}
+
+/// Who wants to hear it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Senders who said so with NOTIFY (RFC 3461 4.1).
+    Notify,
+    /// All but those who said NEVER (RFC 2852 4.1.4).
+    DeliverBy,
 }
 
 /// The notification about a message, if one is wanted and there is anybody to read it.
@@ -39,7 +49,10 @@ pub fn tell(
     let envelope = &message.accepted.as_ref()?.envelope;
     let asked = |told: &&Told<'_>| {
         let recipient = envelope.recipients.get(told.recipient as usize);
-        recipient.is_some_and(|recipient| dsn::wanted(told.action, recipient.notify))
+        recipient.is_some_and(|recipient| match told.wish {
+            Wish::Notify => dsn::wanted(told.action, recipient.notify),
+            Wish::DeliverBy => dsn::bearable(recipient.notify),
+        })
     };
     let told: Vec<&Told<'_>> = told.iter().filter(asked).collect();
     if told.is_empty() {

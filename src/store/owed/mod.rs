@@ -64,12 +64,41 @@ pub enum State {
     Held,
 }
 
-/// Whether the sender knows that the message is late.
+/// Whether the sender knows that the message is late, and whether it set a time for it (BY, RFC 2852), which is in
+/// the envelope. One enum, so that it is one byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Warned {
     #[default]
     No,
     Yes,
+    NoAndDated,
+    YesAndDated,
+}
+
+impl Warned {
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Yes | Self::YesAndDated)
+    }
+
+    pub fn is_dated(self) -> bool {
+        matches!(self, Self::NoAndDated | Self::YesAndDated)
+    }
+
+    fn yes(self) -> Self {
+        if self.is_dated() { Self::YesAndDated } else { Self::Yes }
+    }
+
+    /// Bits: 1 warned, 2 dated.
+    fn to_byte(self) -> u8 {
+        u8::from(self.is_yes()) + 2 * u8::from(self.is_dated())
+    }
+
+    fn from_byte(byte: u8) -> Result<Self, Malformed> {
+        [Self::No, Self::Yes, Self::NoAndDated, Self::YesAndDated]
+            .get(usize::from(byte))
+            .copied()
+            .ok_or(Malformed)
+    }
 }
 
 /// A message with a destination that it is to be tried at, at a time.
@@ -209,7 +238,7 @@ impl Owed {
             bytes.put_u8(row.attempts);
             bytes.put(&row.priority.to_le_bytes());
             bytes.put_u8(u8::from(row.state == State::Held));
-            bytes.put_u8(u8::from(row.warning == Warned::Yes));
+            bytes.put_u8(row.warning.to_byte());
         }
         bytes
     }
@@ -246,7 +275,7 @@ impl Owed {
             let attempts = take.u8()?;
             let priority = i8::from_le_bytes([take.u8()?]);
             let state = if take.u8()? == 0 { State::Waiting } else { State::Held };
-            let warning = if take.u8()? == 0 { Warned::No } else { Warned::Yes };
+            let warning = Warned::from_byte(take.u8()?)?;
             owed.messages += usize::from(before != Some(message));
             before = Some(message);
             owed.rows.insert(Row {
@@ -291,6 +320,7 @@ impl Owed {
                 way,
                 due: envelope.hold_until.map_or(received, |until| seconds(until).max(received)),
                 priority: envelope.priority,
+                warning: envelope.deliver_by.map_or(Warned::No, |_| Warned::NoAndDated),
                 ..Row::default()
             };
             self.rows.insert(row);
@@ -307,7 +337,7 @@ impl Owed {
             row.due = seconds(deferred.due);
             row.attempts = u8::try_from(deferred.attempts).unwrap_or(u8::MAX);
             row.warning = match deferred.warning {
-                Warning::Sent => Warned::Yes,
+                Warning::Sent => row.warning.yes(),
                 Warning::NotSent => row.warning,
             };
             if !deferred.reply.is_empty() {
@@ -373,7 +403,7 @@ mod tests {
     use super::{DestinationId, Due, Malformed, Owed, State, Warned, Way};
     use crate::bytes::Slice;
     use crate::mail::address::Address;
-    use crate::mail::envelope::{Envelope, Recipient};
+    use crate::mail::envelope::{ByMode, DeliverBy, Envelope, Recipient};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
         Accepted, Body, Deferred, Message, Rebound, Record, Route, Selected, Settled, Warning,
@@ -495,11 +525,28 @@ mod tests {
         let mut owed = owed_of(&[5, 9]);
         let held = Selected { message: Sequence(9), recipients: vec![3] };
         apply(&mut owed, 10, &Record::Held(held));
+        let Record::Message(mut dated) = message() else {
+            unreachable!("it is a message");
+        };
+        let by = DeliverBy { at: 1, mode: ByMode::Notify, trace: true };
+        dated.accepted.as_mut().expect("it was accepted").envelope.deliver_by = Some(by);
+        apply(&mut owed, 11, &Record::Message(dated));
+        let warned = Deferred {
+            message: Sequence(11),
+            recipients: vec![2],
+            attempts: 1,
+            due: 400,
+            warning: Warning::Sent,
+            reply: String::new(),
+        };
+        apply(&mut owed, 12, &Record::Deferred(warned));
+        let marks: Vec<Warned> = owed.of_message(Sequence(11)).map(|row| row.warning).collect();
+        assert_eq!(marks[1..], [Warned::NoAndDated, Warned::YesAndDated, Warned::NoAndDated]);
         let bytes = owed.encode();
         assert_eq!(Owed::decode(LOG, &bytes), Ok(owed));
         for length in 1..bytes.len() {
             if let Ok(shorter) = Owed::decode(LOG, &bytes[..length]) {
-                assert!(shorter.rows().count() < 8);
+                assert!(shorter.rows().count() < 12);
             }
         }
         assert_eq!(Owed::decode(LOG, &bytes[..bytes.len() - 1]), Err(Malformed));
