@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `cost/` | processor time, memory, system calls, syncs and writes of a whole tree of processes |
 //! | `record/` | what a run found: JSON, objectives, the block an operator pastes |
+//! | `engine/` | one thread, one event loop, many connections, plain or TLS; wakes on time |
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
 //! | `limits/` | what the machine can do without any server |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
@@ -15,6 +16,7 @@
 
 pub mod command;
 pub mod cost;
+pub mod engine;
 pub mod imap;
 pub mod limits;
 pub mod record;

@@ -1,0 +1,142 @@
+//! One thread, one event loop, many connections: what drives every generator and the sink.
+//!
+//! A [`Work`] is the dialogue with all its sessions; it decides. [`Ports`] are its connections, plain or TLS, and its
+//! timers; they carry out. [`run`] brings the two together: it starts what is due, waits for the network, and hands
+//! each event to the work with the time at which it was seen. Several threads are several loops that share nothing.
+//!
+//! A loop must wake when the schedule says so, not when the kernel finds it convenient. So it sleeps until shortly
+//! before and then asks again and again ([`Waiting`]); that time is measured apart, since it is no work.
+//!
+//! Times are nanoseconds since the run's [`Clock`] was made, the same for all threads.
+
+mod connection;
+mod ports;
+mod timers;
+pub mod tls;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+pub use ports::{PortId, Ports};
+
+/// Where the times of a run begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+/// A dialogue over many connections.
+///
+/// Whatever arrives for a port that was closed meanwhile is not delivered.
+pub trait Work {
+    /// Starts whatever is due at `now`, and says when the next thing will be, if the clock decides that.
+    fn poll_due(&mut self, ports: &mut Ports, now: u64) -> Option<u64>;
+
+    /// A port that was dialled is open, or its TLS handshake is over.
+    fn handle_opened(&mut self, ports: &mut Ports, port: PortId, now: u64);
+
+    /// A client has connected to `listener`.
+    fn handle_accepted(&mut self, ports: &mut Ports, port: PortId, listener: PortId, now: u64) {
+        let _ = (listener, now);
+        ports.close(port);
+    }
+
+    /// Bytes have come; says how many were used. The others come again, with what follows them.
+    fn handle_bytes(&mut self, ports: &mut Ports, port: PortId, bytes: &[u8], now: u64) -> usize;
+
+    /// The port is gone: the other side closed it (`None`), or it broke.
+    fn handle_closed(&mut self, ports: &mut Ports, port: PortId, error: Option<io::Error>, now: u64);
+
+    /// A time that was asked for by [`Ports::wake_at`] has come.
+    fn handle_timer(&mut self, ports: &mut Ports, token: u64, now: u64) {
+        let _ = (ports, token, now);
+    }
+
+    /// The loop ends.
+    fn is_done(&self) -> bool;
+}
+
+/// How a loop waits for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It sleeps, except shortly before something is due.
+    Punctual(Duration),
+    /// It never sleeps, so that the server never pays for waking it.
+    Active,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::Punctual(Duration::from_micros(100))
+    }
+}
+
+/// What a loop spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effort {
+    /// Processor time of the thread, without waiting actively.
+    pub cpu_ns: u64,
+    /// Active waiting.
+    pub spin_ns: u64,
+    pub elapsed_ns: u64,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}
+
+/// Drives `work` until it is done.
+pub fn run(work: &mut impl Work, ports: &mut Ports, waiting: Waiting) -> io::Result<Effort> {
+    wake_on_time();
+    let (began, cpu_began) = (ports.now(), thread_cpu_ns());
+    let mut spin_ns = 0;
+    loop {
+        let now = ports.now();
+        let due = work.poll_due(ports, now);
+        ports.run_timers(work, now);
+        if work.is_done() {
+            break;
+        }
+        let due = due.into_iter().chain(ports.next_timer()).min();
+        let patience = patience(waiting, due, ports.now());
+        let asked = ports.now();
+        let came = ports.wait(patience)?;
+        if came == 0 {
+            // An answer without an event, to a question that could not wait, is time spent waiting actively.
+            let is_active = patience == Some(Duration::ZERO);
+            spin_ns += if is_active { ports.now() - asked } else { 0 };
+            continue;
+        }
+        ports.dispatch(work, due);
+    }
+    let elapsed_ns = ports.now() - began;
+    let cpu_ns = (thread_cpu_ns() - cpu_began).saturating_sub(spin_ns);
+    Ok(Effort { cpu_ns, spin_ns, elapsed_ns })
+}
+
+/// How long to sleep; nothing due is as long as it takes.
+fn patience(waiting: Waiting, due: Option<u64>, now: u64) -> Option<Duration> {
+    match waiting {
+        Waiting::Active => Some(Duration::ZERO),
+        Waiting::Punctual(early) => {
+            due.map(|at| Duration::from_nanos(at.saturating_sub(now)).saturating_sub(early))
+        }
+    }
+}
+
+/// The kernel may wake a sleeper 50 us late to save power; the schedule wants it on time.
+fn wake_on_time() {
+    // SAFETY: it takes a number and changes nothing but this thread's timers.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
