@@ -1,8 +1,7 @@
 //! Load from outside: drives a mail server over sockets, keeps a ledger of what was promised, and says what it cost.
 //!
 //! This crate knows no line of the server. It starts the program it is given, or is pointed at one that runs, and
-//! reads
-//! costs from the kernel. Its rooms, each using only those above it:
+//! reads costs from the kernel. Its rooms, each using only those above it:
 //!
 //! | room | what |
 //! |---|---|

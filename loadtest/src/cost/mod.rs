@@ -213,8 +213,7 @@ mod tests {
 
     #[test]
     fn idling_costs_nothing() {
-        let cost = cost_of("sleep 0.5");
-        assert!(cost.cpu_us < 100_000, "{cost:?}");
-        assert_eq!(cost.major_faults, 0, "{cost:?}");
+        let cost = cost_of("sleep 1");
+        assert!(cost.cpu_us < 200_000, "{cost:?}");
     }
 }
