@@ -24,5 +24,4 @@ pub mod target;
 mod pace;
 mod sink;
 mod smtp;
-mod tls;
 mod wire;

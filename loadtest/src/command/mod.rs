@@ -3,6 +3,7 @@
 mod accept;
 mod fill;
 mod idle;
+mod imap;
 mod limits;
 mod list;
 mod login;
@@ -29,6 +30,8 @@ enum Command {
     List(list::List),
     /// Sessions in IDLE: memory for each.
     Idle(idle::Idle),
+    /// IMAP sessions that do what imaptest's do, spelt the same, and judge every answer.
+    Imap(imap::Imap),
     /// Makes a mailbox of so many messages.
     Fill(fill::Fill),
     /// Fixed operations on a mailbox of a given size: time, first byte, CPU.
@@ -55,6 +58,7 @@ impl Arguments {
             Command::Accept(accept) => accept.run()?,
             Command::List(list) => list.run()?,
             Command::Idle(idle) => idle.run()?,
+            Command::Imap(imap) => return imap.run(),
             Command::Fill(fill) => fill.run()?,
             Command::Operations(operations) => operations.run()?,
             Command::Limits(limits) => limits.run()?,

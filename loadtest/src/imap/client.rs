@@ -10,7 +10,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::answer::{Answer, Malformed, Reader, Status};
 use super::options::Security;
-use crate::tls;
+use crate::engine::tls::{ClientTls, Handshake, Trust};
 
 /// A listing of a million messages by a slow server takes minutes; silence of this length is none.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
@@ -70,7 +70,8 @@ impl Client {
         let stream = match security {
             Security::Plain => Stream::Plain(tcp),
             Security::Tls => {
-                let session = ClientConnection::new(Arc::clone(tls::config()), tls::name());
+                let tls = ClientTls::new("mail.load.test", Trust::Anyone, Handshake::Full)?;
+                let session = ClientConnection::new(Arc::clone(&tls.config), tls.name);
                 Stream::Tls(Box::new(StreamOwned::new(session.map_err(io::Error::other)?, tcp)))
             }
         };

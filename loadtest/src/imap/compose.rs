@@ -57,6 +57,9 @@ impl Session {
                 let word = SEARCHED[self.random.below(SEARCHED.len())];
                 (format!("SEARCH {word}"), Work::Plain)
             }
+            State::Expunge => {
+                ("EXPUNGE".to_owned(), Work::Expunge { began: self.truth.borrow_mut().expunge_began() })
+            }
             State::Idle => ("IDLE".to_owned(), Work::Idle),
             state => (state.name().to_owned(), Work::Plain),
         };

@@ -4,6 +4,9 @@ pub mod answer;
 pub mod choice;
 pub mod client;
 mod compose;
+pub mod drive;
+#[cfg(test)]
+mod fake;
 pub mod fill;
 pub mod operations;
 pub mod options;

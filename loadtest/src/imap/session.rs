@@ -67,6 +67,9 @@ pub(super) enum Work {
     Select {
         uid_max: u32,
     },
+    Expunge {
+        began: u64,
+    },
     Idle,
 }
 
@@ -393,7 +396,10 @@ impl Session {
                 }
             }
             (Work::Fetch(_), _, Phase::Selected(view)) => running.check_answered(view, &truth),
-            (_, State::Expunge, Phase::Selected(view)) => view.check_expunged(&truth, self.number),
+            (Work::Expunge { began }, _, Phase::Selected(view)) => match truth.expunge_ended(*began) {
+                true => view.check_expunged(&truth, self.number),
+                false => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -407,6 +413,7 @@ impl Session {
                 }
             }
             Work::Select { .. } => self.phase = Phase::LoggedIn,
+            Work::Expunge { began } => drop(self.truth.borrow_mut().expunge_ended(*began)),
             _ => {}
         }
     }

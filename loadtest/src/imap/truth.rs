@@ -171,13 +171,16 @@ pub struct Truth {
     messages: BTreeMap<u32, Known>,
     /// Counts what sessions do, to tell before from after.
     clock: u64,
+    /// How many sessions have EXPUNGE under way, and when there were last two at once.
+    expunging: u32,
+    overlapped: u64,
 }
 
 impl Truth {
     /// A mailbox that so many sessions share.
     pub fn new(owners: usize) -> Self {
         let owners = u32::try_from(owners).unwrap_or(u32::MAX).max(1);
-        Self { owners, validity: None, messages: BTreeMap::new(), clock: 0 }
+        Self { owners, validity: None, messages: BTreeMap::new(), clock: 0, expunging: 0, overlapped: 0 }
     }
 
     pub fn now(&mut self) -> u64 {
@@ -238,21 +241,22 @@ impl Truth {
         if known.is_in_flux {
             return Ok(());
         }
-        let Some(expected) = known.flags else {
-            known.flags = Some(flags);
+        if !is_owner && known.touched >= looked {
+            // Another session may still see what was before the last change.
             return Ok(());
-        };
-        let must_agree = is_owner || known.touched < looked;
-        match must_agree && expected != flags {
-            true => {
+        }
+        match *known.flags.get_or_insert(flags) {
+            expected if expected == flags => Ok(()),
+            expected => {
                 Err(Wrong::new(Rule::FlagsWrong, format!("UID {uid} has {flags} where {expected} was set")))
             }
-            false => Ok(()),
         }
     }
 
     pub fn check_size(&mut self, uid: u32, bytes: u64) -> Result<(), Wrong> {
-        let Some(known) = self.messages.get_mut(&uid) else {
+        // Of a message that another session has expunged, a server may have nothing left to give.
+        let may_be_gone = self.may_be_gone(uid);
+        let Some(known) = self.messages.get_mut(&uid).filter(|_| !may_be_gone) else {
             return Ok(());
         };
         let expected = known.contents.map(|contents| contents.bytes).or(known.bytes);
@@ -266,7 +270,8 @@ impl Truth {
     }
 
     pub fn check_contents(&mut self, uid: u32, contents: Contents) -> Result<(), Wrong> {
-        let Some(known) = self.messages.get_mut(&uid) else {
+        let may_be_gone = self.may_be_gone(uid);
+        let Some(known) = self.messages.get_mut(&uid).filter(|_| !may_be_gone) else {
             return Ok(());
         };
         let expected = *known.contents.get_or_insert(contents);
@@ -309,11 +314,28 @@ impl Truth {
         })
     }
 
-    /// Whether its owner was told that it is deleted, and nothing is under way.
+    /// Whether its owner was told that it is deleted, and nobody that it is gone.
     pub fn is_deleted(&self, uid: u32) -> bool {
         self.messages.get(&uid).is_some_and(|known| {
-            !known.is_in_flux && known.flags.is_some_and(|flags| flags.contains(Flags::DELETED))
+            let is_deleted = known.flags.is_some_and(|flags| flags.contains(Flags::DELETED));
+            !known.is_gone && !known.is_in_flux && is_deleted
         })
+    }
+
+    /// A session sends EXPUNGE; what is given back goes to [`Self::expunge_ended`].
+    pub fn expunge_began(&mut self) -> u64 {
+        let now = self.now();
+        self.expunging += 1;
+        if self.expunging > 1 {
+            self.overlapped = now;
+        }
+        now
+    }
+
+    /// Whether no other session's EXPUNGE ran at the same time, which may be taking away what this one did not find.
+    pub fn expunge_ended(&mut self, began: u64) -> bool {
+        self.expunging -= 1;
+        self.overlapped < began
     }
 
     /// A session was told that the message is gone.
