@@ -90,9 +90,14 @@ pub struct Smtp {
 impl Smtp {
     /// Connects and says EHLO.
     pub fn connect(address: Ipv4Addr, port: u16) -> io::Result<Self> {
+        Self::greet(address, port, "EHLO client.example.test")
+    }
+
+    /// As [`Smtp::connect`], with another greeting, such as that of LMTP.
+    pub fn greet(address: Ipv4Addr, port: u16, greeting: &str) -> io::Result<Self> {
         let mut smtp = Self { lines: Lines::connect(address, port)? };
         smtp.reply()?;
-        smtp.command("EHLO client.example.test")?;
+        smtp.command(greeting)?;
         Ok(smtp)
     }
 

@@ -11,7 +11,6 @@ mod hostile;
 mod imap_mail;
 mod imap_mailboxes;
 mod imap_news;
-mod ledger;
 mod memory;
 mod persist;
 mod pop3;

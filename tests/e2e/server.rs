@@ -29,7 +29,9 @@ pub const PASSWORD: &str = "correct horse battery";
 
 /// A server with data of its own.
 pub struct Server {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder, if it was made for this server.
+    _temporary: Option<TempDir>,
     address: Ipv4Addr,
     cores: usize,
     environment: Vec<(String, String)>,
@@ -40,7 +42,21 @@ impl Server {
     /// Data and configuration for a server that is not started yet. `more` is added to the configuration.
     pub fn prepare(cores: usize, more: &str) -> Self {
         let folder = TempDir::new().expect("a folder for the test's data");
-        let server = Self { folder, address: own_address(), cores, environment: Vec::new(), child: None };
+        let mut server = Self::prepare_in(folder.path(), cores, more);
+        server._temporary = Some(folder);
+        server
+    }
+
+    /// As [`Server::prepare`], in a folder that exists and will stay.
+    pub fn prepare_in(folder: &Path, cores: usize, more: &str) -> Self {
+        let server = Self {
+            folder: folder.to_owned(),
+            _temporary: None,
+            address: own_address(),
+            cores,
+            environment: Vec::new(),
+            child: None,
+        };
         fs::write(server.config_path(), server.config(more)).expect("the configuration is written");
         server
     }
@@ -202,15 +218,15 @@ impl Server {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.join("data")
     }
 
     pub fn config_path(&self) -> PathBuf {
-        self.folder.path().join("ringpost.toml")
+        self.folder.join("ringpost.toml")
     }
 
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// What the server logged so far.
@@ -219,12 +235,12 @@ impl Server {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.folder.join("log")
     }
 
     fn ringpost(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
-        command.current_dir(self.folder.path()).envs(self.environment.iter().cloned());
+        command.current_dir(&self.folder).envs(self.environment.iter().cloned());
         command
     }
 
