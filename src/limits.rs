@@ -254,10 +254,12 @@ pub mod mailbox {
 }
 
 pub mod store {
-    /// The first segment of a new log; each next one is twice as large, up to `SEGMENT_BYTES_MAX`.
+    /// The first segments of a new log; later ones are an eighth of it, up to `SEGMENT_BYTES_MAX`.
     pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
     /// What one recycling frees, one mapping holds, and one search for a torn tail reads.
     pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+    /// Kept ready for what makes room on a full disk: flags and expunges of some 50,000 messages, or as many outcomes.
+    pub const RESERVE_BYTES: u64 = 4 << 20;
     /// A batch closes at this size, so that one sync stays short; one group of records may be larger.
     pub const BATCH_BYTES: usize = 8 << 20;
     /// Segments and large files that a shard keeps mapped.

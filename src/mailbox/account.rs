@@ -319,6 +319,10 @@ pub fn account_of(record: &Record) -> Option<AccountId> {
         | Record::Deferred(_)
         | Record::Held(_)
         | Record::Released(_)
-        | Record::Rebound(_) => None,
+        | Record::Rebound(_)
+        | Record::Moved(_)
+        | Record::ReasonMoved(_)
+        | Record::Part(_)
+        | Record::Based(_) => None,
     }
 }

@@ -248,6 +248,13 @@ impl Mailbox {
         })
     }
 
+    /// Where messages are whose UIDs are above one, in order.
+    pub fn places_above(&self, above: u32) -> impl Iterator<Item = (u32, Locator)> {
+        let from = self.messages.uids.partition_point(|&uid| uid <= above);
+        let mut cursor = self.rows.cursor();
+        self.messages.uids[from..].iter().filter_map(move |&uid| Some((uid, cursor.find_place(uid)?.0)))
+    }
+
     /// The digest of a message, to be kept beside a copy of it.
     pub fn digest(&self, uid: u32) -> Option<Arc<Digest>> {
         self.rows.digest(uid)

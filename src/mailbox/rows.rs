@@ -252,7 +252,13 @@ impl Seal {
 }
 
 impl TailRow {
-    fn kept(&self) -> Kept<'_> {
+    /// The row of a chunk, without its texts.
+    pub(super) fn bare(uid: u32, chunk: &Chunk, at: usize) -> Self {
+        let (internal, saved, locator) = (chunk.internal(at), chunk.saved(at), chunk.locator(at));
+        Self { uid, internal, saved, locator, digest: None }
+    }
+
+    pub(super) fn kept(&self) -> Kept<'_> {
         Kept {
             internal: self.internal,
             saved: self.saved,
@@ -271,6 +277,15 @@ impl<'a> Cursor<'a> {
         };
         let row = sealed.chunk.row(at);
         Some(Kept { internal: row.internal, saved: row.saved, locator: row.locator, digest: row.digest })
+    }
+
+    /// The row without its texts, which are not looked at.
+    pub fn find_bare(&mut self, uid: u32) -> Option<TailRow> {
+        let at = self.step(uid)?;
+        match self.rows.chunks.get(self.block) {
+            Some(Sealed { chunk, .. }) => Some(TailRow::bare(uid, chunk, at)),
+            None => self.rows.tail.get(at).map(|row| TailRow { digest: None, ..row.clone() }),
+        }
     }
 
     /// Where the message is and, if it has a digest, whether its last line has its CRLF; reads no texts.

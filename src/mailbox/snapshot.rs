@@ -28,14 +28,14 @@ use super::journal::{FlagNotes, History};
 use super::mailbox::{Counts, Mailbox, Messages};
 use super::rows::{Rows, TailRow};
 use crate::bytes::Slice;
-use crate::limits::mailbox::KEYWORDS_MAX;
+use crate::limits::mailbox::{CHUNK_ROWS_MAX, KEYWORDS_MAX};
 use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
 use crate::mail::set::Ranges;
 use crate::mail::time::Timestamp;
 use crate::store::codec::{decode, encode, fields_length, kind};
 use crate::store::fields::{Malformed, Put, Take};
-use crate::store::index::Chunk;
+use crate::store::index::{Chunk, ChunkBuilder};
 use crate::store::record::{Delivered, MailboxCreated, Record, Subscribed};
 use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
@@ -99,6 +99,20 @@ impl Account {
 
     /// Fills a mailbox of a restored account. The chunks are those its directory names, in order of UIDs.
     pub fn restore_mailbox(&mut self, state: &[u8], chunks: Vec<Chunk>) -> Result<MailboxId, Malformed> {
+        self.restore_mailbox_with(state, |_| chunks_first(chunks))
+    }
+
+    /// The same from a [`Mailbox::bare_snapshot`] and the chunks that came before it. These lack texts and may hold rows
+    /// of messages that were gone by then: all rows become rows of the tail.
+    pub fn restore_bare_mailbox(&mut self, state: &[u8], chunks: &[Chunk]) -> Result<MailboxId, Malformed> {
+        self.restore_mailbox_with(state, |messages| Some(live_rows(chunks, messages)))
+    }
+
+    fn restore_mailbox_with(
+        &mut self,
+        state: &[u8],
+        first_rows: impl FnOnce(&Messages) -> Option<Rows>,
+    ) -> Result<MailboxId, Malformed> {
         let mut take = Take::new(state);
         check(take.u8()? == VERSION, &take)?;
         let id = MailboxId(take.u32()?);
@@ -106,7 +120,7 @@ impl Account {
         let Some(mailbox) = self.mailboxes.get_mut(&id).filter(|mailbox| mailbox.modseq == 1) else {
             return Err(take.malformed());
         };
-        mailbox.restore(account, &mut take, chunks)?;
+        mailbox.restore(account, &mut take, first_rows)?;
         self.usage.bytes = self.usage.bytes.saturating_add(mailbox.counts().size);
         self.usage.messages += u64::from(mailbox.counts().messages);
         self.flight.mailboxes.remove(&id);
@@ -117,6 +131,45 @@ impl Account {
 impl Mailbox {
     /// What may change of the messages, and the rows that are in no chunk.
     pub fn snapshot(&self, account: AccountId) -> Vec<u8> {
+        let mut out = self.snapshot_messages();
+        let tail = self.rows.tail();
+        out.put_u32(count(tail.len()));
+        for row in tail {
+            put_tail_row(row, account, self.id, &mut out);
+        }
+        out
+    }
+
+    /// The same with the rows of all messages whose UIDs are above one, and no texts.
+    pub fn bare_snapshot(&self, account: AccountId, above: u32) -> Vec<u8> {
+        let mut out = self.snapshot_messages();
+        let uids = &self.messages.uids[self.messages.uids.partition_point(|&uid| uid <= above)..];
+        let mut cursor = self.rows.cursor();
+        let rows: Vec<TailRow> = uids.iter().filter_map(|&uid| cursor.find_bare(uid)).collect();
+        out.put_u32(count(rows.len()));
+        for row in &rows {
+            put_tail_row(row, account, self.id, &mut out);
+        }
+        out
+    }
+
+    /// A chunk without texts of the rows above a UID, as many as fit into one, with the last UID in it. `None` if there
+    /// are fewer: they come with the state.
+    pub fn bare_chunk(&self, above: u32) -> Option<(u32, Vec<u8>)> {
+        let from = self.messages.uids.partition_point(|&uid| uid <= above);
+        let uids = self.messages.uids.get(from..from + CHUNK_ROWS_MAX)?;
+        let mut builder = ChunkBuilder::new();
+        let mut cursor = self.rows.cursor();
+        for (index, &uid) in (from..).zip(uids) {
+            if let Some(row) = cursor.find_bare(uid) {
+                builder.push(&self.messages.row(index, row.kept()));
+            }
+        }
+        Some((*uids.last()?, builder.finish()))
+    }
+
+    /// All but the rows.
+    fn snapshot_messages(&self) -> Vec<u8> {
         let messages = &self.messages;
         let mut out = Vec::with_capacity(256 + 21 * messages.uids.len());
         out.put_u8(VERSION);
@@ -136,11 +189,6 @@ impl Mailbox {
         }
         put_counts(self.counts, &mut out);
         put_history(&self.history, &mut out);
-        let tail = self.rows.tail();
-        out.put_u32(count(tail.len()));
-        for row in tail {
-            put_tail_row(row, account, self.id, &mut out);
-        }
         out
     }
 
@@ -148,7 +196,7 @@ impl Mailbox {
         &mut self,
         account: AccountId,
         take: &mut Take<'_>,
-        chunks: Vec<Chunk>,
+        first_rows: impl FnOnce(&Messages) -> Option<Rows>,
     ) -> Result<(), Malformed> {
         let (uid_next, modseq) = (take.u32()?, take.u64()?);
         let keywords_count = take.count(4)?;
@@ -163,10 +211,7 @@ impl Mailbox {
         let counts = take_counts(take)?;
         check(counts_agree(counts, &messages), take)?;
         let history = take_history(take)?;
-        let mut rows = Rows::default();
-        for chunk in chunks {
-            check(rows.push_chunk(chunk), take)?;
-        }
+        let mut rows = first_rows(&messages).ok_or(take.malformed())?;
         for _ in 0..take.count(5)? {
             let row = take_tail_row(take, account, self.id)?;
             check(rows.last_uid().is_none_or(|last| last < row.uid), take)?;
@@ -189,6 +234,27 @@ impl Mailbox {
             special_use: self.special_use,
         }
     }
+}
+
+/// The rows that are in chunks. `None` if these do not follow each other.
+fn chunks_first(chunks: Vec<Chunk>) -> Option<Rows> {
+    let mut rows = Rows::default();
+    chunks.into_iter().all(|chunk| rows.push_chunk(chunk)).then_some(rows)
+}
+
+/// The rows of chunks whose messages are there, without texts.
+fn live_rows(chunks: &[Chunk], messages: &Messages) -> Rows {
+    let mut rows = Rows::default();
+    for chunk in chunks {
+        for at in 0..chunk.len() {
+            let uid = chunk.uid(at);
+            let is_next = rows.last_uid().is_none_or(|last| last < uid);
+            if is_next && messages.uids.binary_search(&uid).is_ok() {
+                rows.push(TailRow::bare(uid, chunk, at));
+            }
+        }
+    }
+    rows
 }
 
 fn put_record(record: &Record, out: &mut Vec<u8>) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::commit::Commit;
-use super::restore::OWED_SECTION;
+use super::restore::{OWED_SECTION, PLACES_SECTION};
 use super::seat::{Seat, Seats};
 use crate::bytes::Slice;
 use crate::io::disk::DiskError;
@@ -30,6 +30,7 @@ use crate::store::catalog::Catalog;
 use crate::store::checkpoint::{BlobKind, BlobName, BlobRef, Directory};
 use crate::store::index::Chunk;
 use crate::store::log::Position;
+use crate::store::places::Places;
 use crate::store::{AccountId, Locator, MailboxId, MessageId, Sequence};
 
 /// How often is looked whether there is something to do.
@@ -149,7 +150,8 @@ impl Keeper {
         let Some(position) = self.commit.position() else {
             return Ok(());
         };
-        let sections = vec![(OWED_SECTION, self.commit.owed().encode())];
+        let places = self.commit.files().with_places(Places::encode);
+        let sections = vec![(OWED_SECTION, self.commit.owed().encode()), (PLACES_SECTION, places)];
         let is_taken = |seat: &Seat| seat.is_changed() || !self.catalog.borrow().has_account(seat.id());
         let mut turns = Turns::begin();
         for seat in self.own_seats(is_taken) {

@@ -21,6 +21,7 @@ use super::alarm::Alarm;
 use super::notify::Bells;
 use super::seat::{Seat, Seats};
 use super::state::{Changing, State};
+use crate::io::disk::files::LogFiles;
 use crate::io::disk::large::{LargeFile, LargeFiles};
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::writer::{LogEvent, Writer};
@@ -82,7 +83,8 @@ struct Group {
     last: Sequence,
     changes: Vec<Change>,
     messages: Vec<Kept>,
-    deferrals: Vec<RecordPlace>,
+    /// Of other records that have one.
+    places: Vec<RecordPlace>,
     ticket: Rc<Ticket>,
 }
 
@@ -159,7 +161,7 @@ impl Commit {
             last: next,
             changes,
             messages: Vec::new(),
-            deferrals: Vec::new(),
+            places: Vec::new(),
             ticket: Rc::clone(&ticket),
         };
         if self.stalled.borrow().is_empty() {
@@ -223,6 +225,11 @@ impl Commit {
         self.pending.borrow().is_empty() && self.stalled.borrow().is_empty()
     }
 
+    /// Where its messages are, and what else all threads share about its files.
+    pub fn files(&self) -> &LogFiles {
+        &self.writer.dir().files
+    }
+
     /// Begins a file of its own for a message of this log.
     pub fn create_large(&self, files: &LargeFiles) -> LargeFile {
         files.create(self.writer.dir(), self.log.borrow().key())
@@ -259,10 +266,10 @@ impl Commit {
             self.log.borrow_mut().append(group.changes.iter_mut().map(|change| &mut change.record));
         self.want_segments();
         match appended {
-            Ok(Appended { first, last, messages, deferrals }) => {
+            Ok(Appended { first, last, messages, places }) => {
                 assert_eq!(first, group.first, "records are numbered as they were planned");
                 self.records.set(self.records.get() + group.changes.len() as u64);
-                (group.last, group.messages, group.deferrals) = (last, messages, deferrals);
+                (group.last, group.messages, group.places) = (last, messages, places);
                 group.ticket.first.set(first);
                 self.pending.borrow_mut().push_back(group);
             }
@@ -381,14 +388,16 @@ impl Commit {
                 return;
             };
             let mut messages = group.messages.iter().map(|kept| kept.record);
-            let mut deferrals = group.deferrals.iter().copied();
+            let mut places = group.places.iter().copied();
             for (index, change) in (0..).zip(&group.changes) {
                 let place = match &change.record {
                     Record::Message(_) => messages.next(),
-                    Record::Deferred(_) => deferrals.next(),
+                    record if record.has_place() => places.next(),
                     _ => None,
                 };
-                self.owe(group.first + index, &change.record, place.unwrap_or_default());
+                let place = place.unwrap_or_default();
+                self.follow(group.first + index, &change.record, place);
+                self.owe(group.first + index, &change.record, place);
                 let Some((account, mailbox)) = subject(&change.record) else {
                     continue;
                 };
@@ -401,6 +410,13 @@ impl Commit {
                 }
             }
             group.ticket.answer(Fate::Stored);
+        }
+    }
+
+    /// Follows what a record says about where messages are.
+    fn follow(&self, sequence: Sequence, record: &Record, place: RecordPlace) {
+        if matches!(record, Record::Message(_) | Record::Moved(_)) {
+            self.files().change_places(|places| places.apply((sequence, record), place));
         }
     }
 
@@ -541,7 +557,11 @@ pub fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>)> {
         | Record::Deferred(_)
         | Record::Held(_)
         | Record::Released(_)
-        | Record::Rebound(_) => None,
+        | Record::Rebound(_)
+        | Record::Moved(_)
+        | Record::ReasonMoved(_)
+        | Record::Part(_)
+        | Record::Based(_) => None,
         Record::Delivered(record) => Some((record.account, Some(record.mailbox))),
         Record::FlagsChanged(record) => Some((record.account, Some(record.mailbox))),
         Record::Expunged(record) => Some((record.account, Some(record.mailbox))),

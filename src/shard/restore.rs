@@ -2,26 +2,33 @@
 //!
 //! A checkpoint is gathered while the log goes on, so that its parts are as of different moments, none before the
 //! position where replay begins. A part that holds a record already must not take it twice: what is about messages
-//! is known by its mod-sequence, everything else of an account by the sequence in the name of its blob.
+//! is known by its mod-sequence, everything else of an account by the sequence in the name of its blob. The snapshot
+//! that is the log's base is gathered in the same way, and its parts are restored by the same rules.
 
 use std::collections::HashMap;
 
+use crate::bytes::Slice;
 use crate::io::disk::index_file::IndexFile;
 use crate::mailbox::account::{Account, account_of};
-use crate::store::checkpoint::{BlobKind, BlobRef};
+use crate::store::checkpoint::BlobKind;
 use crate::store::index::Chunk;
 use crate::store::owed::Owed;
-use crate::store::record::Record;
+use crate::store::places::Places;
+use crate::store::record::{Part, PartKind, Piece, Record};
 use crate::store::recover::Recovered;
 use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
 /// The section of a checkpoint's directory with what the log owes.
 pub const OWED_SECTION: u16 = 1;
 
+/// The section with where messages of the log are.
+pub const PLACES_SECTION: u16 = 2;
+
 /// State of one log while it is read back.
 pub struct Loading {
     pub accounts: HashMap<AccountId, Loaded>,
     pub owed: Owed,
+    pub places: Places,
     /// Records read after the checkpoint.
     pub replayed: u64,
 }
@@ -37,7 +44,7 @@ pub struct Loaded {
 impl Loading {
     /// Before the first record.
     pub fn empty(log: LogId) -> Self {
-        Self { accounts: HashMap::new(), owed: Owed::new(log), replayed: 0 }
+        Self { accounts: HashMap::new(), owed: Owed::new(log), places: Places::default(), replayed: 0 }
     }
 
     /// As of the checkpoint; `None` if any part of it is not good.
@@ -46,31 +53,82 @@ impl Loading {
         let mut loading = Self::empty(log);
         let section = directory.sections.iter().find(|(number, _)| *number == OWED_SECTION)?;
         loading.owed = Owed::decode(log, &section.1).ok()?;
-        let mut chunks: Vec<(BlobRef, Chunk)> = Vec::new();
+        let section = directory.sections.iter().find(|(number, _)| *number == PLACES_SECTION)?;
+        loading.places.take_in(&section.1).ok()?;
+        let mut chunks: Vec<(Of, Chunk)> = Vec::new();
         for blob in &directory.blobs {
+            let of = Of { account: blob.name.account, mailbox: blob.name.mailbox };
             let payload = index.read(blob).ok()?;
             match blob.name.kind {
-                BlobKind::Chunk => chunks.push((*blob, Chunk::open(payload).ok()?)),
-                BlobKind::Account => {
-                    let account = Account::restore(&payload).ok()?;
-                    let loaded = Loaded { account, through: blob.name.sequence, changed: Vec::new() };
-                    let id = loaded.account.id();
-                    let is_first = loading.accounts.insert(id, loaded).is_none();
-                    (is_first && id == blob.name.account).then_some(())?;
-                }
-                BlobKind::State => {
-                    let loaded = loading.accounts.get_mut(&blob.name.account)?;
-                    loaded.restore_mailbox(blob, &payload, std::mem::take(&mut chunks))?;
-                }
+                BlobKind::Chunk => chunks.push((of, Chunk::open(payload).ok()?)),
+                BlobKind::Account => loading.restore_account(of, blob.name.sequence, &payload)?,
+                BlobKind::State => loading.restore_mailbox(of, &payload, std::mem::take(&mut chunks))?,
                 BlobKind::Directory => return None,
             }
         }
         chunks.is_empty().then_some(loading)
     }
 
+    /// As of the log's base; `None` if any part of it is not good. The parts are whole and in order.
+    pub fn restore_base(log: LogId, parts: Vec<Part>) -> Option<Self> {
+        let mut loading = Self::empty(log);
+        let mut chunks: Vec<(Of, Chunk)> = Vec::new();
+        let mut pieces = Vec::new();
+        for part in parts {
+            pieces.extend_from_slice(&part.bytes);
+            if part.piece == Piece::More {
+                continue;
+            }
+            // A copy: what is mapped keeps its segment from being used again.
+            let payload = std::mem::take(&mut pieces);
+            let of = Of { account: part.account, mailbox: part.mailbox };
+            match part.kind {
+                PartKind::Account => loading.restore_account(of, part.sequence, &payload)?,
+                PartKind::Chunk => chunks.push((of, Chunk::open(Slice::from(payload)).ok()?)),
+                PartKind::State => {
+                    let chunks = std::mem::take(&mut chunks);
+                    loading.restore_bare_mailbox(of, &payload, chunks)?;
+                }
+                PartKind::Owed => loading.owed.take_in(&payload).ok()?,
+                PartKind::Places => loading.places.take_in(&payload).ok()?,
+            }
+        }
+        pieces.is_empty().then_some(loading)
+    }
+
+    fn restore_account(&mut self, of: Of, through: Sequence, payload: &[u8]) -> Option<()> {
+        let account = Account::restore(payload).ok()?;
+        let loaded = Loaded { account, through, changed: Vec::new() };
+        let id = loaded.account.id();
+        let is_first = self.accounts.insert(id, loaded).is_none();
+        (is_first && id == of.account).then_some(())
+    }
+
+    fn restore_bare_mailbox(&mut self, of: Of, payload: &[u8], mut chunks: Vec<(Of, Chunk)>) -> Option<()> {
+        // A mailbox that was deleted while it was gathered left chunks behind.
+        chunks.retain(|(chunk_of, _)| *chunk_of == of);
+        let chunks: Vec<Chunk> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
+        let loaded = self.accounts.get_mut(&of.account)?;
+        let id = loaded.account.restore_bare_mailbox(payload, &chunks).ok()?;
+        loaded.changed.push(Some(id));
+        (id == of.mailbox).then_some(())
+    }
+
+    /// The chunks are those that came since the last mailbox.
+    fn restore_mailbox(&mut self, of: Of, payload: &[u8], chunks: Vec<(Of, Chunk)>) -> Option<()> {
+        let loaded = self.accounts.get_mut(&of.account)?;
+        chunks.iter().all(|(chunk_of, _)| *chunk_of == of).then_some(())?;
+        let chunks = chunks.into_iter().map(|(_, chunk)| chunk).collect();
+        let id = loaded.account.restore_mailbox(payload, chunks).ok()?;
+        let lacks_digests = loaded.account.mailbox(id)?.without_digest().next().is_some();
+        loaded.changed.extend(lacks_digests.then_some(Some(id)));
+        (id == of.mailbox).then_some(())
+    }
+
     pub fn replay(&mut self, recovered: Recovered) {
         self.replayed += 1;
         let Recovered { sequence, place, record } = recovered;
+        self.places.apply((sequence, &record), place);
         // Everything is scheduled at the end of the replay.
         self.owed.apply((sequence, &record), place, &mut Vec::new());
         if let Some(id) = account_of(&record) {
@@ -98,30 +156,20 @@ impl Loaded {
             self.changed.push(mailbox);
         }
     }
+}
 
-    fn restore_mailbox(
-        &mut self,
-        state: &BlobRef,
-        payload: &[u8],
-        chunks: Vec<(BlobRef, Chunk)>,
-    ) -> Option<()> {
-        let of_this = |blob: &BlobRef| {
-            (blob.name.account, blob.name.mailbox) == (state.name.account, state.name.mailbox)
-        };
-        chunks.iter().all(|(blob, _)| of_this(blob)).then_some(())?;
-        let chunks = chunks.into_iter().map(|(_, chunk)| chunk).collect();
-        let id = self.account.restore_mailbox(payload, chunks).ok()?;
-        let lacks_digests = self.account.mailbox(id)?.without_digest().next().is_some();
-        self.changed.extend(lacks_digests.then_some(Some(id)));
-        (id == state.name.mailbox).then_some(())
-    }
+/// What a blob or a part is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Of {
+    account: AccountId,
+    mailbox: MailboxId,
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::{Loading, OWED_SECTION};
+    use super::{Loading, OWED_SECTION, PLACES_SECTION};
     use crate::bytes::Slice;
     use crate::io::disk::index_file::IndexFile;
     use crate::io::disk::layout::DataDir;
@@ -135,6 +183,7 @@ mod tests {
     use crate::store::index::Chunk;
     use crate::store::log::Position;
     use crate::store::owed::Owed;
+    use crate::store::places::Places;
     use crate::store::record::{AccountPurged, Record};
     use crate::store::recover::Recovered;
     use crate::store::segment::SegmentKey;
@@ -233,7 +282,8 @@ mod tests {
             }
         }
         let position = Some(Position { segment: 1, offset: 8192, through });
-        let sections = vec![(OWED_SECTION, Owed::new(LOG).encode())];
+        let sections =
+            vec![(OWED_SECTION, Owed::new(LOG).encode()), (PLACES_SECTION, Places::default().encode())];
         index.commit(Directory { position, blobs, sections }).expect("committed");
         through
     }

@@ -24,11 +24,10 @@ use super::{Shard, accept, session};
 use crate::auth::{Directory, LoginCache, Throttle};
 use crate::config::Config;
 use crate::io::disk::DiskError;
-use crate::io::disk::index_file::IndexFile;
 use crate::io::disk::indexer::Indexer;
 use crate::io::disk::large::LargeFiles;
 use crate::io::disk::layout::DataDir;
-use crate::io::disk::open::open_log;
+use crate::io::disk::open::{Begin, open_log};
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::reader::Reader;
 use crate::io::dns::Resolver;
@@ -180,17 +179,19 @@ fn own_logs(data: &DataDir, directory: &Directory, mesh: &Mesh) -> Result<Vec<Lo
 
 /// Reads a log back and seats its accounts.
 fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
-    let begin = |index: Option<&IndexFile>| match index {
-        Some(index) => {
+    let begin = |begin: Begin<'_>| match begin {
+        Begin::Checkpoint(index) => {
             let restored = Loading::restore(id, index);
             if restored.is_none() {
                 tracing::warn!(log = id.0, "the index is not good; it is made again from the log");
             }
             restored
         }
-        None => Some(Loading::empty(id)),
+        Begin::Base(parts) => Loading::restore_base(id, parts),
+        Begin::Nothing => Some(Loading::empty(id)),
     };
     let (mut opened, loading) = open_log(data, id, begin, Loading::replay)?;
+    opened.writer.dir().files.change_places(|places| *places = loading.places);
     opened.index.forget_sections();
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();

@@ -35,7 +35,7 @@ pub const BLOB_HEADER_BYTES: usize = 64;
 pub const ROOT_BYTES: usize = 64;
 
 /// Of blobs, directories and roots. Another one means: make it again from the log.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 const BLOB_MAGIC: [u8; 4] = *b"RPX1";
 const ROOT_MAGIC: [u8; 4] = *b"RPR1";

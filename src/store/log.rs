@@ -7,7 +7,11 @@
 //! far the poisoned one is valid. Sequences are never used twice.
 //!
 //! Invariants: at most one write is in flight, so every valid batch proves the sync of all before it; a page that
-//! was given out in a write is never given out again; a group lies in one batch; a batch lies in one segment.
+//! was given out in a write is never given out again; a group lies in one batch; a batch lies in one segment; a base
+//! is named only by headers that are written after all of it was durable.
+//!
+//! Some of the segments that are ready are the reserve: [`Log::append_sparing`] does not draw on it, so that mail is
+//! refused while there is still room for what makes room.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -17,7 +21,7 @@ use super::frame::frame_length;
 use super::gather::Gather;
 use super::record::Record;
 use super::recover::End;
-use super::segment::{FIRST_BATCH_OFFSET, SegmentHeader, SegmentKey};
+use super::segment::{Base, FIRST_BATCH_OFFSET, SegmentHeader, SegmentKey};
 use super::{Kept, LogId, MessageId, Place, RecordPlace, Sequence, codec};
 use crate::bytes::Slice;
 use crate::limits;
@@ -39,9 +43,23 @@ pub struct Log {
     /// The largest number a segment of this log ever had.
     last_segment: u32,
     wanting: Wanting,
+    /// Bytes of the segments that are used.
+    used_bytes: u64,
     open: Option<Gather>,
     closed: VecDeque<Gather>,
-    in_flight: Option<Position>,
+    in_flight: Option<Flight>,
+    /// For the headers of segments to come.
+    base: Option<Base>,
+    /// What a header says that is durable.
+    stated: Option<Base>,
+}
+
+/// A write that was given out.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    position: Position,
+    /// The base that a header in it names.
+    states: Option<Base>,
 }
 
 /// How large segments and batches are.
@@ -50,6 +68,8 @@ pub struct Sizes {
     pub segment_bytes_min: u64,
     pub segment_bytes_max: u64,
     pub batch_bytes: usize,
+    /// Kept ready besides the segment that comes next.
+    pub reserve_bytes: u64,
 }
 
 /// What became of a group: its records have consecutive sequences from `first`.
@@ -59,14 +79,14 @@ pub struct Appended {
     pub last: Sequence,
     /// Where its messages are, in order.
     pub messages: Vec<Kept>,
-    /// Where its `Deferred` records are, in order.
-    pub deferrals: Vec<RecordPlace>,
+    /// Where its other records are that [have a place](Record::has_place), in order.
+    pub places: Vec<RecordPlace>,
 }
 
 /// Why a group was not appended. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// No segment with enough room is ready; `wants_segment` asks for one.
+    /// No segment with enough room is ready, or only the reserve; `wants_segment` asks for one.
     NoSegment,
     /// The group is larger than a segment can be.
     TooLarge,
@@ -103,6 +123,16 @@ pub struct Lost(pub RangeInclusive<u64>);
 pub struct Wanted {
     pub number: u32,
     pub bytes: u64,
+    /// An old one of at least this size will do.
+    pub bytes_min: u64,
+}
+
+/// What a group may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Draw {
+    All,
+    /// All but the reserve.
+    Sparing,
 }
 
 /// A segment that is ready for use: allocated in full, without a valid header of its own.
@@ -152,6 +182,7 @@ impl Default for Sizes {
             segment_bytes_min: limits::store::SEGMENT_BYTES_MIN,
             segment_bytes_max: limits::store::SEGMENT_BYTES_MAX,
             batch_bytes: limits::store::BATCH_BYTES,
+            reserve_bytes: limits::store::RESERVE_BYTES,
         }
     }
 }
@@ -173,9 +204,12 @@ impl Log {
             ready: VecDeque::new(),
             last_segment: 0,
             wanting: Wanting::Next { bytes_min: 0 },
+            used_bytes: 0,
             open: None,
             closed: VecDeque::new(),
             in_flight: None,
+            base: None,
+            stated: None,
         }
     }
 
@@ -190,6 +224,7 @@ impl Log {
         log.tail = end.tail;
         log.before = end.tail.map_or((0, SegmentKey(0)), |tail| (tail.number, tail.key));
         log.last_segment = end.last_segment;
+        (log.base, log.stated) = (end.base, end.base);
         log.begin_incarnation();
         log
     }
@@ -204,22 +239,37 @@ impl Log {
     where
         G: IntoIterator<Item = &'a mut Record>,
     {
+        self.append_drawing(Draw::All, group)
+    }
+
+    /// As [`Log::append`], but leaves the reserve to others.
+    pub fn append_sparing<'a, G>(&mut self, group: G) -> Result<Appended, Refused>
+    where
+        G: IntoIterator<Item = &'a mut Record>,
+    {
+        self.append_drawing(Draw::Sparing, group)
+    }
+
+    fn append_drawing<'a, G>(&mut self, draw: Draw, group: G) -> Result<Appended, Refused>
+    where
+        G: IntoIterator<Item = &'a mut Record>,
+    {
         let mut group: Vec<&mut Record> = group.into_iter().collect();
         assert!(!group.is_empty(), "a group has at least one record");
         let lengths: Vec<usize> = group.iter().map(|record| length_in_batch(record)).collect();
-        self.open_for(lengths.iter().sum())?;
+        self.open_for(lengths.iter().sum(), draw)?;
         let Some(open) = &mut self.open else {
             return Err(Refused::NoSegment);
         };
         let first = self.next;
-        let (messages, deferrals) = locate(open, self.id, (&group, &lengths), first);
+        let (messages, places) = locate(open, self.id, (&group, &lengths), first);
         for (index, record) in group.iter_mut().enumerate() {
             debug_assert_eq!(open.first + u64::from(open.count), first + index as u64);
             adopt(record, self.id, &messages);
             open.push(record);
         }
         self.next = first + group.len() as u64;
-        Ok(Appended { first, last: Sequence(self.next.0 - 1), messages, deferrals })
+        Ok(Appended { first, last: Sequence(self.next.0 - 1), messages, places })
     }
 
     /// Closes the open batch and gives it out, unless a write is in flight or there is nothing to write.
@@ -233,8 +283,9 @@ impl Log {
         let batch = self.closed.pop_front()?;
         let through = batch.last();
         let segment = batch.segment;
-        self.in_flight = Some(Position { segment, offset: batch.offset, through });
+        let position = Position { segment, offset: batch.offset, through };
         let header = batch.begins.map(|tail| self.header_of(tail, batch.first));
+        self.in_flight = Some(Flight { position, states: header.and_then(|header| header.base) });
         let offset = if header.is_some() { 0 } else { batch.offset };
         let pieces = batch.finish(header, self.incarnation, self.synced);
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
@@ -243,28 +294,33 @@ impl Log {
 
     /// The answer to the write that `poll_write` gave. `Ok` is the new `synced()`: everything up to it is durable.
     pub fn handle_written(&mut self, through: Sequence, outcome: Outcome) -> Result<Sequence, Lost> {
-        let written = self.in_flight.take().expect("an answer follows a write");
+        let Flight { position: written, states } = self.in_flight.take().expect("an answer follows a write");
         assert_eq!(written.through, through, "the answer is to the write in flight");
         if outcome == Outcome::Failed {
             return Err(self.poison(written.segment));
         }
         self.synced = through;
         self.position = Some(written);
+        self.stated = states.or(self.stated);
         Ok(through)
     }
 
-    /// A segment to be prepared, each said once. One is wanted always ahead.
+    /// A segment to be prepared, each said once. One is wanted always ahead, and those of the reserve.
     pub fn wants_segment(&mut self) -> Option<Wanted> {
         let Wanting::Next { bytes_min } = self.wanting else {
             return None;
         };
-        if !self.ready.is_empty() {
+        if bytes_min == 0 && self.has_reserve_behind_next() {
             return None;
         }
         self.last_segment += 1;
         self.wanting = Wanting::Asked { bytes_min };
-        let number = self.last_segment;
-        Some(Wanted { number, bytes: self.sizes.of_segment(number).max(bytes_min) })
+        let bytes = self.sizes.of_segment(self.used_bytes).max(bytes_min);
+        Some(Wanted {
+            number: self.last_segment,
+            bytes,
+            bytes_min: bytes_min.max(self.sizes.segment_bytes_min),
+        })
     }
 
     pub fn give_segment(&mut self, ready: Ready) {
@@ -272,6 +328,37 @@ impl Log {
         self.wanting = Wanting::Next { bytes_min: 0 };
         self.ready.push_back(ready);
         self.begin_incarnation();
+    }
+
+    /// Names a snapshot, all of which is durable, in the headers of segments to come.
+    pub fn set_base(&mut self, base: Base) {
+        assert!(base.last <= self.synced, "log {}: all of a base is durable before it is named", self.id.0);
+        self.base = Some(base);
+    }
+
+    /// What is appended next begins a segment. `false` if none is ready.
+    pub fn begin_segment(&mut self) -> bool {
+        let is_ready = !self.ready.is_empty();
+        if is_ready {
+            self.close();
+            self.tail = None;
+        }
+        is_ready
+    }
+
+    /// So many bytes more are kept ready than the segment that comes next.
+    pub fn set_reserve(&mut self, bytes: u64) {
+        self.sizes.reserve_bytes = bytes;
+    }
+
+    /// Segments with so many bytes are used already, as a start found.
+    pub fn set_used_bytes(&mut self, bytes: u64) {
+        self.used_bytes = bytes;
+    }
+
+    /// A segment was given back.
+    pub fn handle_freed(&mut self, bytes: u64) {
+        self.used_bytes = self.used_bytes.saturating_sub(bytes);
     }
 
     /// The wanted segment could not be made; one is wanted again.
@@ -300,6 +387,30 @@ impl Log {
         self.synced
     }
 
+    /// The snapshot that a durable header names: what all records up to it made is in it.
+    pub fn stated_base(&self) -> Option<Base> {
+        self.stated
+    }
+
+    /// The segment that batches are placed in, or were last.
+    pub fn tail_segment(&self) -> u32 {
+        self.before.0
+    }
+
+    /// Bytes in segments that are ready, and whether those behind the next make up the reserve.
+    pub fn ready_bytes(&self) -> (u64, bool) {
+        (self.ready.iter().map(|ready| ready.bytes).sum(), self.has_reserve_behind_next())
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Bytes of the segments that are used.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+
     pub fn is_writing(&self) -> bool {
         self.in_flight.is_some()
     }
@@ -315,7 +426,7 @@ impl Log {
     }
 
     /// Sees to it that a batch is open that has room for frames of this length.
-    fn open_for(&mut self, length: usize) -> Result<(), Refused> {
+    fn open_for(&mut self, length: usize, draw: Draw) -> Result<(), Refused> {
         let bytes_min = (FIRST_BATCH_OFFSET + padded_length(length)) as u64;
         if bytes_min > self.sizes.segment_bytes_max {
             return Err(Refused::TooLarge);
@@ -323,9 +434,11 @@ impl Log {
         if self.open.as_ref().is_some_and(|open| self.has_room(open, length)) {
             return Ok(());
         }
-        self.close();
-        if self.tail.is_none_or(|tail| tail.offset + padded_length(length) as u64 > tail.bytes) {
-            self.roll(bytes_min)?;
+        let end = |tail: Tail| tail.offset + self.open.as_ref().map_or(0, Gather::padded_length) as u64;
+        if self.tail.is_none_or(|tail| end(tail) + padded_length(length) as u64 > tail.bytes) {
+            self.roll(bytes_min, draw)?;
+        } else {
+            self.close();
         }
         let first = self.opening.unwrap_or(self.next);
         self.open = self.tail.map(|tail| Gather::new(tail, first));
@@ -339,13 +452,21 @@ impl Log {
         grown <= self.sizes.batch_bytes && self.tail.is_some_and(|tail| end <= tail.bytes)
     }
 
+    /// Whether the segments behind the next one are the reserve.
+    fn has_reserve_behind_next(&self) -> bool {
+        let behind: u64 = self.ready.iter().skip(1).map(|ready| ready.bytes).sum();
+        !self.ready.is_empty() && behind >= self.sizes.reserve_bytes
+    }
+
     /// Takes the next ready segment of at least this size; smaller ones are passed over and stay blank.
-    fn roll(&mut self, bytes_min: u64) -> Result<(), Refused> {
-        while let Some(ready) = self.ready.pop_front() {
-            let Ready { number, bytes, key } = ready;
-            if bytes < bytes_min {
-                continue;
-            }
+    fn roll(&mut self, bytes_min: u64, draw: Draw) -> Result<(), Refused> {
+        let fits = self.ready.iter().position(|ready| ready.bytes >= bytes_min);
+        let may_take = draw == Draw::All || self.has_reserve_behind_next();
+        if let Some(at) = fits.filter(|_| may_take) {
+            self.close();
+            let passed_over = self.ready.drain(..=at).next_back();
+            let Ready { number, bytes, key } = passed_over.expect("it is there");
+            self.used_bytes += bytes;
             let key_before = if self.before.0 + 1 == number { self.before.1 } else { SegmentKey(0) };
             let offset = FIRST_BATCH_OFFSET as u64;
             self.before = (number, key);
@@ -371,7 +492,7 @@ impl Log {
 
     /// Appends the first record of this start, as soon as there is room for it.
     fn begin_incarnation(&mut self) {
-        if self.opening.is_none() || self.open_for(frame_length(0)).is_err() {
+        if self.opening.is_none() || self.open_for(frame_length(0), Draw::All).is_err() {
             return;
         }
         if let (Some(open), Some(_)) = (&mut self.open, self.opening.take()) {
@@ -404,15 +525,20 @@ impl Log {
             first,
             valid_through: self.synced,
             bytes: tail.bytes,
+            base: self.base,
         }
     }
 }
 
+/// A log has about so many segments, until they are as large as they get.
+const SEGMENTS: u64 = 8;
+
 impl Sizes {
-    /// The first is the smallest, each next one twice as large.
-    fn of_segment(&self, number: u32) -> u64 {
-        let doublings = (number - 1).min(32);
-        (self.segment_bytes_min << doublings).min(self.segment_bytes_max)
+    /// The first are the smallest; they grow with the log, so that little of it is lost to segments that are not full.
+    fn of_segment(&self, used_bytes: u64) -> u64 {
+        let share = used_bytes / SEGMENTS;
+        let even = if share == 0 { 0 } else { 1 << share.ilog2() };
+        even.clamp(self.segment_bytes_min, self.segment_bytes_max)
     }
 }
 
@@ -421,14 +547,14 @@ fn length_in_batch(record: &Record) -> usize {
     frame_length(codec::fields_length(record) + codec::body(record).map_or(0, |body| body.len()))
 }
 
-/// Where the messages and the deferrals of a group will be when it is pushed into `open`.
+/// Where the messages of a group will be when it is pushed into `open`, and its other records that have a place.
 fn locate(
     open: &Gather,
     log: LogId,
     group: (&[&mut Record], &[usize]),
     first: Sequence,
 ) -> (Vec<Kept>, Vec<RecordPlace>) {
-    let (mut messages, mut deferrals) = (Vec::new(), Vec::new());
+    let (mut messages, mut places) = (Vec::new(), Vec::new());
     let mut skipped = 0;
     for (index, (record, length)) in group.0.iter().zip(group.1).enumerate() {
         match &**record {
@@ -436,12 +562,12 @@ fn locate(
                 let id = MessageId { log, sequence: first + index as u64 };
                 messages.push(Kept::new(id, &message.body, open.place(skipped)));
             }
-            Record::Deferred(_) => deferrals.push(open.place(skipped)),
+            record if record.has_place() => places.push(open.place(skipped)),
             _ => {}
         }
         skipped += length;
     }
-    (messages, deferrals)
+    (messages, places)
 }
 
 /// Gives a delivery the whole locator of its message, where the message is of the same group.

@@ -1,7 +1,8 @@
 //! The log, the truth about all mail, and the index made from it; as values that know no file.
 //!
-//! Invariants: an acknowledged record is never written again; a record is believed only after its checksums;
-//! a message is (log, sequence) for ever; an index that is wrong, old or missing is rebuilt, never trusted.
+//! Invariants: an acknowledged record is never overwritten as long as it counts; a record is believed only after its
+//! checksums; a message is (log, sequence) for ever, wherever it is moved; an index that is wrong, old or missing is
+//! rebuilt, never trusted.
 
 pub mod batch;
 pub mod catalog;
@@ -14,6 +15,7 @@ pub mod index;
 pub mod large;
 pub mod log;
 pub mod owed;
+pub mod places;
 pub mod record;
 pub mod recover;
 pub mod segment;

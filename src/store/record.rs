@@ -4,7 +4,7 @@
 //! what a start replays are the same `apply`. Records that belong together are appended together and land in
 //! one batch, which is valid whole or not at all.
 
-use super::{AccountId, Locator, MailboxId, MessageId, Sequence};
+use super::{AccountId, Locator, MailboxId, MessageId, RecordPlace, Sequence};
 use crate::bytes::Slice;
 use crate::mail::envelope::Envelope;
 use crate::mail::flags::{FlagsAction, SystemFlags};
@@ -30,6 +30,10 @@ pub enum Record {
     Held(Selected),
     Released(Selected),
     Rebound(Rebound),
+    Moved(Moved),
+    ReasonMoved(ReasonMoved),
+    Part(Part),
+    Based(Based),
 }
 
 /// A message that was taken: its bytes and, if it came by SMTP, what is owed to whom.
@@ -218,4 +222,74 @@ pub struct Rebound {
     pub recipients: Vec<u32>,
     /// A domain, in lower case and A-labels, or an address literal.
     pub destination: String,
+}
+
+/// A message of the same log was written again, so that the segment that it was in can be freed. It keeps its
+/// identity, which is the sequence of its first record; nothing is owed anew.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub message: Sequence,
+    pub content: Message,
+}
+
+/// The last reason why recipients were put off was written again, for the same purpose. Nothing else of them changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReasonMoved {
+    /// Where it was until now.
+    pub from: RecordPlace,
+    pub deferred: Deferred,
+}
+
+/// A piece of a snapshot: state of the log that was made by records before, so that those need not be kept.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The snapshot's name: replay goes on behind this record.
+    pub snapshot: Sequence,
+    pub kind: PartKind,
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    /// The state is as of this record.
+    pub sequence: Sequence,
+    pub piece: Piece,
+    pub bytes: Slice,
+}
+
+/// What a part is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartKind {
+    /// An account without its messages, in the form of `mailbox`.
+    Account,
+    /// Rows of a mailbox that the next `State` of it needs: a chunk without texts.
+    Chunk,
+    /// What may change of the messages of a mailbox, in the form of `mailbox`.
+    State,
+    /// Some of what is owed, in the form of `store::owed`.
+    Owed,
+    /// Where some messages are, in the form of `store::places`.
+    Places,
+}
+
+/// Large parts come in pieces, one behind the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece {
+    More,
+    Last,
+}
+
+/// The header of the segment that this record begins names a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Based {
+    pub snapshot: Sequence,
+}
+
+impl Record {
+    /// Whether anything remembers where a record of this kind is, beside messages.
+    pub fn has_place(&self) -> bool {
+        matches!(self, Self::Deferred(_) | Self::Moved(_) | Self::ReasonMoved(_))
+    }
+
+    /// Whether it is about how the log is kept, and says nothing of any mail.
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Moved(_) | Self::ReasonMoved(_) | Self::Part(_) | Self::Based(_))
+    }
 }

@@ -17,20 +17,34 @@
 //! 40  u64  sequence of the first record
 //! 48  u64  valid through: records of earlier segments beyond this one are void
 //! 56  u64  length of the file
+//! 64  u32  checksum of what follows here
+//! 68  u32  segment where the log's base is
+//! 72  u64  snapshot: the base is the state behind this record; zero if there is none
+//! 80  u64  its last part
+//! 88  u32  where in that segment the batch begins that the record ends
+//! 92  u32  how many parts it has
+//! 96       zero up to 128
 //! ```
+//!
+//! Headers of version 1 end at 64; their segments have no base.
 
 use std::fmt;
 
 use super::batch::PAGE_BYTES;
+use super::fields::Put;
+use super::log::Position;
 use super::{LogId, Sequence};
 
 /// Where the first batch begins: behind the two pages of the header.
 pub const FIRST_BATCH_OFFSET: usize = 2 * PAGE_BYTES;
 
-pub const SEGMENT_HEADER_BYTES: usize = 64;
+pub const SEGMENT_HEADER_BYTES: usize = 128;
 
-/// A store with another version is not opened.
-pub const FORMAT_VERSION: u16 = 1;
+/// What all versions have in common.
+const HEADER_BYTES_1: usize = 64;
+
+/// A store with a version above this is not opened.
+pub const FORMAT_VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"RPS1";
 
@@ -65,6 +79,18 @@ pub struct SegmentHeader {
     pub first: Sequence,
     pub valid_through: Sequence,
     pub bytes: u64,
+    pub base: Option<Base>,
+}
+
+/// A snapshot in the log: what all records up to `position.through` made, so that no start needs them. It was
+/// durable before any header named it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Base {
+    /// Replay goes on behind it.
+    pub position: Position,
+    /// Its last part; all are between `position` and here.
+    pub last: Sequence,
+    pub parts: u32,
 }
 
 /// What the first pages of a segment say.
@@ -102,7 +128,11 @@ impl SegmentHeader {
         bytes[40..48].copy_from_slice(&self.first.0.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.valid_through.0.to_le_bytes());
         bytes[56..64].copy_from_slice(&self.bytes.to_le_bytes());
-        let checksum = crc32fast::hash(&bytes[4..]);
+        bytes[68..96].copy_from_slice(&base_bytes(self.base));
+        let checksum = crc32fast::hash(&bytes[68..]);
+        bytes[64..68].copy_from_slice(&checksum.to_le_bytes());
+        // As in version 1, so that a program that knows no other understands that this is one.
+        let checksum = crc32fast::hash(&bytes[4..HEADER_BYTES_1]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -111,13 +141,20 @@ impl SegmentHeader {
         let bytes: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if bytes[4..8] != MAGIC || crc32fast::hash(&bytes[4..]) != u32_at(0) {
+        if bytes[4..8] != MAGIC || crc32fast::hash(&bytes[4..HEADER_BYTES_1]) != u32_at(0) {
             return None;
         }
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version != FORMAT_VERSION {
-            return Some(Err(version));
-        }
+        let base = match u16::from_le_bytes([bytes[8], bytes[9]]) {
+            1 => None,
+            FORMAT_VERSION if crc32fast::hash(&bytes[68..]) != u32_at(64) => return None,
+            FORMAT_VERSION => {
+                let (segment, offset, through) = (u32_at(68), u64::from(u32_at(88)), Sequence(u64_at(72)));
+                let position = Position { segment, offset, through };
+                let base = Base { position, last: Sequence(u64_at(80)), parts: u32_at(92) };
+                (through > Sequence(0)).then_some(base)
+            }
+            version => return Some(Err(version)),
+        };
         Some(Ok(Self {
             log: LogId(u16::from_le_bytes([bytes[10], bytes[11]])),
             number: u32_at(12),
@@ -127,8 +164,23 @@ impl SegmentHeader {
             first: Sequence(u64_at(40)),
             valid_through: Sequence(u64_at(48)),
             bytes: u64_at(56),
+            base,
         }))
     }
+}
+
+/// From the segment of the base to the count of its parts.
+fn base_bytes(base: Option<Base>) -> [u8; 28] {
+    let Some(Base { position, last, parts }) = base else {
+        return [0; 28];
+    };
+    let mut bytes = Vec::with_capacity(28);
+    bytes.put_u32(position.segment);
+    bytes.put_u64(position.through.0);
+    bytes.put_u64(last.0);
+    bytes.put_u32(u32::try_from(position.offset).expect("offsets in a segment have 32 bits"));
+    bytes.put_u32(parts);
+    bytes.try_into().expect("they have their length")
 }
 
 impl Heading {
@@ -148,12 +200,12 @@ impl Heading {
 
 #[cfg(test)]
 mod tests {
-    use super::{Heading, SegmentHeader, SegmentKey};
+    use super::{Base, FORMAT_VERSION, HEADER_BYTES_1, Heading, SegmentHeader, SegmentKey};
+    use crate::store::log::Position;
     use crate::store::{LogId, Sequence};
 
-    #[test]
-    fn one_good_copy_is_enough() {
-        let header = SegmentHeader {
+    fn header() -> SegmentHeader {
+        SegmentHeader {
             log: LogId(2),
             number: 9,
             key: SegmentKey(1),
@@ -162,7 +214,17 @@ mod tests {
             first: Sequence(70),
             valid_through: Sequence(60),
             bytes: 1 << 22,
-        };
+            base: Some(Base {
+                position: Position { segment: 7, offset: 12288, through: Sequence(40) },
+                last: Sequence(55),
+                parts: 6,
+            }),
+        }
+    }
+
+    #[test]
+    fn one_good_copy_is_enough() {
+        let header = header();
         let mut pages = header.to_pages();
         assert_eq!(Heading::read(&pages), Heading::Good(header));
         pages[..4096].fill(0xa5);
@@ -171,5 +233,35 @@ mod tests {
         assert_eq!(Heading::read(&pages), Heading::Lost);
         assert_eq!(Heading::read(&[0; 8192]), Heading::Blank);
         assert_eq!(Heading::read(&[]), Heading::Blank);
+    }
+
+    #[test]
+    fn no_flipped_bit_passes() {
+        for base in [header().base, None] {
+            let header = SegmentHeader { base, ..header() };
+            let bytes = header.to_bytes();
+            assert_eq!(Heading::read(&bytes), Heading::Good(header));
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes;
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Heading::read(&flipped), Heading::Lost, "bit {bit}");
+            }
+        }
+    }
+
+    /// What version 1 wrote is read, and what a later version writes is refused by its number.
+    #[test]
+    fn versions_are_told_apart_by_what_all_have_in_common() {
+        for (version, expected) in [
+            (1, Heading::Good(SegmentHeader { base: None, ..header() })),
+            (FORMAT_VERSION + 1, Heading::Version(FORMAT_VERSION + 1)),
+        ] {
+            let mut bytes = header().to_bytes();
+            bytes[8..10].copy_from_slice(&version.to_le_bytes());
+            bytes[HEADER_BYTES_1..].fill(0);
+            let checksum = crc32fast::hash(&bytes[4..HEADER_BYTES_1]);
+            bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(Heading::read(&bytes), expected);
+        }
     }
 }

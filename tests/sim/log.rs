@@ -20,8 +20,12 @@ use crate::disk::Disk;
 use crate::random::Random;
 
 const ID: LogId = LogId(3);
-const SIZES: Sizes =
-    Sizes { segment_bytes_min: 32 << 10, segment_bytes_max: 256 << 10, batch_bytes: 24 << 10 };
+const SIZES: Sizes = Sizes {
+    segment_bytes_min: 32 << 10,
+    segment_bytes_max: 256 << 10,
+    batch_bytes: 24 << 10,
+    reserve_bytes: 0,
+};
 
 /// A log on its disk, with the ledger.
 struct World {
@@ -466,7 +470,9 @@ fn a_message_that_contains_a_log_forges_nothing() {
             Err(_) => world.prepare(),
         }
     };
-    world.write();
+    while world.log.gathered_bytes() > 0 {
+        world.write();
+    }
     world.append();
     while world.log.gathered_bytes() > 0 {
         world.write();

@@ -4,9 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::files::{LogFiles, Shared};
 use super::{DiskError, file, sync_parent};
 use crate::store::LogId;
 use crate::store::log::Sizes;
@@ -16,6 +18,7 @@ use crate::store::log::Sizes;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    shared: Arc<Shared>,
     _lock: File,
     sizes: Sizes,
 }
@@ -30,7 +33,7 @@ impl DataDir {
         let lock = options.open(&name).map_err(DiskError::new("open", &name))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| DiskError::new("lock", &name)(errno.into()))?;
-        Ok(Self { path: path.to_owned(), _lock: lock, sizes: Sizes::default() })
+        Ok(Self { path: path.to_owned(), shared: Arc::default(), _lock: lock, sizes: Sizes::default() })
     }
 
     /// With segments and batches of other sizes than usual.
@@ -64,7 +67,6 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// The places of a log, whether they exist or not.
     /// Bytes of all segments of all logs.
     pub fn segment_bytes(&self) -> Result<u64, DiskError> {
         let mut bytes = 0;
@@ -78,15 +80,22 @@ impl DataDir {
         Ok(bytes)
     }
 
+    /// The places of a log, whether they exist or not.
     pub fn log_dir(&self, id: LogId) -> LogDir {
-        Self::log_dir_in(&self.path, id)
+        log_dir_in(&self.path, &self.shared, id)
     }
 
-    /// The same for who has no lock to keep.
-    pub(super) fn log_dir_in(path: &Path, id: LogId) -> LogDir {
-        let name = format!("{:02}", id.0);
-        LogDir { id, log: path.join("log").join(&name), large: path.join("large").join(&name) }
+    /// What is shared by all who use the directory.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
+}
+
+/// The places of a log for who has no lock to keep.
+pub(super) fn log_dir_in(path: &Path, shared: &Shared, id: LogId) -> LogDir {
+    let name = format!("{:02}", id.0);
+    let (log, large) = (path.join("log").join(&name), path.join("large").join(&name));
+    LogDir { id, log, large, files: shared.of_log(id) }
 }
 
 /// Where the files of one log are.
@@ -95,11 +104,18 @@ pub struct LogDir {
     pub id: LogId,
     log: PathBuf,
     large: PathBuf,
+    /// What is known of them beside their names.
+    pub files: Arc<LogFiles>,
 }
 
 impl LogDir {
     pub fn segment(&self, number: u32) -> PathBuf {
         self.log.join(format!("{number:010}.seg"))
+    }
+
+    /// A segment that was freed and waits to be used again.
+    pub fn old_segment(&self, number: u32) -> PathBuf {
+        self.log.join(format!("{number:010}.old"))
     }
 
     pub fn index(&self, generation: u64) -> PathBuf {
@@ -117,6 +133,11 @@ impl LogDir {
     /// The numbers of the segments, ascending.
     pub fn segments(&self) -> Result<Vec<u32>, DiskError> {
         numbers(&self.log, ".seg")
+    }
+
+    /// The numbers of segments that were freed.
+    pub fn old_segments(&self) -> Result<Vec<u32>, DiskError> {
+        numbers(&self.log, ".old")
     }
 
     /// The generations of the index file, ascending.

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/lock                      held by the server that uses the directory
 //! DATA/log/NN/0000000001.seg     the segments of log NN
+//! DATA/log/NN/0000000001.old     segments that were freed and will be used again
 //! DATA/log/NN/0000000001.idx     its index file, by generation
 //! DATA/log/NN/index.root         which generation, and where its newest directory is
 //! DATA/large/NN/000000000001     messages of log NN that are too large for memory
@@ -16,6 +17,7 @@
 //! 0700 and files 0600.
 
 mod file;
+pub mod files;
 pub mod index_file;
 pub mod indexer;
 pub mod large;

@@ -14,11 +14,12 @@ use super::layout::{DataDir, LogDir};
 use super::mapping::map;
 use super::writer::Writer;
 use super::{DiskError, random_key};
-use crate::store::LogId;
 use crate::store::checkpoint::IndexOwner;
 use crate::store::log::{Log, Position, Ready, Sizes};
+use crate::store::record::{Part, Record};
 use crate::store::recover::{Damage, End, Found, Recovered, Scan, SegmentFile, Torn, Unreadable};
-use crate::store::segment::{Heading, SegmentKey};
+use crate::store::segment::{Base, Heading, SegmentHeader};
+use crate::store::{LogId, Sequence};
 
 /// A log that was read back and is ready to go on.
 pub struct Opened {
@@ -40,25 +41,44 @@ pub struct Verified {
     pub end: End,
 }
 
+/// What the state begins with that records are applied to.
+pub enum Begin<'a> {
+    /// The checkpoint of the index.
+    Checkpoint(&'a IndexFile),
+    /// The parts of the snapshot that the log's newest header names, in order and all of them.
+    Base(Vec<Part>),
+    /// Nothing was before the first record that is there.
+    Nothing,
+}
+
 /// Recovers a log, or makes a new one.
 ///
-/// `begin` makes the state that records are applied to: from the checkpoint, if it is given one and can use it
-/// (`None` sends it back), else from nothing. Then `replay` gets every record after that, in order.
+/// `begin` makes the state that records are applied to: from the checkpoint, if there is one that it can use (`None`
+/// sends it back), else from the log's base, else from nothing. Then `replay` gets every record after that, in order.
 pub fn open_log<S>(
     data: &DataDir,
     id: LogId,
-    mut begin: impl FnMut(Option<&IndexFile>) -> Option<S>,
+    mut begin: impl FnMut(Begin<'_>) -> Option<S>,
     mut replay: impl FnMut(&mut S, Recovered),
 ) -> Result<(Opened, S), DiskError> {
     let dir = data.log(id)?;
     let numbers = tidy(&dir)?;
-    let log_key = find_log_key(&dir, &numbers)?;
+    let newest = newest_header(&dir, &numbers)?;
+    let log_key = newest.map(|header| header.log_key);
     let owner = IndexOwner { log: id, key: log_key.unwrap_or_else(random_key) };
     let mut index = IndexFile::open(dir.clone(), owner)?;
-    let checkpoint = index.directory().map(|directory| (directory.position, directory.reaches()));
+    // What is before the base may have been freed in places: a checkpoint from there is of no use any more.
+    let base = newest.and_then(|header| header.base);
+    let is_behind = |position: Option<Position>| match (position, base) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(position), Some(base)) => position.through >= base.position.through,
+    };
+    let checkpoint = index.directory().filter(|directory| is_behind(directory.position));
+    let checkpoint = checkpoint.map(|directory| (directory.position, directory.reaches()));
     let recovered = match checkpoint {
         Some((position, reaches)) => match scan_from(&dir, &numbers, position) {
-            Ok(scan) => match begin(Some(&index)) {
+            Ok(scan) => match begin(Begin::Checkpoint(&index)) {
                 // A log that ends before what is in the checkpoint is not the one it was made from.
                 Some(state) => {
                     Some(recover(scan, &dir, state, &mut replay)?).filter(|all| all.end.next > reaches)
@@ -74,14 +94,58 @@ pub fn open_log<S>(
         Some(recovered) => recovered,
         None => {
             index = IndexFile::create(dir.clone(), owner)?;
-            let scan = scan_from(&dir, &numbers, None).map_err(|failure| failure.at(&dir))?;
-            let state = begin(None).expect("without a checkpoint there is nothing to send back");
+            let scan = scan_from(&dir, &numbers, base.map(|base| base.position));
+            let scan = scan.map_err(|failure| failure.at(&dir))?;
+            let state = match base {
+                Some(base) => begin(Begin::Base(parts(&dir, &numbers, base)?)),
+                None if lacks_beginning(&dir, &numbers)? => None,
+                None => begin(Begin::Nothing),
+            };
+            let state = state.ok_or_else(|| without_beginning(&dir))?;
             recover(scan, &dir, state, &mut replay)?
         }
     };
     let log = resume(&dir, &end, owner, data.sizes())?;
     let writer = Writer::start(dir)?;
     Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
+}
+
+/// The parts of the log's base. If one of them is gone the state cannot be known, and nothing is guessed.
+fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Vec<Part>, DiskError> {
+    let mut scan = scan_from(dir, numbers, Some(base.position)).map_err(|failure| failure.at(dir))?;
+    let mut parts = Vec::new();
+    let within = |found: &Recovered| found.sequence <= base.last;
+    for found in &mut scan {
+        match found.map_err(|unreadable| unreadable_at(dir, unreadable))? {
+            Found::Record(recovered) if !within(&recovered) => break,
+            Found::Record(Recovered { record: Record::Part(part), .. })
+                if part.snapshot == base.position.through =>
+            {
+                parts.push(part);
+            }
+            _ => {}
+        }
+    }
+    match parts.len() == base.parts as usize {
+        true => Ok(parts),
+        false => Err(without_beginning(dir)),
+    }
+}
+
+/// Whether records were durable before the first segment that is there.
+fn lacks_beginning(dir: &LogDir, numbers: &[u32]) -> Result<bool, DiskError> {
+    let Some(&first) = numbers.first().filter(|&&first| first > 1) else {
+        return Ok(false);
+    };
+    match Heading::read(&map(&dir.segment(first))?) {
+        Heading::Good(header) => Ok(header.valid_through > Sequence(0)),
+        _ => Ok(true),
+    }
+}
+
+fn without_beginning(dir: &LogDir) -> DiskError {
+    let why = "the index is lost, and what stands in the log for its freed segments is damaged or missing";
+    DiskError::invalid("read the log in", dir.segment(1).parent().unwrap_or(Path::new(".")), why)
 }
 
 /// What a scan to the end gave.
@@ -128,11 +192,12 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
     Ok(numbers)
 }
 
-/// The key that all segments of the log share.
-fn find_log_key(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentKey>, DiskError> {
+/// The header of the last segment that is used and has one.
+fn newest_header(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentHeader>, DiskError> {
     for &number in numbers.iter().rev() {
-        if let Heading::Good(header) = Heading::read(&map(&dir.segment(number))?) {
-            return Ok(Some(header.log_key));
+        match Heading::read(&map(&dir.segment(number))?) {
+            Heading::Good(header) if header.number == number => return Ok(Some(header)),
+            _ => {}
         }
     }
     Ok(None)
@@ -182,16 +247,22 @@ fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Res
 fn resume(dir: &LogDir, end: &End, owner: IndexOwner, sizes: Sizes) -> Result<Log, DiskError> {
     let mut log = Log::resume(end, owner.key, sizes);
     let tail = end.tail.map_or(0, |tail| tail.number);
-    let mut is_given = false;
+    let length = |path: &Path| Ok(path.metadata().map_err(DiskError::new("look at", path))?.len());
+    let mut used_bytes = 0;
+    for number in dir.segments()?.into_iter().filter(|number| !end.blank.contains(number)) {
+        used_bytes += length(&dir.segment(number))?;
+    }
+    log.set_used_bytes(used_bytes);
     for &number in &end.blank {
         let path = dir.segment(number);
-        let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
-        if number > tail && !is_given {
-            log.give_segment(Ready { number, bytes, key: random_key() });
-            is_given = true;
+        if number > tail {
+            log.give_segment(Ready { number, bytes: length(&path)?, key: random_key() });
         } else {
             file::remove(&path).map_err(DiskError::new("remove", &path))?;
         }
+    }
+    for number in dir.old_segments()? {
+        dir.files.add_spare(number, length(&dir.old_segment(number))?, None);
     }
     Ok(log)
 }
@@ -220,9 +291,15 @@ mod tests {
 
     fn open(path: &Path) -> (DataDir, Opened, Vec<Sequence>) {
         let data = DataDir::open(path).expect("the lock is free");
-        let (opened, records) =
-            open_log(&data, ID, |_| Some(Vec::new()), |records, recovered| records.push(recovered.sequence))
-                .expect("opened");
+        let (opened, records) = open_log(
+            &data,
+            ID,
+            |_| Some(Vec::new()),
+            |records: &mut Vec<_>, recovered| {
+                records.push(recovered.sequence);
+            },
+        )
+        .expect("opened");
         (data, opened, records)
     }
 
@@ -355,8 +432,9 @@ mod tests {
         assert_eq!(records.len(), 1);
         assert!(dir.unfinished().expect("listed").is_empty());
         assert_eq!(dir.segments().expect("listed"), [1, 2]);
-        // The one that was ready is used, so none is wanted yet.
-        assert_eq!(opened.log.wants_segment(), None);
+        // The one that was ready is used; only the reserve is wanted.
+        assert_eq!(opened.log.wants_segment().map(|wanted| wanted.number), Some(3));
+        opened.log.handle_segment_failed();
         append(&mut opened, &preparer, &mut [message(10)]);
         drop((opened, data));
         assert_eq!(open(temporary.path()).2.len(), 2);

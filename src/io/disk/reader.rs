@@ -1,8 +1,8 @@
 //! Messages, read through read-only mappings.
 //!
-//! A locator is a hint: what lies at its place is believed only if the checksums are good and it is the record
-//! asked for. A bounded number of files stays mapped, the least recently used one goes first; a slice that was
-//! given out keeps its own mapping.
+//! A locator is a hint: what lies at its place is believed only if the checksums are good and it is the record asked
+//! for. What is not there may have been moved: the log's files know where to. A bounded number of files stays mapped,
+//! the least recently used one goes first; a slice that was given out keeps its own mapping.
 //!
 //! Invariant: no byte leaves whose block was not checked since its file was mapped, or since a page of it was lost.
 //! Who sends a slice much later than it was given out asks [`has_lost_pages`] first.
@@ -11,10 +11,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::DiskError;
-use super::layout::{DataDir, LogDir};
-use super::mapping::map;
+use super::files::{Hold, Shared};
+use super::layout::{DataDir, LogDir, log_dir_in};
+use super::mapping::{map, map_held};
 use super::sigbus::has_lost_pages;
 use crate::bytes::Slice;
 use crate::limits;
@@ -27,6 +29,7 @@ use crate::store::{Kept, Locator, LogId, MessageId, Place, RecordPlace, Sequence
 /// Reads messages of all logs; one per shard.
 pub struct Reader {
     root: PathBuf,
+    shared: Arc<Shared>,
     dirs: RefCell<HashMap<LogId, LogDir>>,
     files: RefCell<HashMap<(LogId, FileName), Mapped>>,
     clock: Cell<u64>,
@@ -45,6 +48,8 @@ struct Mapped {
     /// Offsets of the messages whose blocks were found good.
     checked: HashSet<u32>,
     used: u64,
+    /// Of a segment.
+    hold: Option<Arc<Hold>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,7 @@ impl Reader {
     pub fn new(data: &DataDir) -> Self {
         Self {
             root: data.path().to_owned(),
+            shared: Arc::clone(data.shared()),
             dirs: RefCell::default(),
             files: RefCell::default(),
             clock: Cell::new(0),
@@ -70,6 +76,13 @@ impl Reader {
     /// All bytes of a message, `Return-Path` in front, after their checksums were found good. The body of a large
     /// file is read whole the first time; everything else is cheap.
     pub fn message(&self, locator: &Locator) -> Result<Slice, ReadError> {
+        self.message_at(locator).or_else(|error| match self.moved(locator.id, locator.place) {
+            Some(record) => self.message_at(&locator.placed(record)),
+            None => Err(error),
+        })
+    }
+
+    fn message_at(&self, locator: &Locator) -> Result<Slice, ReadError> {
         let message = match locator.place {
             Place::Segment { number, offset } => self.inline(locator, number, offset),
             Place::File { number } => self.large(locator, number),
@@ -83,32 +96,52 @@ impl Reader {
 
     /// A message as it was taken, from its record: what was promised, and where its bytes are.
     pub fn taken(&self, id: MessageId, record: RecordPlace) -> Result<(Kept, Message), ReadError> {
-        match self.record(id, record)? {
-            Record::Message(message) => Ok((Kept::new(id, &message.body, record), message)),
-            _ => Err(ReadError::Elsewhere(at(id, record))),
+        self.taken_at(id, record).or_else(|error| match self.moved(id, at(id, record).place) {
+            Some(record) => self.taken_at(id, record),
+            None => Err(error),
+        })
+    }
+
+    fn taken_at(&self, id: MessageId, record: RecordPlace) -> Result<(Kept, Message), ReadError> {
+        let (sequence, found) = self.record(id, record)?;
+        let (sequence, message) = match found {
+            Record::Message(message) => (sequence, message),
+            Record::Moved(moved) => (moved.message, moved.content),
+            _ => return Err(ReadError::Elsewhere(at(id, record))),
+        };
+        match sequence == id.sequence {
+            true => Ok((Kept::new(id, &message.body, record), message)),
+            false => Err(ReadError::Elsewhere(at(id, record))),
         }
+    }
+
+    /// Where a message was written again, if that is not where it was looked for.
+    fn moved(&self, id: MessageId, place: Place) -> Option<RecordPlace> {
+        let Place::Segment { number, offset } = place else {
+            return None;
+        };
+        let moved = self.dir(id.log).files.moved(id.sequence)?;
+        (moved != RecordPlace { segment: number, offset }).then_some(moved)
     }
 
     /// Why owed mail was put off, from the record that says so.
     pub fn deferral(&self, log: LogId, record: RecordPlace) -> Option<Deferred> {
         let any = MessageId { log, sequence: Sequence(0) };
         match self.record(any, record) {
-            Ok(Record::Deferred(deferred)) => Some(deferred),
+            Ok((_, Record::Deferred(deferred))) => Some(deferred),
+            Ok((_, Record::ReasonMoved(moved))) => Some(moved.deferred),
             _ => None,
         }
     }
 
-    /// The record at a place, with this identity or, where that is 0, with any.
-    fn record(&self, id: MessageId, record: RecordPlace) -> Result<Record, ReadError> {
+    /// The record at a place, with its sequence. The identity is for errors.
+    fn record(&self, id: MessageId, record: RecordPlace) -> Result<(Sequence, Record), ReadError> {
         let locator = at(id, record);
         let mut files = self.files.borrow_mut();
         let file = self.file(&mut files, (id.log, FileName::Segment(record.segment)), &locator)?;
         let start = record.offset as usize;
         let bytes = file.bytes.get(start..).ok_or(ReadError::Elsewhere(locator))?;
         let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(locator))?;
-        if id.sequence != Sequence(0) && frame.sequence != id.sequence {
-            return Err(ReadError::Elsewhere(locator));
-        }
         if !file.checked.contains(&record.offset) || has_lost_pages(&file.bytes) {
             let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
             if !is_good {
@@ -118,7 +151,14 @@ impl Reader {
         }
         let body = frame.body();
         let body = file.bytes.part(start + body.start..start + body.end);
-        codec::decode(frame.kind, &bytes[frame.fields()], body).map_err(|_| ReadError::Damaged(locator))
+        let decoded = codec::decode(frame.kind, &bytes[frame.fields()], body);
+        decoded.map(|found| (frame.sequence, found)).map_err(|_| ReadError::Damaged(locator))
+    }
+
+    /// Lets go of segments that were freed, so that they can be used again.
+    pub fn forget_freed(&self) {
+        let is_kept = |mapped: &Mapped| mapped.hold.as_ref().is_none_or(|hold| !hold.is_freed());
+        self.files.borrow_mut().retain(|_, mapped| is_kept(mapped));
     }
 
     /// Forgets a mapping, before its file is removed or used again.
@@ -132,8 +172,8 @@ impl Reader {
         let file = self.file(&mut files, name, locator)?;
         let bytes = file.bytes.get(offset as usize..).ok_or(ReadError::Elsewhere(*locator))?;
         let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(*locator))?;
-        let is_meant = frame.sequence == locator.id.sequence
-            && frame.kind == codec::MESSAGE
+        let fields = bytes.get(frame.fields()).ok_or(ReadError::Damaged(*locator))?;
+        let is_meant = codec::message_of(frame.kind, frame.sequence, fields) == Some(locator.id.sequence)
             && frame.body().len() as u64 == locator.length;
         if !is_meant {
             return Err(ReadError::Elsewhere(*locator));
@@ -189,11 +229,13 @@ impl Reader {
     }
 
     fn map(&self, (log, name): (LogId, FileName), locator: &Locator) -> Result<Mapped, ReadError> {
-        let mut dirs = self.dirs.borrow_mut();
-        let dir = dirs.entry(log).or_insert_with(|| DataDir::log_dir_in(&self.root, log));
-        let bytes = match name {
-            FileName::Segment(number) => map(&dir.segment(number)),
-            FileName::Large(number) => map(&dir.large(number)),
+        let dir = self.dir(log);
+        let (bytes, hold) = match name {
+            FileName::Segment(number) => {
+                let hold = dir.files.hold(number);
+                (map_held(&dir.segment(number), Arc::clone(&hold)), Some(hold))
+            }
+            FileName::Large(number) => (map(&dir.large(number)), None),
         };
         let bytes = bytes.map_err(ReadError::Disk)?;
         let key = match name {
@@ -204,7 +246,12 @@ impl Reader {
             FileName::Large(_) => large::log_key(&bytes),
         };
         let key = key.ok_or(ReadError::Damaged(*locator))?;
-        Ok(Mapped { bytes, key, checked: HashSet::new(), used: 0 })
+        Ok(Mapped { bytes, key, checked: HashSet::new(), used: 0, hold })
+    }
+
+    fn dir(&self, log: LogId) -> LogDir {
+        let mut dirs = self.dirs.borrow_mut();
+        dirs.entry(log).or_insert_with(|| log_dir_in(&self.root, &self.shared, log)).clone()
     }
 }
 

@@ -9,14 +9,16 @@
 
 mod message;
 mod queue;
+mod upkeep;
 
 use message::{put_message, take_message};
 use queue::{put_deferred, put_rebound, put_selected, take_deferred, take_rebound, take_selected};
+use upkeep::{put_part, put_reason_moved, take_part, take_reason_moved};
 
 use super::fields::{Count, Malformed, Put, Take};
 use super::record::{
-    AccountPurged, Body, Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated, MailboxDeleted,
-    MailboxRenamed, Message, Record, Settled, SpecialUse, Subscribed,
+    AccountPurged, Based, Body, Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated,
+    MailboxDeleted, MailboxRenamed, Moved, Part, Record, Settled, SpecialUse, Subscribed,
 };
 use super::{AccountId, Locator, LogId, MailboxId, MessageId, Place, Sequence};
 use crate::bytes::Slice;
@@ -46,6 +48,10 @@ const DEFERRED: u8 = 14;
 const HELD: u8 = 15;
 const RELEASED: u8 = 16;
 const REBOUND: u8 = 17;
+pub const MOVED: u8 = 18;
+const REASON_MOVED: u8 = 19;
+const PART: u8 = 20;
+const BASED: u8 = 21;
 
 /// The number of the record's kind.
 pub fn kind(record: &Record) -> u8 {
@@ -66,13 +72,21 @@ pub fn kind(record: &Record) -> u8 {
         Record::Held(_) => HELD,
         Record::Released(_) => RELEASED,
         Record::Rebound(_) => REBOUND,
+        Record::Moved(_) => MOVED,
+        Record::ReasonMoved(_) => REASON_MOVED,
+        Record::Part(_) => PART,
+        Record::Based(_) => BASED,
     }
 }
 
 /// The bytes that the record keeps beside its fields.
 pub fn body(record: &Record) -> Option<&Slice> {
     match record {
-        Record::Message(Message { body: Body::Inline { bytes, .. }, .. }) => Some(bytes),
+        Record::Message(message) | Record::Moved(Moved { content: message, .. }) => match &message.body {
+            Body::Inline { bytes, .. } => Some(bytes),
+            Body::File { .. } => None,
+        },
+        Record::Part(Part { bytes, .. }) => Some(bytes),
         _ => None,
     }
 }
@@ -124,6 +138,13 @@ pub fn encode(record: &Record, to: &mut impl Put) {
         Record::Deferred(deferred) => put_deferred(deferred, to),
         Record::Held(selected) | Record::Released(selected) => put_selected(selected, to),
         Record::Rebound(rebound) => put_rebound(rebound, to),
+        Record::Moved(moved) => {
+            to.put_u64(moved.message.0);
+            put_message(&moved.content, to);
+        }
+        Record::ReasonMoved(moved) => put_reason_moved(moved, to),
+        Record::Part(part) => put_part(part, to),
+        Record::Based(based) => to.put_u64(based.snapshot.0),
     }
 }
 
@@ -165,11 +186,28 @@ pub fn decode(kind: u8, fields: &[u8], body: Slice) -> Result<Record, Malformed>
         HELD => Record::Held(take_selected(&mut take)?),
         RELEASED => Record::Released(take_selected(&mut take)?),
         REBOUND => Record::Rebound(take_rebound(&mut take)?),
+        MOVED => {
+            let message = Sequence(take.u64()?);
+            Record::Moved(Moved { message, content: take_message(&mut take, body)? })
+        }
+        REASON_MOVED => Record::ReasonMoved(take_reason_moved(&mut take)?),
+        PART => Record::Part(take_part(&mut take, body)?),
+        BASED => Record::Based(Based { snapshot: Sequence(take.u64()?) }),
         _ => return Err(take.malformed()),
     };
     match take.left() {
         0 => Ok(record),
         _ => Err(take.malformed()),
+    }
+}
+
+/// The message that a frame of a kind is of, from its sequence and the beginning of its fields. `None` if it is of
+/// another kind.
+pub fn message_of(kind: u8, sequence: Sequence, fields: &[u8]) -> Option<Sequence> {
+    match kind {
+        MESSAGE => Some(sequence),
+        MOVED => Take::new(fields).u64().ok().map(Sequence),
+        _ => None,
     }
 }
 
@@ -373,11 +411,11 @@ mod tests {
     use crate::mail::flags::{FlagsAction, SystemFlags};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
-        Accepted, AccountPurged, Body, Deferred, Delivered, Expunged, FlagsChanged, KeywordAdded,
-        MailboxCreated, MailboxDeleted, MailboxRenamed, Message, Rebound, Record, Route, Selected, Settled,
-        Subscribed, Warning,
+        Accepted, AccountPurged, Based, Body, Deferred, Delivered, Expunged, FlagsChanged, KeywordAdded,
+        MailboxCreated, MailboxDeleted, MailboxRenamed, Message, Moved, Part, PartKind, Piece, ReasonMoved,
+        Rebound, Record, Route, Selected, Settled, Subscribed, Warning,
     };
-    use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, Sequence};
+    use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, RecordPlace, Sequence};
 
     const ACCOUNT: AccountId = AccountId(0x0102_0304);
     const MAILBOX: MailboxId = MailboxId(u32::MAX);
@@ -438,6 +476,9 @@ mod tests {
         let (account, mailbox, modseq) = (ACCOUNT, MAILBOX, 1 << 63);
         let subscribed = Subscribed { account, name: name.clone() };
         let (message, recipients) = (Sequence(1 << 62), vec![0, u32::MAX]);
+        let moved = |accepted, body| {
+            Record::Moved(Moved { message, content: Message { received: TIME, accepted, body } })
+        };
         let selected = Selected { message, recipients: recipients.clone() };
         let mut records = vec![
             Record::Message(Message {
@@ -445,6 +486,8 @@ mod tests {
                 accepted: Some(Box::new(accepted())),
                 body: inline.clone(),
             }),
+            moved(Some(Box::new(accepted())), inline.clone()),
+            moved(None, file.clone()),
             Record::Message(Message { received: TIME, accepted: None, body: inline }),
             Record::Message(Message { received: TIME, accepted: Some(Box::new(null)), body: file }),
             delivered(Place::Segment { number: u32::MAX, offset: 8 }),
@@ -461,17 +504,25 @@ mod tests {
             Record::Released(selected),
             Record::Rebound(Rebound { message, recipients, destination: "elsewhere.example".to_owned() }),
         ];
-        records.extend([Warning::NotSent, Warning::Sent].map(|warning| {
-            let reply = "451 4.3.0 später".to_owned();
-            Record::Deferred(Deferred {
-                message,
-                recipients: vec![7],
-                attempts: 65535,
-                due: -1,
-                warning,
-                reply,
-            })
-        }));
+        let deferred = |warning| Deferred {
+            message,
+            recipients: vec![7],
+            attempts: 65535,
+            due: -1,
+            warning,
+            reply: "451 4.3.0 später".to_owned(),
+        };
+        records.extend([Warning::NotSent, Warning::Sent].map(|warning| Record::Deferred(deferred(warning))));
+        let from = RecordPlace { segment: 1 << 31, offset: 4160 };
+        records.push(Record::ReasonMoved(ReasonMoved { from, deferred: deferred(Warning::Sent) }));
+        records.push(Record::Based(Based { snapshot: message }));
+        let kinds = [PartKind::Account, PartKind::Chunk, PartKind::State, PartKind::Owed, PartKind::Places];
+        records.extend(kinds.into_iter().zip([Piece::More, Piece::Last].into_iter().cycle()).map(
+            |(kind, piece)| {
+                let (snapshot, sequence, bytes) = (message, Sequence(9), Slice::from(&b"state"[..]));
+                Record::Part(Part { snapshot, kind, account, mailbox, sequence, piece, bytes })
+            },
+        ));
         records.extend([FlagsAction::Replace, FlagsAction::Add, FlagsAction::Remove].map(|action| {
             let (flags, keywords, uids) = (SystemFlags::SEEN, 1, [7].into_iter().collect());
             Record::FlagsChanged(FlagsChanged { account, mailbox, modseq, action, flags, keywords, uids })
@@ -572,8 +623,9 @@ mod tests {
         }
 
         #[test]
-        fn damaged_fields_never_panic(number in 0..29usize, at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
-            let record = &records()[number];
+        fn damaged_fields_never_panic(number in any::<proptest::sample::Index>(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+            let records = records();
+            let record = number.get(&records);
             let mut fields = fields(record);
             let at = at.index(fields.len());
             fields[at] = byte;

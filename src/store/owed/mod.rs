@@ -11,7 +11,7 @@ mod rows;
 pub use destinations::{DestinationId, Destinations};
 
 use super::fields::{Put, Take};
-use super::record::{Accepted, Deferred, Message, Record, Route, Selected, Warning};
+use super::record::{Accepted, Deferred, Message, Moved, ReasonMoved, Record, Route, Selected, Warning};
 use super::{AccountId, LogId, RecordPlace, Sequence};
 use rows::Rows;
 
@@ -135,7 +135,7 @@ impl Owed {
         Self { log, rows: Rows::default(), destinations: Destinations::default(), messages: 0 }
     }
 
-    /// Follows a record of this log. `place` is where a `Message` or `Deferred` record is. What is to be tried at
+    /// Follows a record of this log. `place` is where it is, if it is a message or has a reason. What is to be tried at
     /// another time than before is added to `due`.
     pub fn apply(&mut self, (sequence, record): (Sequence, &Record), place: RecordPlace, due: &mut Vec<Due>) {
         match record {
@@ -164,6 +164,15 @@ impl Owed {
                     }
                 }
             }
+            Record::Moved(Moved { message, .. }) => {
+                let recipients: Vec<u32> = self.of_message(*message).map(|row| row.recipient).collect();
+                for recipient in recipients {
+                    if let Some(row) = self.rows.get_mut((*message, recipient)) {
+                        row.record = place;
+                    }
+                }
+            }
+            Record::ReasonMoved(moved) => self.move_reason(moved, place),
             _ => {}
         }
     }
@@ -215,32 +224,28 @@ impl Owed {
     /// ```
     /// All little-endian.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(4 + self.rows.len() * ROW_BYTES);
         let count = self.destinations.iter().count();
-        bytes.put_u32(u32::try_from(count).expect("there are fewer destinations than rows"));
-        for (DestinationId(number), name, _) in self.destinations.iter() {
-            bytes.put_u32(number);
-            bytes.put_text(name);
-        }
-        for row in self.rows() {
-            bytes.put_u64(row.message.0);
-            put_place(row.record, &mut bytes);
-            bytes.put_u32(row.recipient);
-            bytes.put_u32(row.received);
-            let (kind, number) = match row.way {
-                Way::Local(AccountId(number)) => (0, number),
-                Way::Remote(DestinationId(number)) => (1, number),
-            };
-            bytes.put_u8(kind);
-            bytes.put_u32(number);
-            bytes.put_u32(row.due);
-            put_place(row.deferral, &mut bytes);
-            bytes.put_u8(row.attempts);
-            bytes.put(&row.priority.to_le_bytes());
-            bytes.put_u8(u8::from(row.state == State::Held));
-            bytes.put_u8(row.warning.to_byte());
-        }
+        let mut bytes = Vec::with_capacity(4 + self.rows.len() * ROW_BYTES);
+        put_destinations(count, self.destinations.iter().map(|(id, name, _)| (id, name)), &mut bytes);
+        put_rows(self.rows(), &mut bytes);
         bytes
+    }
+
+    /// The same of the rows of about so many messages behind one, with the last of them; `None` if that was all.
+    pub fn encode_behind(&self, message: Sequence, count: usize) -> (Vec<u8>, Option<Sequence>) {
+        let from = message + 1;
+        let through = self.rows_from(from).nth(count).map(|row| row.message);
+        let within = |row: &&Row| through.is_none_or(|through| row.message <= through);
+        let ways = self.rows_from(from).take_while(within).filter_map(|row| match row.way {
+            Way::Remote(destination) => Some(destination),
+            Way::Local(_) => None,
+        });
+        let destinations: std::collections::BTreeSet<DestinationId> = ways.collect();
+        let named = destinations.iter().filter_map(|id| Some((*id, self.destinations.name(*id)?)));
+        let mut bytes = Vec::new();
+        put_destinations(destinations.len(), named, &mut bytes);
+        put_rows(self.rows_from(from).take_while(within), &mut bytes);
+        (bytes, through)
     }
 
     /// About as many bytes as [`Owed::encode`] gives.
@@ -251,6 +256,12 @@ impl Owed {
     /// Reads what [`Owed::encode`] wrote. Destinations may get other numbers.
     pub fn decode(log: LogId, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut owed = Self::new(log);
+        owed.take_in(bytes)?;
+        Ok(owed)
+    }
+
+    /// Adds what [`Owed::encode`] wrote, behind the rows there are.
+    pub fn take_in(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut take = Take::new(bytes);
         let mut names = std::collections::HashMap::new();
         for _ in 0..take.count(8)? {
@@ -266,7 +277,7 @@ impl Owed {
                 (0, number) => Way::Local(AccountId(number)),
                 (1, number) => {
                     let name = names.get(&number).ok_or(Malformed)?;
-                    Way::Remote(owed.destinations.take(name))
+                    Way::Remote(self.destinations.take(name))
                 }
                 _ => return Err(Malformed),
             };
@@ -276,9 +287,9 @@ impl Owed {
             let priority = i8::from_le_bytes([take.u8()?]);
             let state = if take.u8()? == 0 { State::Waiting } else { State::Held };
             let warning = Warned::from_byte(take.u8()?)?;
-            owed.messages += usize::from(before != Some(message));
+            self.messages += usize::from(before != Some(message));
             before = Some(message);
-            owed.rows.insert(Row {
+            self.rows.insert(Row {
                 message,
                 record,
                 recipient,
@@ -292,7 +303,7 @@ impl Owed {
                 warning,
             });
         }
-        Ok(owed)
+        Ok(())
     }
 
     fn take(&mut self, sequence: Sequence, message: &Message, record: RecordPlace, due: &mut Vec<Due>) {
@@ -347,6 +358,17 @@ impl Owed {
         }
     }
 
+    /// Rows that were put off again meanwhile have another reason by now.
+    fn move_reason(&mut self, moved: &ReasonMoved, place: RecordPlace) {
+        for &recipient in &moved.deferred.recipients {
+            if let Some(row) = self.rows.get_mut((moved.deferred.message, recipient))
+                && row.deferral == moved.from
+            {
+                row.deferral = place;
+            }
+        }
+    }
+
     fn set_state(&mut self, selected: &Selected, state: State, due: &mut Vec<Due>) {
         for &recipient in &selected.recipients {
             if let Some(row) = self.rows.get_mut((selected.message, recipient)) {
@@ -389,6 +411,39 @@ fn seconds(unix: i64) -> u32 {
     u32::try_from(unix.max(0)).unwrap_or(u32::MAX)
 }
 
+fn put_destinations<'a>(
+    count: usize,
+    named: impl Iterator<Item = (DestinationId, &'a str)>,
+    bytes: &mut Vec<u8>,
+) {
+    bytes.put_u32(u32::try_from(count).expect("there are fewer destinations than rows"));
+    for (DestinationId(number), name) in named {
+        bytes.put_u32(number);
+        bytes.put_text(name);
+    }
+}
+
+fn put_rows<'a>(rows: impl Iterator<Item = &'a Row>, bytes: &mut Vec<u8>) {
+    for row in rows {
+        bytes.put_u64(row.message.0);
+        put_place(row.record, bytes);
+        bytes.put_u32(row.recipient);
+        bytes.put_u32(row.received);
+        let (kind, number) = match row.way {
+            Way::Local(AccountId(number)) => (0, number),
+            Way::Remote(DestinationId(number)) => (1, number),
+        };
+        bytes.put_u8(kind);
+        bytes.put_u32(number);
+        bytes.put_u32(row.due);
+        put_place(row.deferral, bytes);
+        bytes.put_u8(row.attempts);
+        bytes.put(&row.priority.to_le_bytes());
+        bytes.put_u8(u8::from(row.state == State::Held));
+        bytes.put_u8(row.warning.to_byte());
+    }
+}
+
 fn put_place(place: RecordPlace, to: &mut impl Put) {
     to.put_u32(place.segment);
     to.put_u32(place.offset);
@@ -406,7 +461,8 @@ mod tests {
     use crate::mail::envelope::{ByMode, DeliverBy, Envelope, Recipient};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
-        Accepted, Body, Deferred, Message, Rebound, Record, Route, Selected, Settled, Warning,
+        Accepted, Body, Deferred, Message, Moved, ReasonMoved, Rebound, Record, Route, Selected, Settled,
+        Warning,
     };
     use crate::store::{AccountId, LogId, RecordPlace, Sequence};
 
@@ -518,6 +574,53 @@ mod tests {
         apply(&mut owed, 6, &settled(5, 1));
         assert_eq!(apply(&mut owed, 5, &message()).len(), 3);
         assert_eq!(owed, owed_of(&[5]));
+    }
+
+    #[test]
+    fn what_is_moved_is_found_at_its_new_place_and_is_else_as_it_was() {
+        let mut owed = owed_of(&[5]);
+        let deferred = Deferred {
+            message: Sequence(5),
+            recipients: vec![1, 2],
+            attempts: 1,
+            due: 400,
+            warning: Warning::Sent,
+            reply: "451".to_owned(),
+        };
+        apply(&mut owed, 6, &Record::Deferred(deferred.clone()));
+        let reason = ReasonMoved { from: PLACE, deferred: Deferred { due: 0, attempts: 0, ..deferred } };
+        let Record::Message(content) = message() else { unreachable!("it is a message") };
+        let place = RecordPlace { segment: 8, offset: 64 };
+        let before = owed.clone();
+        for record in [
+            Record::ReasonMoved(reason.clone()),
+            Record::Moved(Moved { message: Sequence(5), content }),
+            Record::ReasonMoved(reason),
+        ] {
+            let mut due = Vec::new();
+            owed.apply((Sequence(7), &record), place, &mut due);
+            assert_eq!(due, []);
+        }
+        for (row, before) in owed.rows().zip(before.rows()) {
+            let deferral = before.deferral().map(|_| place);
+            assert_eq!((row.record, row.deferral()), (place, deferral));
+            assert_eq!(super::Row { record: before.record, deferral: before.deferral, ..*row }, *before);
+        }
+    }
+
+    #[test]
+    fn slices_of_it_are_all_of_it() {
+        let mut owed = owed_of(&[5, 9, 12, 13]);
+        apply(&mut owed, 14, &settled(9, 2));
+        for count in [0, 1, 3, 100] {
+            let (mut again, mut behind) = (Owed::new(LOG), Some(Sequence(0)));
+            while let Some(message) = behind {
+                let (bytes, next) = owed.encode_behind(message, count);
+                again.take_in(&bytes).expect("it was just made");
+                behind = next;
+            }
+            assert_eq!(again, owed);
+        }
     }
 
     #[test]

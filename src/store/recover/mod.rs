@@ -16,12 +16,12 @@ mod segment;
 use std::collections::VecDeque;
 use std::fmt;
 
-use segment::{Batch, FrameAt, Segment, head};
+use segment::{Batch, FrameAt, Segment, head, is_freed_between};
 
 use super::batch::{BatchHeader, PAGE_BYTES};
 use super::log::{Position, Tail};
 use super::record::Record;
-use super::segment::{FIRST_BATCH_OFFSET, SegmentKey};
+use super::segment::{Base, FIRST_BATCH_OFFSET, SegmentKey};
 use super::{LogId, RecordPlace, Sequence};
 use crate::bytes::Slice;
 
@@ -90,6 +90,8 @@ pub struct End {
     pub synced: Sequence,
     pub position: Option<Position>,
     pub tail: Option<Tail>,
+    /// The newest that a header names.
+    pub base: Option<Base>,
     pub last_segment: u32,
     /// At most one in each segment.
     pub torn: Vec<Torn>,
@@ -132,6 +134,7 @@ impl Scan {
                 synced: Sequence(0),
                 position: None,
                 tail: None,
+                base: None,
                 last_segment,
                 torn: Vec::new(),
                 blank: Vec::new(),
@@ -139,6 +142,7 @@ impl Scan {
             },
         };
         scan.end.log_key = scan.segments.iter().find_map(|segment| Some(segment.header?.log_key));
+        scan.end.base = scan.segments.iter().rev().find_map(|segment| segment.header?.base);
         match start {
             Some(position) => scan.begin_at(position)?,
             None => scan.begin_at_first(),
@@ -205,8 +209,10 @@ impl Scan {
             self.index += 1;
             return;
         };
+        let before = self.index.checked_sub(1).map(|before| self.segments[before].number);
+        let is_freed = before.is_some_and(|before| is_freed_between(before, number, self.end.base));
         // A segment that should stand between is missing, or the end of the one before.
-        if header.first > self.end.next && header.valid_through >= self.end.next {
+        if !is_freed && header.first > self.end.next && header.valid_through >= self.end.next {
             let through = header.valid_through.min(Sequence(header.first.0 - 1));
             self.lose_up_to(Some(through), 0);
         }

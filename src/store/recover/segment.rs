@@ -8,7 +8,7 @@ use crate::store::batch::{BATCH_HEADER_BYTES, BatchHeader, PAGE_BYTES};
 use crate::store::codec;
 use crate::store::frame::{FRAME_HEADER_BYTES, Frame};
 use crate::store::record::Record;
-use crate::store::segment::{FIRST_BATCH_OFFSET, Heading, SegmentHeader, SegmentKey};
+use crate::store::segment::{Base, FIRST_BATCH_OFFSET, Heading, SegmentHeader, SegmentKey};
 use crate::store::{LogId, Sequence};
 
 /// A segment with all that is known of it before it is read.
@@ -45,6 +45,7 @@ pub fn head(log: LogId, files: Vec<SegmentFile>) -> Result<Vec<Segment>, Unreada
     let mut segments: Vec<Segment> = Vec::with_capacity(files.len());
     let mut later: Option<SegmentHeader> = None;
     let mut valid_through: Option<Sequence> = None;
+    let mut base: Option<Base> = None;
     for SegmentFile { number, bytes } in files.into_iter().rev() {
         let (header, is_blank) = match Heading::read(&bytes) {
             Heading::Version(version) => return Err(Unreadable::Version { segment: number, version }),
@@ -58,8 +59,12 @@ pub fn head(log: LogId, files: Vec<SegmentFile>) -> Result<Vec<Segment>, Unreada
             Heading::Lost => (None, false),
         };
         let header = header.or_else(|| header_from_later(number, later?));
+        if later.is_some_and(|later| is_freed_between(number, later.number, base)) {
+            valid_through = None;
+        }
         segments.push(Segment { number, bytes, header, is_blank, valid_through });
         if let Some(header) = header {
+            base = base.or(header.base);
             later = Some(header);
             let before = valid_through.unwrap_or(Sequence(u64::MAX));
             valid_through = Some(header.valid_through.min(before));
@@ -67,6 +72,12 @@ pub fn head(log: LogId, files: Vec<SegmentFile>) -> Result<Vec<Segment>, Unreada
     }
     segments.reverse();
     Ok(segments)
+}
+
+/// Whether segments between these are missing because they were freed; what comes after says nothing then of the end
+/// of the one before.
+pub fn is_freed_between(number: u32, next: u32, base: Option<Base>) -> bool {
+    next > number + 1 && base.is_some_and(|base| next <= base.position.segment)
 }
 
 /// Whether a segment is of another log than the one that is opened, or than the segments after it.
@@ -84,6 +95,7 @@ fn header_from_later(number: u32, later: SegmentHeader) -> Option<SegmentHeader>
         key_before: SegmentKey(0),
         first: Sequence(0),
         valid_through: Sequence(u64::MAX),
+        base: None,
         ..later
     })
 }
