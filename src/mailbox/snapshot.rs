@@ -102,8 +102,8 @@ impl Account {
         self.restore_mailbox_with(state, |_| chunks_first(chunks))
     }
 
-    /// The same from a [`Mailbox::bare_snapshot`] and the chunks that came before it. These lack texts and may hold rows
-    /// of messages that were gone by then: all rows become rows of the tail.
+    /// The same from a [`Mailbox::bare_snapshot`] and the chunks that came before it. These lack texts and may hold
+    /// rows of messages that were gone by then: all rows become rows of the tail.
     pub fn restore_bare_mailbox(&mut self, state: &[u8], chunks: &[Chunk]) -> Result<MailboxId, Malformed> {
         self.restore_mailbox_with(state, |messages| Some(live_rows(chunks, messages)))
     }
@@ -153,8 +153,8 @@ impl Mailbox {
         out
     }
 
-    /// A chunk without texts of the rows above a UID, as many as fit into one, with the last UID in it. `None` if there
-    /// are fewer: they come with the state.
+    /// A chunk without texts of the rows above a UID, as many as fit into one, with the last UID in it. `None` if
+    /// there are fewer: they come with the state.
     pub fn bare_chunk(&self, above: u32) -> Option<(u32, Vec<u8>)> {
         let from = self.messages.uids.partition_point(|&uid| uid <= above);
         let uids = self.messages.uids.get(from..from + CHUNK_ROWS_MAX)?;
