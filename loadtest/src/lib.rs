@@ -9,6 +9,7 @@
 //! | `record/` | what a run found: JSON, objectives, the block an operator pastes |
 //! | `engine/` | one thread, one event loop, many connections, plain or TLS; wakes on time |
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
+//! | `pop3/` | POP3: replies, sessions that judge every answer |
 //! | `limits/` | what the machine can do without any server |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
 //! | `command/` | one file a command |
@@ -18,6 +19,7 @@ pub mod cost;
 pub mod engine;
 pub mod imap;
 pub mod limits;
+pub mod pop3;
 pub mod record;
 pub mod target;
 

@@ -67,6 +67,12 @@ impl LoginArguments {
 }
 
 impl Target {
+    /// The same way in for another user.
+    pub fn for_user(&self, user: &str) -> Self {
+        let login = Login { user: user.to_owned(), ..self.login.clone() };
+        Self { login, pids: self.pids.clone(), _server: None }
+    }
+
     /// As a record names it.
     pub fn name(&self) -> String {
         self.login.address.to_string()

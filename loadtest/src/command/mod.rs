@@ -8,6 +8,7 @@ mod limits;
 mod list;
 mod login;
 mod operations;
+mod pop3;
 mod relay;
 
 use std::io;
@@ -28,10 +29,12 @@ enum Command {
     Accept(accept::Accept),
     /// FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE) of a large mailbox: CPU for each message, time to the first byte.
     List(list::List),
-    /// Sessions in IDLE: memory for each.
+    /// Sessions in IDLE: memory for each, and how soon each hears of a message.
     Idle(idle::Idle),
     /// IMAP sessions that do what imaptest's do, spelt the same, and judge every answer.
     Imap(imap::Imap),
+    /// POP3 sessions that fetch and delete, spelt as for rabid, and judge every answer.
+    Pop3(pop3::Pop3),
     /// Makes a mailbox of so many messages.
     Fill(fill::Fill),
     /// Fixed operations on a mailbox of a given size: time, first byte, CPU.
@@ -57,8 +60,9 @@ impl Arguments {
         match &self.command {
             Command::Accept(accept) => accept.run()?,
             Command::List(list) => list.run()?,
-            Command::Idle(idle) => idle.run()?,
+            Command::Idle(idle) => return idle.run(),
             Command::Imap(imap) => return imap.run(),
+            Command::Pop3(pop3) => return pop3.run(),
             Command::Fill(fill) => fill.run()?,
             Command::Operations(operations) => operations.run()?,
             Command::Limits(limits) => limits.run()?,

@@ -137,6 +137,11 @@ pub fn cpu_ns(roots: &[u32]) -> io::Result<u64> {
     Ok(Tree::of(roots)?.sum().cpu_ns)
 }
 
+/// Proportional share of memory of `roots` and their descendants together.
+pub fn tree_pss_bytes(roots: &[u32]) -> io::Result<u64> {
+    Ok(Tree::of(roots)?.pids().iter().filter_map(|&pid| pss_bytes(pid).ok()).sum())
+}
+
 /// user nice system idle iowait irq softirq: all but the two kinds of idling.
 fn machine_us() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;

@@ -8,6 +8,7 @@ pub mod drive;
 #[cfg(test)]
 mod fake;
 pub mod fill;
+pub mod idle;
 pub mod operations;
 pub mod options;
 pub mod profile;
