@@ -7,6 +7,7 @@ mod bounces;
 #[path = "../e2e/client.rs"]
 mod client;
 mod content;
+mod damage;
 mod deadlines;
 mod delays;
 mod dsn;

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use futures_lite::FutureExt;
 
 use super::automation::Place;
+use super::damaged::unreadable;
 use super::job::{Attempt, Cause, Job};
 use super::open;
 use super::sites::Link;
@@ -16,8 +17,8 @@ use super::talk::{Sent, Talk, untried};
 use super::way::Way;
 use crate::io::clock;
 use crate::mail::envelope::Envelope;
-use crate::mail::reply::{EnhancedCode, Reply};
-use crate::proto::smtp::client::{Closed, DeliverBy, Done, Failure, Fate, Origin, Phase, Transaction};
+use crate::mail::reply::Reply;
+use crate::proto::smtp::client::{Closed, DeliverBy, Done, Failure, Fate, Origin, Transaction};
 use crate::queue::job::{PeerLimits, SendOutcome};
 use crate::queue::policy::SourceId;
 use crate::shard::Shard;
@@ -114,7 +115,7 @@ async fn send(
     let Some(transaction) = transaction(shard, &job, count) else {
         // It cannot be read: its home is told, and the connection is as good as before.
         let attempt = Arc::new(attempt(shard, (talk, link), (way, source), &job, &untried()));
-        let fate = Fate::Failed(unreadable());
+        let fate = Fate::Failed(unreadable(job.attempts + 1));
         let fates: Vec<_> = job.numbers.iter().map(|&number| (number, fate.clone())).collect();
         link.count(&fates);
         job.home.report(fates, &attempt);
@@ -253,9 +254,4 @@ fn as_transient(failure: Failure) -> Failure {
         true => Failure { reply: Reply { code: 451, enhanced: None, ..failure.reply }, ..failure },
         false => failure,
     }
-}
-
-fn unreadable() -> Failure {
-    let reply = Reply::new(451, EnhancedCode::new(4, 3, 0), "The message cannot be read here");
-    Failure { reply, phase: Phase::Mail, origin: Origin::Local }
 }

@@ -357,9 +357,9 @@ impl Shard {
                     jobs.extend(job(home, feed.pool, (kept.message, message), &rows));
                 }
                 Err(error) => {
-                    tracing::error!(message = %id, %error, "an owed message cannot be read; it stays in the queue");
-                    // A start, or an operator, offers it again.
-                    commit.schedule_mut().give_back(item);
+                    tracing::error!(message = %id, %error, "a record cannot be read");
+                    let ticket = self.put_aside(commit, id, &rows);
+                    spawn("outcome", Rc::clone(self).take_back_after((commit.id(), item), ticket));
                 }
             }
         }
@@ -427,7 +427,8 @@ fn job(
         numbers.iter().filter_map(|&number| recipients.get(number as usize).cloned()).collect();
     let envelope = message.accepted?.envelope;
     let envelope = Envelope { recipients, ..envelope };
-    Some(Job { home, message: locator, pool, priority, envelope, numbers })
+    let attempts = rows.iter().map(|row| u32::from(row.attempts)).max().unwrap_or(0);
+    Some(Job { home, message: locator, pool, priority, attempts, envelope, numbers })
 }
 
 /// Which shard sends to a site.

@@ -21,6 +21,8 @@ pub struct Job {
     pub message: Locator,
     pub pool: PoolId,
     pub priority: i8,
+    /// Before this one; of several recipients the most.
+    pub attempts: u32,
     /// With those of the recipients that are still owed the message at this destination.
     pub envelope: Envelope,
     /// Their numbers in the whole envelope.

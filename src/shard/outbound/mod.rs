@@ -16,6 +16,7 @@
 mod automation;
 mod connection;
 mod converse;
+mod damaged;
 pub mod home;
 pub mod job;
 pub mod logged;

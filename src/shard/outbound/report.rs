@@ -83,7 +83,7 @@ impl Shard {
         let taken = match self.reader().taken(id, record) {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::error!(message = %id, %error, "an owed message cannot be read");
+                tracing::error!(message = %id, %error, "a record cannot be read");
                 return self.follow_blindly(&commit, report, &rows);
             }
         };
@@ -144,28 +144,24 @@ impl Shard {
         Some(ticket)
     }
 
-    /// The envelope is not to be had: recipients that have the message are settled, the others tried again.
+    /// The envelope is not to be had: recipients that have the message are settled, the others put aside.
     fn follow_blindly(&self, commit: &Rc<Commit>, report: &Report, rows: &[Row]) -> Option<Rc<Ticket>> {
-        let changes: Vec<Change> = report
-            .fates
-            .iter()
-            .filter_map(|(number, fate)| {
-                let row = rows.iter().find(|row| row.recipient == *number)?;
-                let (message, recipient) = (row.message, row.recipient);
-                Some(change(match fate {
-                    Fate::Accepted(_) => Record::Settled(Settled { message, recipient }),
-                    Fate::Failed(_) | Fate::NotTried => Record::Deferred(Deferred {
-                        message,
-                        recipients: vec![recipient],
-                        attempts: u16::from(row.attempts) + 1,
-                        due: clock::timestamp().seconds + i64::from(UNWRITTEN_RETRY_S) * 60,
-                        warning: Warning::NotSent,
-                        reply: "451 4.3.0 The message cannot be read here".to_owned(),
-                    }),
-                }))
-            })
-            .collect();
-        (!changes.is_empty()).then(|| commit.append(changes))
+        let of_number = |number: &u32| rows.iter().find(|row| row.recipient == *number).copied();
+        let (mut settled, mut aside) = (Vec::new(), Vec::new());
+        for (number, fate) in &report.fates {
+            let Some(row) = of_number(number) else {
+                continue;
+            };
+            let (message, recipient) = (row.message, row.recipient);
+            match fate {
+                Fate::Accepted(_) => settled.push(change(Record::Settled(Settled { message, recipient }))),
+                Fate::Failed(_) | Fate::NotTried => aside.push(row),
+            }
+        }
+        let written = (!settled.is_empty()).then(|| commit.append(settled));
+        // What is appended later is durable later, so that its ticket stands for both.
+        let id = MessageId { log: report.log, sequence: Sequence(report.item.message) };
+        (!aside.is_empty()).then(|| self.put_aside(commit, id, &aside)).or(written)
     }
 
     /// The item is not out any more: what is still owed of it is offered again at its time.

@@ -62,8 +62,14 @@ pub fn tell(
         tracing::warn!(message = %id, "nobody can be told that it was not delivered");
         None
     })?;
-    let original = shard.read(&kept.message)?;
-    let original = original.part(kept.message.return_path_length as usize..original.len());
+    // What cannot be read any more is told of without its header.
+    let (original, extent) = match shard.read(&kept.message) {
+        Some(whole) if envelope.ret == Some(Ret::Headers) => (whole, Extent::HeaderOnly),
+        Some(whole) => (whole, Extent::Whole),
+        None => (Slice::from(Vec::new()), Extent::HeaderOnly),
+    };
+    let front = original.len().min(kept.message.return_path_length as usize);
+    let original = original.part(front..original.len());
     let config = shard.config();
     let log_id = id.to_string();
     let now = clock::timestamp();
@@ -82,10 +88,7 @@ pub fn tell(
         deliver_by: envelope.deliver_by.map(|by| Timestamp { seconds: by.at, zone_minutes: 0 }),
         fates: &fates,
         original: &original,
-        extent: match envelope.ret {
-            Some(Ret::Headers) => Extent::HeaderOnly,
-            _ => Extent::Whole,
-        },
+        extent,
         returned_bytes_max: usize::try_from(config.outbound.dsn_return_bytes).unwrap_or(usize::MAX),
         token: &format!("{log_id}.{}", unguessable(8)),
         boundary: &unguessable(16),

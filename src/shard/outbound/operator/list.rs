@@ -10,6 +10,7 @@ use crate::mail::header::Header;
 use crate::queue::selection::{Outside, Selection, State};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
+use crate::shard::outbound::damaged::UNREADABLE;
 use crate::shard::outbound::home::now_s;
 use crate::store::owed::{Row, Way};
 use crate::store::{LogId, MessageId, Sequence};
@@ -138,6 +139,9 @@ impl Shard {
         let site = self.outbound().destinations().site(&name);
         let state = state_of(commit, row, now);
         let why = match (row.way, state) {
+            _ if found.taken.is_none() => {
+                self.last_reply(commit, row).or_else(|| Some(UNREADABLE.to_owned()))
+            }
             (Way::Local(_), State::Deferred) => Some("its sender wants it kept until then".to_owned()),
             (Way::Local(_), _) => Some("on its way to a mailbox here".to_owned()),
             (_, State::Held | State::Deferred) => self.last_reply(commit, row),

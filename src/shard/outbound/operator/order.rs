@@ -137,7 +137,7 @@ impl Shard {
         }
         let ticket = self.write_order(commit, Found { rows: rows.clone(), ..found }, order);
         let Some(ticket) = ticket else {
-            // Nothing that could be written down: an unreadable message stays as it is.
+            // Nothing that could be written down: what cannot be read is ended only where it is held.
             return ordered;
         };
         ordered.changed += rows.len() as u64;
@@ -179,12 +179,15 @@ impl Shard {
             Order::Bounce { reason } => {
                 let reply = Reply::new(550, EnhancedCode::new(5, 7, 1), reason.clone());
                 let failure = Failure { reply, phase: Phase::Connect, origin: Origin::Local };
-                let judged = rows.into_iter().map(|row| Judged {
-                    row,
+                let judged = rows.iter().map(|row| Judged {
+                    row: *row,
                     fate: Fate::Failed(failure.clone()),
                     verdict: Verdict::Failed,
                 });
-                return self.write_down(commit, (id, &taken?), judged.collect(), &Attempt::administrative());
+                let Some(taken) = taken else {
+                    return self.end_unreadable(commit, id, &rows);
+                };
+                return self.write_down(commit, (id, &taken), judged.collect(), &Attempt::administrative());
             }
         };
         Some(commit.append(changes))

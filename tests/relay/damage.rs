@@ -1,0 +1,106 @@
+//! Mail that the disk has damaged: it is never sent, never lost sight of, and ends in a way that somebody sees.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::dsn::Notification;
+use crate::mail::{
+    ALICE, Setup, careful_text, count_mail, is_queued, note, queue, send, wait_for, wait_for_arrivals,
+    wait_for_mail, wait_until_done,
+};
+use crate::remote::{Character, PORT, Remote, own_address};
+use crate::server::Server;
+
+/// Files below a folder of the data.
+fn files(server: &Server, folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for log in fs::read_dir(server.data().join(folder)).expect("the folder is there").flatten() {
+        found.extend(fs::read_dir(log.path()).expect("of a log").flatten().map(|entry| entry.path()));
+    }
+    found
+}
+
+/// Turns a bit around in the middle of these words, wherever they are; they must be somewhere.
+fn damage(files: Vec<PathBuf>, words: &[u8]) {
+    let mut times = 0;
+    for path in files {
+        let mut bytes = fs::read(&path).expect("it can be read");
+        let found = memchr::memmem::find_iter(&bytes, words).collect::<Vec<_>>();
+        times += found.len();
+        found.iter().for_each(|at| bytes[at + words.len() / 2] ^= 1);
+        if !found.is_empty() {
+            fs::write(&path, bytes).expect("it can be written");
+        }
+    }
+    assert!(times > 0, "the words are on the disk");
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_held_and_the_others_go() {
+    let address = std::net::SocketAddr::new(own_address().into(), PORT);
+    let mut server = Setup::new()
+        .cores(1)
+        .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
+        .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
+        .start();
+    send(&server, ALICE, &["good1@remote.test"], &note("first good"));
+    send(&server, ALICE, &["bad@remote.test", "bad2@remote.test"], &note("to be damaged"));
+    send(&server, ALICE, &["good2@remote.test"], &note("second good"));
+    let id = {
+        let lines = server.done(&["queue", "list", "--recipient", "bad@remote.test", "--json"]);
+        let row: serde_json::Value =
+            serde_json::from_str(lines.lines().next().expect("a row")).expect("JSON");
+        row["id"].as_str().expect("an id").to_owned()
+    };
+    server.stop();
+    damage(files(&server, "log"), b"The text of to be damaged.");
+    let remote = Remote::at(address, Character::decent());
+    server.start();
+    wait_for_arrivals(&server, &remote, 2);
+    let list = wait_for("it is held", &server, || {
+        let list = queue(&server);
+        (list.matches("held").count() == 2).then_some(list)
+    });
+    assert!(list.contains("cannot be read") && list.contains(&id), "{list}");
+    assert!(server.done(&["queue", "show", &id]).contains("cannot be read"));
+    // Another look, by an operator, comes to the same.
+    server.done(&["queue", "release", &id]);
+    wait_for("it is held again", &server, || (queue(&server).matches("held").count() == 2).then_some(()));
+    let mut taken: Vec<String> =
+        remote.arrivals().into_iter().flat_map(|arrival| arrival.taken_for).collect();
+    taken.sort();
+    assert_eq!(taken, ["good1@remote.test", "good2@remote.test"], "each once, and nothing of the third");
+    server.kill();
+    server.start();
+    assert_eq!(queue(&server).matches("held").count(), 2, "{}", queue(&server));
+    server.done(&["queue", "bounce", &id, "--reason", "it is lost"]);
+    assert!(!queue(&server).contains(&id));
+    assert_eq!(count_mail(&server, ALICE), 0);
+}
+
+#[test]
+fn a_sender_hears_of_a_body_that_is_damaged() {
+    let address = std::net::SocketAddr::new(own_address().into(), PORT);
+    let mut server = Setup::new()
+        .cores(1)
+        .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
+        .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
+        .start();
+    let mut text = careful_text(600_000);
+    text.extend_from_slice(b"what the disk forgets\r\n");
+    send(&server, ALICE, &["bad@remote.test"], &text);
+    send(&server, ALICE, &["good@remote.test"], &careful_text(600_000));
+    server.stop();
+    damage(files(&server, "large"), b"what the disk forgets");
+    let remote = Remote::at(address, Character::decent());
+    server.start();
+    wait_for_arrivals(&server, &remote, 1);
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert_eq!(bounce.verdict("bad@remote.test"), ("failed", "5.3.0"));
+    assert!(bounce.recipient("bad@remote.test")["diagnostic-code"].contains("damaged here"));
+    assert_eq!(bounce.returned, b"");
+    wait_until_done(&server, "remote.test");
+    assert!(!is_queued(&server, "bad@remote.test"));
+    assert_eq!(remote.arrivals().len(), 1);
+    assert_eq!(remote.arrivals()[0].taken_for, ["good@remote.test"]);
+}
