@@ -325,6 +325,9 @@ pub mod outbound {
     /// Of the message, in a report that it did not arrive; a longer one is returned as its header alone.
     pub const DSN_RETURN_BYTES: u64 = 1 << 20;
 
+    /// Sites of a shard that are known again after a restart; of more, some are met as strangers.
+    pub const SITES_REMEMBERED_MAX: usize = 20_000;
+
     /// Messages that a site holds for each connection that it may have: the one that goes and the next.
     pub const JOBS_PER_CONNECTION: u32 = 2;
     /// And so many more, so that a site with one connection does not wait for its homes.

@@ -93,8 +93,9 @@ impl ShardBackend {
         self.data.logs().map_err(Refusal::unavailable)
     }
 
-    /// A number for a suspension.
-    pub fn next_suspension(&self) -> u64 {
+    /// A number for a suspension, above `known`, which may be from before the start.
+    pub fn next_suspension(&self, known: u64) -> u64 {
+        self.suspended.fetch_max(known, Ordering::Relaxed);
         self.suspended.fetch_add(1, Ordering::Relaxed) + 1
     }
 

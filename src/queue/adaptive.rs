@@ -125,6 +125,19 @@ impl Health {
         }
     }
 
+    /// Until when it is left alone, and for how long this time, if it was found dead.
+    pub fn death(&self) -> Option<(Instant, Duration)> {
+        match self.state {
+            State::Dead { until, back_off } => Some((until, back_off)),
+            State::Alive | State::Shaken { .. } => None,
+        }
+    }
+
+    /// It was found dead before a restart, after at least so many failures.
+    pub fn recall_death(&mut self, until: Instant, back_off: Duration, failures: u32) {
+        *self = Self { failures: failures.max(1), state: State::Dead { until, back_off } };
+    }
+
     /// It was found dead, and nothing has gone through since.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, State::Dead { .. })

@@ -165,6 +165,11 @@ impl<J: Job> Lane<J> {
         self.slowed.as_ref().map(|slowed| slowed.until)
     }
 
+    /// By a rule or an operator: to which rate, until when.
+    pub fn slowed_to(&self) -> Option<(Rate, Instant)> {
+        self.slowed.as_ref().map(|slowed| (slowed.bucket.rate(), slowed.until))
+    }
+
     /// Back to the configured rate.
     pub fn unslow(&mut self) {
         self.slowed = None;

@@ -68,6 +68,21 @@ impl Bucket {
         self.full_at = self.full_at.saturating_sub(u128::from(count) * self.interval());
     }
 
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// When all is saved up again.
+    pub fn full_at(&self) -> Instant {
+        Instant(u64::try_from(self.full_at.div_ceil(self.spread)).unwrap_or(u64::MAX))
+    }
+
+    /// As if all were saved up at that time and not before; never more than if nothing was left now.
+    pub fn set_full_at(&mut self, at: Instant, now: Instant) {
+        let emptied = self.parts(now) + u128::from(self.burst) * self.interval();
+        self.full_at = self.parts(at).min(emptied).max(self.full_at);
+    }
+
     /// How many may be taken now.
     pub fn available(&self, now: Instant) -> u32 {
         let missing = self.full_at.saturating_sub(self.parts(now)).div_ceil(self.interval());

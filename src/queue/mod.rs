@@ -17,6 +17,7 @@ pub mod feeds;
 pub mod job;
 pub mod lane;
 pub mod limit;
+pub mod memory;
 pub mod pattern;
 pub mod plan;
 pub mod policy;

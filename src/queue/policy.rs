@@ -226,11 +226,11 @@ impl Default for Timeouts {
 }
 
 /// The id of a source; made of its name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SourceId(u64);
 
 /// The id of a pool; made of its name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct PoolId(u64);
 
 /// The name of the source that binds to nothing, and of the pool that holds it alone. Both always exist, unless the

@@ -38,6 +38,7 @@ use crate::limits::outbound::{JOBS_MAX, PULL_MAX, TURN};
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::mail::time::Instant;
 
+mod memory;
 #[cfg(test)]
 mod tests;
 

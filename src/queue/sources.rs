@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::job::Why;
 use super::limit::Bucket;
+use super::memory::{KeptDay, Moment};
 use super::policy::{Part, Rate, Source, SourceId};
 use super::warm_up::{Cap, DAY_S, WarmUp};
 use crate::limits::outbound::{ASIDE_FIRST, ASIDE_MAX};
@@ -109,6 +110,29 @@ impl Sources {
             && *of_day == day
         {
             bucket.put_back(u32::try_from(recipients).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// What of the day is used, of each source that is warming up.
+    pub fn remember(&self, now: Moment) -> Vec<KeptDay> {
+        let kept = |(source, known): (&SourceId, &Known)| {
+            let (day, bucket) = known.warm_up.as_ref()?.day.as_ref()?;
+            let full_ms = now.unix_of(bucket.full_at());
+            (full_ms > now.unix_ms).then_some(KeptDay { source: *source, day: *day, full_ms })
+        };
+        let mut days: Vec<KeptDay> = self.known.iter().filter_map(kept).collect();
+        days.sort_unstable_by_key(|kept| kept.source);
+        days
+    }
+
+    /// What was used before a restart stays used.
+    pub fn recall(&mut self, kept: &[KeptDay], now: Moment) {
+        let (today, part) = (self.day(now.instant), self.part);
+        for KeptDay { source, day, full_ms } in kept.iter().copied().filter(|kept| kept.day == today) {
+            let warm_up = self.known.get_mut(&source).and_then(|known| known.warm_up.as_mut());
+            if let Some(bucket) = warm_up.and_then(|warm_up| warm_up.bucket(day, part)) {
+                bucket.set_full_at(now.instant_of(full_ms), now.instant);
+            }
         }
     }
 

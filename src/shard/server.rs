@@ -9,6 +9,7 @@ use futures_lite::future::block_on;
 use glommio::ExecutorJoinHandle;
 
 use super::mesh::{self, Letter};
+use super::outbound;
 use super::start::{self, Setup, StartError};
 use crate::auth::Directory;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::io::net::Census;
 use crate::io::ring::{self, RingError};
 use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
+use crate::queue::memory::Memory;
 use crate::store::LogId;
 
 /// Logins that wait for a hashing thread; more are refused for the moment.
@@ -81,6 +83,10 @@ impl Server {
         let census = Census::new();
         let events = EventWriter::start(config.outbound.events.settings(&config.data))
             .map_err(|error| ServerError::Shard(StartError::Disk(error)))?;
+        let memory =
+            Arc::new(if listens { outbound::memory::read_all(data.path()) } else { Memory::default() });
+        let notes = Workers::start("notes", 1, shards * 2)
+            .map_err(|error| ServerError::Executor(error.to_string()))?;
         let silent = Arc::new(AtomicUsize::new(0));
         let (ready, is_ready) = channel();
         let mut threads = Vec::new();
@@ -101,6 +107,7 @@ impl Server {
                 census: census.clone(),
                 client_tls: client_tls.clone(),
                 events: events.door(),
+                memory: (Arc::clone(&memory), notes.clone()),
                 silent: Arc::clone(&silent),
                 ready: ready.clone(),
             };
@@ -118,6 +125,9 @@ impl Server {
                 Ok(Err(error)) => return Err(ServerError::Shard(error)),
                 Err(_) => return Err(ServerError::Executor("a shard ended before it served".to_owned())),
             }
+        }
+        if listens {
+            outbound::memory::forget_others(data.path(), shards);
         }
         Ok((Self { inboxes: inboxes.into() }, Threads { shards: threads, events }))
     }

@@ -16,6 +16,7 @@ use super::commit::{Around, Commit};
 use super::hold::Held;
 use super::mesh::{Letter, Mesh};
 use super::notify::Bells;
+use super::outbound::memory::Remembered;
 use super::outbound::sites::Sites;
 use super::outbound::{self, Outbound};
 use super::restore::Loading;
@@ -39,6 +40,7 @@ use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
 use crate::io::{clock, random};
 use crate::mailbox::account::{Account, Quota};
+use crate::queue::memory::Memory;
 use crate::queue::policy::Part;
 use crate::queue::sources::Sources;
 use crate::store::{AccountId, LogId};
@@ -62,6 +64,8 @@ pub struct Setup {
     pub census: Census,
     pub client_tls: ClientTls,
     pub events: EventDoor,
+    /// What was known before the start, and who writes it down further.
+    pub memory: (Arc<Memory>, Workers),
     /// Shards that send nothing any more, on their way down.
     pub silent: Arc<AtomicUsize>,
     /// Told once, when the shard serves or cannot.
@@ -80,6 +84,7 @@ pub enum StartError {
 pub async fn run(setup: Setup) {
     let ready = setup.ready.clone();
     let (listens, silent) = (setup.listens, Arc::clone(&setup.silent));
+    let memory = Arc::clone(&setup.memory.0);
     let (listeners, shard) = match start(setup).await {
         Ok(started) => started,
         Err(error) => {
@@ -90,12 +95,16 @@ pub async fn run(setup: Setup) {
     };
     spawn_vital("clock", tick(Rc::clone(&shard)));
     shard.send_out_all();
+    if listens {
+        shard.recall(&memory).await;
+    }
     for keeper in &shard.keepers {
         spawn("checkpoint", Rc::clone(keeper).run(Rc::clone(&shard)));
     }
     if listens {
         spawn_vital("queue", outbound::home::run(Rc::clone(&shard)));
         spawn_vital("sweep", outbound::sweep::run(Rc::clone(&shard)));
+        spawn_vital("memory", outbound::memory::run(Rc::clone(&shard)));
     }
     for (listener, config) in listeners {
         spawn_vital("accept", accept::run(Rc::clone(&shard), listener, config));
@@ -132,7 +141,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
     let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());
     let outbound = Outbound::new(
         alarm,
-        Sites::new(sources),
+        (Sites::new(sources), Remembered::new(setup.data.path().to_owned(), setup.memory.1)),
         Resolver::new(setup.config.dns.clone()),
         setup.client_tls,
         EventLog::new(setup.events),
@@ -332,6 +341,9 @@ impl Shard {
             sleep(Duration::from_millis(5)).await;
         }
         self.outbound.written().await;
+        if self.outbound.remembered().is_kept() {
+            self.remember().await;
+        }
         if self.sessions.get() > 0 {
             tracing::warn!(sessions = self.sessions.get(), "sessions were cut off");
         }

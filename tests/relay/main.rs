@@ -14,6 +14,7 @@ mod dsn;
 mod hostile;
 mod kill;
 mod mail;
+mod memory;
 #[allow(dead_code, reason = "shared with the tests of the resolver")]
 #[path = "../dns/server.rs"]
 mod names;

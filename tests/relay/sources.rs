@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::mail::{ALICE, Setup, is_queued, note, send, smtp, wait_for, wait_for_arrivals};
+use crate::mail::{ALICE, Setup, is_queued, note, send, smtp, wait_for, wait_for_arrivals, wait_until_done};
 use crate::remote::{Act, Character, Remote, Verb, own_address};
 use crate::server::Server;
 
@@ -106,7 +106,7 @@ fn a_new_address_begins_with_little() {
     let later = Remote::decent();
     let [old, new, future] = [(); 3].map(|()| own_address());
     let warming = |start: &str| format!("warm_up_start = \"{start}\"\nwarm_up = [100]\nwarm_up_days = 3\n");
-    let server = Setup::new()
+    let mut server = Setup::new()
         .cores(1)
         .more(&source("old", old))
         .more(&(source("new", new) + &warming(&day(0))))
@@ -127,6 +127,14 @@ fn a_new_address_begins_with_little() {
         server.done(&["queue", "explain", "a@later.test"]).contains("warming up").then_some(())
     });
     assert!(is_queued(&server, "a@later.test") && later.ledger().connections.is_empty());
+    // A restart in the middle of the day is no second morning.
+    wait_until_done(&server, "remote.test");
+    server.stop();
+    server.start();
+    send_many(&server, "remote.test", 20);
+    wait_for_arrivals(&server, &remote, 60);
+    let after = from(&remote, new);
+    assert_eq!(after, begun, "a token comes each quarter of an hour");
 }
 
 /// A host that has had enough of one address gets its mail from others for a while, this message included.

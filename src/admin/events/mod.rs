@@ -161,12 +161,16 @@ fn print(
     mark(&mut printer, &mut cursor, &tail)
 }
 
-/// Hands over what was printed, and only then moves the cursor.
+/// Hands over what was printed, and only then moves the cursor. It never stands behind a line that a crash of the
+/// machine could take back: what came in its place would be passed over.
 fn mark(printer: &mut Printer, cursor: &mut Option<Cursor>, tail: &Tail) -> Result<(), Trouble> {
     printer.out.flush().map_err(Trouble::Output)?;
     printer.since_mark = 0;
     match (cursor, tail.position()) {
-        (Some(cursor), Some(position)) => cursor.move_to(position).map_err(Trouble::Cursor),
+        (Some(cursor), Some(position)) => {
+            tail.sync().map_err(Trouble::Files)?;
+            cursor.move_to(position).map_err(Trouble::Cursor)
+        }
         _ => Ok(()),
     }
 }

@@ -123,6 +123,11 @@ impl Tail {
         Some(Position { file: open.at.name().to_owned(), offset: open.offset })
     }
 
+    /// Makes durable what was read. Files before this one are, since they are complete.
+    pub fn sync(&self) -> io::Result<()> {
+        self.open.as_ref().map_or(Ok(()), |open| open.reader.get_ref().sync_data())
+    }
+
     fn open_file(&mut self, at: Option<&EventFile>, offset: u64) -> io::Result<()> {
         let Some(at) = at else {
             return Ok(());

@@ -50,15 +50,17 @@ impl ShardBackend {
             }
             QueueRequest::Order { selection, order } => self.give_order(&selection, &order, each),
             QueueRequest::Suspend { selection, seconds, reason, does } => {
-                let (id, span) = (self.next_suspension(), Duration::from_secs(seconds));
+                let (id, span) = (self.fresh_suspension(), Duration::from_secs(seconds));
                 let suspend = Suspend { id, selection, span, reason, does };
                 self.suspend(&suspend);
+                self.ask_queue_all(Request::Remember);
                 let suspensions = self.suspensions().into_iter().filter(|suspension| suspension.id == id);
                 tell_suspensions(suspensions, each)
             }
             QueueRequest::Suspensions => tell_suspensions(self.suspensions().into_iter(), each),
             QueueRequest::Resume { id, selection } => {
                 let lifted = self.ask_queue_all(|answer| Request::Resume(id, selection.clone(), answer));
+                self.ask_queue_all(Request::Remember);
                 tell_suspensions(lifted.into_iter().next().unwrap_or_default().into_iter(), each)
             }
             QueueRequest::Explain { recipient, sender, tenant } => {
@@ -154,7 +156,7 @@ impl ShardBackend {
         if matches!(order, Order::Retry | Order::Release) {
             return None;
         }
-        let id = self.next_suspension();
+        let id = self.fresh_suspension();
         // By what does not change while a message waits.
         let selection =
             Selection { everything: true, state: None, older_s: None, younger_s: None, ..selection.clone() };
@@ -167,6 +169,10 @@ impl ShardBackend {
         self.ask_queue_all(|answer| Request::Suspend(suspend.clone(), answer));
         // By now every home knows: what sites had fetched is judged again.
         self.ask_queue_all(Request::GiveBack);
+    }
+
+    fn fresh_suspension(&self) -> u64 {
+        self.next_suspension(self.suspensions().iter().map(|known| known.id).max().unwrap_or(0))
     }
 
     fn suspensions(&self) -> Vec<Suspension> {

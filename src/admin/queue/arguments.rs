@@ -127,8 +127,8 @@ Example:
     /// Return messages to their senders
     ///
     /// Each sender gets a notification with the reason. With --duration, messages that come meanwhile and match are
-    /// returned too; `queue suspend --list` shows such orders and `queue resume` ends them. They are kept in memory: a
-    /// restart ends them.
+    /// returned too; `queue suspend --list` shows such orders and `queue resume` ends them. They stand
+    /// through restarts.
     #[command(after_long_help = "\
 Examples:
   ringpost queue bounce 00010000002A --reason 'sent by mistake'
@@ -148,8 +148,8 @@ Examples:
     /// Send nothing of what matches for a time
     ///
     /// What comes meanwhile waits too, and what is being sent comes to its end. Messages age as always. The time ends
-    /// by itself, by `queue resume`, or with the server: it is kept in memory. To keep messages through a restart,
-    /// hold them.
+    /// by itself or by `queue resume`; a restart does not end it. To keep messages for as long as you like, and without
+    /// their growing old, hold them.
     #[command(after_long_help = "\
 Examples:
   ringpost queue suspend --domain example.org --duration 1h --reason 'they asked for it'
@@ -257,6 +257,10 @@ pub struct StandingFilters {
     #[arg(long, value_name = "DOMAIN", value_parser = destination)]
     pub domain: Option<String>,
     /// For this site, by the name that `queue summary` shows; needs the running server
+    ///
+    /// Meant are destinations whose mail goes there if nothing but the destination decides. Where routes or limits are
+    /// for some senders or tenants alone, the mail of those at other sites is selected with the destination; say
+    /// --tenant or --sender, too.
     #[arg(long, value_name = "SITE")]
     pub site: Option<String>,
     /// Of this tenant

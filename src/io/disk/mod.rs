@@ -23,6 +23,7 @@ pub mod indexer;
 pub mod large;
 pub mod layout;
 mod mapping;
+pub mod notes;
 pub mod open;
 pub mod prepare;
 pub mod reader;

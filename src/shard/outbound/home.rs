@@ -432,7 +432,7 @@ fn job(
 }
 
 /// Which shard sends to a site.
-fn site_shard(site: &str, shards: usize) -> usize {
+pub fn site_shard(site: &str, shards: usize) -> usize {
     crc32fast::hash(site.as_bytes()) as usize % shards
 }
 

@@ -20,6 +20,7 @@ mod damaged;
 pub mod home;
 pub mod job;
 pub mod logged;
+pub mod memory;
 mod open;
 pub mod operator;
 mod ourselves;
@@ -47,6 +48,7 @@ use crate::queue::schedule::{Item, Line};
 use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
 use home::Destinations;
+use memory::Remembered;
 use ourselves::Ourselves;
 use sites::Sites;
 use tenants::TenantRates;
@@ -60,6 +62,7 @@ pub struct Outbound {
     tls: ClientTls,
     events: EventLog,
     ourselves: Ourselves,
+    remembered: Remembered,
     suspensions: RefCell<Suspensions>,
     triggers: RefCell<Triggers>,
     tenant_rates: TenantRates,
@@ -80,7 +83,13 @@ pub struct CountedAddress {
 }
 
 impl Outbound {
-    pub fn new(alarm: Rc<Alarm>, sites: Sites, resolver: Resolver, tls: ClientTls, events: EventLog) -> Self {
+    pub fn new(
+        alarm: Rc<Alarm>,
+        (sites, remembered): (Sites, Remembered),
+        resolver: Resolver,
+        tls: ClientTls,
+        events: EventLog,
+    ) -> Self {
         Self {
             alarm,
             destinations: Destinations::default(),
@@ -89,6 +98,7 @@ impl Outbound {
             tls,
             events,
             ourselves: Ourselves::default(),
+            remembered,
             suspensions: RefCell::default(),
             triggers: RefCell::default(),
             tenant_rates: TenantRates::default(),
@@ -122,6 +132,11 @@ impl Outbound {
 
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// What was known before the start.
+    pub fn remembered(&self) -> &Remembered {
+        &self.remembered
     }
 
     /// What an operator keeps back for a time.

@@ -129,6 +129,7 @@ impl Shard {
             alarm: Alarm::default(),
             is_over: Cell::new(false),
         });
+        self.recall_site(&running);
         let name = Arc::clone(&running.name);
         self.outbound().sites().by_name.borrow_mut().insert(name, Rc::clone(&running));
         spawn("site", run(Rc::clone(self), Rc::clone(&running)));

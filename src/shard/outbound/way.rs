@@ -156,7 +156,10 @@ pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Resu
             (hosts.into_iter().map(|host| of_mx(host, port)).collect(), false)
         }
     };
-    let login = route.and_then(|route| route.credentials.as_ref()).map(login).transpose()?;
+    let login = match route.and_then(|route| route.credentials.as_ref()) {
+        Some(credentials) => Some(login(shard, credentials).await?),
+        None => None,
+    };
     let of_tenant = tenant.as_deref().and_then(|name| config.outbound.tenant(name));
     let pool = config.outbound.pool_for(route, of_tenant);
     let site = site_name(route, &hosts);
@@ -372,12 +375,16 @@ fn never(code: u16, enhanced: EnhancedCode, text: String) -> Unroutable {
     Unroutable::Never(Failure { reply, phase: Phase::Connect, origin: Origin::Local })
 }
 
-/// The first line of the file is the password.
-fn login(credentials: &policy::Credentials) -> Result<Login, Unroutable> {
-    let text = std::fs::read_to_string(&credentials.password_file).map_err(|error| {
+/// The first line of the file is the password. A thread reads it that the shard does not wait for.
+async fn login(shard: &Shard, credentials: &policy::Credentials) -> Result<Login, Unroutable> {
+    let file = credentials.password_file.clone();
+    let later = |why: String| {
         let file = credentials.password_file.display();
-        Unroutable::Later(format!("{file} cannot be read: {error}"), SOUGHT_AGAIN)
-    })?;
+        Unroutable::Later(format!("{file} cannot be read: {why}"), SOUGHT_AGAIN)
+    };
+    let read = shard.hashing.run(move || std::fs::read_to_string(file)).await;
+    let text = read.map_err(|_| later("too much is to be done".to_owned()))?;
+    let text = text.map_err(|error| later(error.to_string()))?;
     let password = text.lines().next().unwrap_or_default().to_owned();
     Ok(Login {
         name: credentials.username.clone(),

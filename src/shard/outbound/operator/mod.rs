@@ -50,6 +50,8 @@ pub enum Request {
     Suspend(Suspend, Inbox<()>),
     /// Mail that sites have fetched goes back to its homes, for those to judge it again.
     GiveBack(Inbox<()>),
+    /// Answered when what is suspended is on the disk.
+    Remember(Inbox<()>),
     Suspensions(Inbox<Vec<Suspension>>),
     /// One by its number, or all whose selections have what this one names; those that were lifted.
     Resume(Option<u64>, Selection, Inbox<Vec<Suspension>>),
@@ -78,6 +80,10 @@ impl Shard {
             }
             Request::GiveBack(answer) => {
                 self.give_back_all();
+                answer.post(());
+            }
+            Request::Remember(answer) => {
+                self.remember().await;
                 answer.post(());
             }
             Request::Suspensions(answer) => answer.post(self.suspensions(now)),

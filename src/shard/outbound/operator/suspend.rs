@@ -1,4 +1,4 @@
-//! Mail that is kept back, or returned, for a time: kept in memory, and over with the server at the latest.
+//! Mail that is kept back, or returned, for a time, through restarts too.
 //!
 //! What is suspended stays where it is and is passed over when it would be given out. What is to be returned is
 //! looked for again and again while the order stands: what came since the last look each time, and everything
@@ -35,13 +35,16 @@ impl Shard {
     /// Holds from now on.
     pub fn suspend(self: &Rc<Self>, suspend: Suspend, now: Instant) {
         let Suspend { id, selection, span, reason, does } = suspend;
-        let suspension = Suspension { id, selection, until: now + span, reason, does };
-        if does == Does::Bounce {
+        self.outbound().suspensions().borrow_mut().tidy(now);
+        self.add_suspension(Suspension { id, selection, until: now + span, reason, does });
+    }
+
+    /// One that was there before the start, or is new.
+    pub fn add_suspension(self: &Rc<Self>, suspension: Suspension) {
+        if suspension.does == Does::Bounce {
             spawn("bounces", Rc::clone(self).bounce_while(suspension.clone()));
         }
-        let mut suspensions = self.outbound().suspensions().borrow_mut();
-        suspensions.tidy(now);
-        suspensions.add(suspension);
+        self.outbound().suspensions().borrow_mut().add(suspension);
     }
 
     pub fn suspensions(&self, now: Instant) -> Vec<Suspension> {
