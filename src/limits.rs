@@ -292,6 +292,8 @@ pub mod outbound {
     pub const SITE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
     /// What an operator may allow to one site: each is a socket.
     pub const CONNECTIONS_MOST: u32 = 10_000;
+    /// From one address there are no more ports to one other.
+    pub const CONNECTIONS_OF_SOURCE_MOST: usize = 60_000;
     /// The window in which a site that is not known yet is met.
     pub const CONNECTIONS_FIRST: u32 = 5;
     /// Servers that count close after 100 at the earliest, most never.

@@ -27,6 +27,7 @@ pub mod rule;
 pub mod schedule;
 pub mod selection;
 pub mod site;
+pub mod slots;
 pub mod sources;
 pub mod suspension;
 pub mod turns;

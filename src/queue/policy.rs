@@ -269,6 +269,8 @@ pub struct Source {
     pub address: Option<IpAddr>,
     /// The name in EHLO; `None` is the server's own.
     pub ehlo: Option<String>,
+    /// At a time, to all sites together.
+    pub connections: Option<NonZeroU32>,
     /// Transactions from this source to all sites together.
     pub message_rate: Option<Rate>,
     pub warm_up: Option<WarmUp>,
@@ -277,7 +279,14 @@ pub struct Source {
 impl Source {
     /// The one that binds to nothing.
     pub fn unbound() -> Self {
-        Self { name: DEFAULT_NAME.to_owned(), address: None, ehlo: None, message_rate: None, warm_up: None }
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            address: None,
+            ehlo: None,
+            connections: None,
+            message_rate: None,
+            warm_up: None,
+        }
     }
 
     pub fn id(&self) -> SourceId {

@@ -17,6 +17,7 @@ use crate::store::{Locator, LogId, MessageId, Sequence};
 use super::control::Request;
 use super::outbound::home::{Blocked, Jobs, Pull, Work};
 use super::outbound::job::Report;
+use super::outbound::slots::SlotLetter;
 use super::session::Moved;
 
 /// What one shard says to another.
@@ -37,6 +38,8 @@ pub enum Letter {
     Back { log: LogId, item: Item },
     /// Mail for a destination of the receiver's waits at its site, and why; or goes again.
     Blocked(Blocked),
+    /// About a source's connections over all sites.
+    Slot(SlotLetter),
     /// An operator wants a site tried at once that is being left alone.
     TryNow(Arc<str>),
     /// A session that logged in to an account of the receiver's.
@@ -105,6 +108,10 @@ impl Mesh {
     /// An answer came to what was asked.
     pub fn answered(&self) {
         self.unanswered.set(self.unanswered.get() - 1);
+    }
+
+    pub fn inbox_of(&self, shard: usize) -> &Inbox<Letter> {
+        &self.inboxes[shard]
     }
 
     pub fn own_inbox(&self) -> &Inbox<Letter> {

@@ -260,6 +260,7 @@ async fn read_letters(shard: &Rc<Shard>) {
                 Letter::Report(report) => shard.take_report(&report),
                 Letter::Back { log, item } => shard.take_home(log, item),
                 Letter::Blocked(blocked) => shard.outbound().destinations().set_blocked(blocked),
+                Letter::Slot(letter) => shard.take_slot_letter(letter),
                 Letter::TryNow(site) => shard.try_site(&site),
                 Letter::Session(moved) => spawn("session", session::resume(Rc::clone(shard), *moved)),
                 Letter::Directory(directory, taken) => {
@@ -327,6 +328,7 @@ impl Shard {
     async fn wind_down(&self, silent: &AtomicUsize) {
         self.stopping.set(true);
         self.outbound.sites().stop();
+        self.end_slot_waits();
         let patience = clock::instant() + STOP_MAX;
         while self.sessions.get() > 0 && clock::instant() < patience {
             self.deadlines.pass_all();

@@ -170,3 +170,50 @@ fn a_rule_sends_mail_by_another_pool() {
     assert_eq!(events.lines().count(), 1, "{events}");
     assert!(events.contains("rule listed"), "{events}");
 }
+
+/// The limit of a source holds over all sites and shards; who waits comes to its turn, though others have work.
+#[test]
+fn a_source_has_so_many_connections_over_all_sites() {
+    let remotes: Vec<Remote> = (0..6)
+        .map(|_| Remote::start(Character::decent().at(Verb::End, Act::Late(40, "250 2.0.0 Ok".into()))))
+        .collect();
+    let address = own_address();
+    let mut setup = Setup::new()
+        .more(&(source("narrow", address) + "connections = 3\n"))
+        .more("\n[[pool]]\nname = \"narrow\"\nsources = [\"narrow\"]\n\n[[shaping]]\nidle_s = 1\n");
+    for (index, remote) in remotes.iter().enumerate() {
+        setup = setup.route_with(&format!("r{index}.test"), remote, "pool = \"narrow\"\n");
+    }
+    let server = setup.start();
+    let mut clients: Vec<_> = (0..6).map(|_| smtp(&server)).collect();
+    for round in 0..12 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            let to = format!("m{round}@r{index}.test");
+            assert!(client.message(ALICE, &[&to], &note("through the narrow")).expect("a reply"));
+        }
+    }
+    for remote in &remotes {
+        wait_for_arrivals(&server, remote, 12);
+    }
+    let mut moments = Vec::new();
+    for remote in &remotes {
+        for connection in &remote.ledger().connections {
+            assert_eq!(connection.peer.ip(), IpAddr::from(address));
+            moments.push((connection.opened, 1));
+            moments.extend(connection.closed.map(|closed| (closed, -1)));
+        }
+    }
+    // Who ends a connection knows it a moment before the other side.
+    moments.sort();
+    let mut open = 0;
+    let most = moments
+        .iter()
+        .map(|(_, step)| {
+            open += step;
+            open
+        })
+        .max();
+    assert!((2..=4).contains(&most.unwrap_or(0)), "{most:?}");
+    // It is seen by who asks, and the server ends though somebody may wait.
+    assert!(server.done(&["queue", "explain", "a@r0.test"]).contains("at most 3 connections"));
+}

@@ -123,6 +123,12 @@ fn sources(all: &[SourceKeys], problems: &mut Problems<'_>) -> Vec<Source> {
             name,
             address: keys.address.as_ref().and_then(|address| ip_address(address, problems)),
             ehlo: ehlo.and_then(|ehlo| domain_or_problem(ehlo, "ehlo", "mail.example.org", problems)),
+            connections: count(
+                &keys.connections,
+                "connections",
+                outbound::CONNECTIONS_OF_SOURCE_MOST,
+                problems,
+            ),
             message_rate: keys.message_rate.as_ref().and_then(|text| rate(text, "message_rate", problems)),
             warm_up: warm_up(keys, problems),
         });

@@ -69,6 +69,9 @@ impl Outbound {
         if let Some(rate) = source.message_rate {
             lines.push(format!("source {}: at most {rate} to all sites", source.name));
         }
+        if let Some(connections) = source.connections {
+            lines.push(format!("source {}: at most {connections} connections to all sites", source.name));
+        }
         if source.warm_up.is_some() {
             lines.push(format!("source {}: warming up", source.name));
         }

@@ -65,6 +65,7 @@ pub struct SourceKeys {
     pub name: Spanned<String>,
     pub address: Option<Spanned<String>>,
     pub ehlo: Option<Spanned<String>>,
+    pub connections: Option<Spanned<i64>>,
     pub message_rate: Option<Spanned<String>>,
     pub warm_up_start: Option<Spanned<String>>,
     pub warm_up: Option<Spanned<Vec<Spanned<i64>>>>,

@@ -13,6 +13,7 @@ use super::damaged::unreadable;
 use super::job::{Attempt, Cause, Job};
 use super::open;
 use super::sites::Link;
+use super::slots::Right;
 use super::talk::{Sent, Talk, untried};
 use super::way::Way;
 use crate::io::clock;
@@ -28,16 +29,42 @@ pub enum Command {
     /// Send to the first so many recipients.
     Send(Box<Job>, usize),
     Close,
+    /// Others wait for the source: end between two messages, though the site has not said so.
+    Yield,
 }
 
 /// Where the next command lies.
-#[derive(Default)]
-pub struct Slot {
+pub struct Desk {
     command: RefCell<Option<Command>>,
     waiting: Cell<Option<Waker>>,
+    source: SourceId,
 }
 
-impl Slot {
+impl Desk {
+    pub fn new(source: SourceId) -> Self {
+        Self { command: RefCell::default(), waiting: Cell::default(), source }
+    }
+
+    pub fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// Whether the connection has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        let waiting = self.waiting.take();
+        let is_waiting = waiting.is_some();
+        self.waiting.set(waiting);
+        is_waiting && self.command.borrow().is_none()
+    }
+
+    /// Ends the connection between two messages, unless the site has a word for it already.
+    pub fn end_soon(&self) {
+        let is_free = self.command.borrow().is_none();
+        if is_free {
+            self.put(Command::Yield);
+        }
+    }
+
     pub fn put(&self, command: Command) {
         *self.command.borrow_mut() = Some(command);
         if let Some(waker) = self.waiting.take() {
@@ -65,7 +92,11 @@ enum Next {
 }
 
 /// The life of a connection.
-pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceId), slot: Rc<Slot>) {
+pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceId), desk: Rc<Desk>) {
+    let right = shard.source_slot(source).await;
+    if matches!(right, Right::None) {
+        return link.closed();
+    }
     let mut talk = match open::open(&shard, &way, source).await {
         Ok(talk) => talk,
         Err(mut failure) => {
@@ -77,9 +108,15 @@ pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceI
     let limits = talk.limits();
     link.opened(PeerLimits { messages: limits.mails_max, recipients: limits.recipients_max });
     loop {
-        let command = async { Next::Command(slot.next().await) };
+        let command = async { Next::Command(desk.next().await) };
         let closed = async { Next::Closed(talk.idle().await) };
         match command.or(closed).await {
+            Next::Command(Command::Yield) => {
+                // The site knows first, so that it has nothing more to send here.
+                link.closed();
+                talk.quit().await;
+                return drop(right);
+            }
             Next::Command(Command::Close) => {
                 talk.quit().await;
                 return link.closed();

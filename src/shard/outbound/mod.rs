@@ -26,6 +26,7 @@ pub mod operator;
 mod ourselves;
 mod report;
 pub mod sites;
+pub mod slots;
 pub mod sweep;
 mod talk;
 mod tell;
@@ -51,6 +52,7 @@ use home::Destinations;
 use memory::Remembered;
 use ourselves::Ourselves;
 use sites::Sites;
+use slots::SourceSlots;
 use tenants::TenantRates;
 
 /// What a shard keeps for mail on its way out.
@@ -62,6 +64,7 @@ pub struct Outbound {
     tls: ClientTls,
     events: EventLog,
     ourselves: Ourselves,
+    source_slots: SourceSlots,
     remembered: Remembered,
     suspensions: RefCell<Suspensions>,
     triggers: RefCell<Triggers>,
@@ -98,6 +101,7 @@ impl Outbound {
             tls,
             events,
             ourselves: Ourselves::default(),
+            source_slots: SourceSlots::default(),
             remembered,
             suspensions: RefCell::default(),
             triggers: RefCell::default(),
@@ -132,6 +136,10 @@ impl Outbound {
 
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    pub fn source_slots(&self) -> &SourceSlots {
+        &self.source_slots
     }
 
     /// What was known before the start.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{self, Command, Slot};
+use super::connection::{self, Command, Desk};
 use super::home::{Blocked, Feed, Jobs, Pull, Work};
 use super::job::{Attempt, Cause, Job};
 use super::way::Way;
@@ -53,7 +53,7 @@ pub struct Running {
     way: RefCell<Arc<Way>>,
     machine: State<Site<Job>>,
     feeds: RefCell<Feeds>,
-    connections: RefCell<HashMap<ConnectionId, Rc<Slot>>>,
+    connections: RefCell<HashMap<ConnectionId, Rc<Desk>>>,
     counts: Cell<Counts>,
     alarm: Alarm,
     is_over: Cell<bool>,
@@ -202,6 +202,12 @@ impl Running {
         &self.machine
     }
 
+    /// The connections from a source.
+    pub fn desks_from(&self, source: SourceId) -> Vec<Rc<Desk>> {
+        let connections = self.connections.borrow();
+        connections.values().filter(|slot| slot.source() == source).cloned().collect()
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts.get()
     }
@@ -239,7 +245,7 @@ impl Running {
         match action {
             Action::Pull { feed, count } => self.pull(shard, feed, count),
             Action::Open { connection, source } => {
-                let slot = Rc::new(Slot::default());
+                let slot = Rc::new(Desk::new(source));
                 self.connections.borrow_mut().insert(connection, Rc::clone(&slot));
                 let (shard, way) = (Rc::clone(shard), Arc::clone(&self.way.borrow()));
                 let link = Link { running: Rc::clone(self), shard: Rc::clone(&shard), connection };
