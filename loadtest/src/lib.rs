@@ -11,16 +11,24 @@
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
 //! | `pop3/` | POP3: replies, sessions that judge every answer |
 //! | `limits/` | what the machine can do without any server |
+//! | `stats` | medians, and how sure their ratio is |
+//! | `report/` | runs as a page to look at |
+//! | `ab` | two sides of an experiment |
+//! | `compare/` | this project and its peers side by side |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
 //! | `command/` | one file a command |
 
+pub mod ab;
 pub mod command;
+pub mod compare;
 pub mod cost;
 pub mod engine;
 pub mod imap;
 pub mod limits;
 pub mod pop3;
 pub mod record;
+pub mod report;
+pub mod stats;
 pub mod target;
 
 mod pace;

@@ -1,6 +1,8 @@
 //! The commands, one a file.
 
+mod ab;
 mod accept;
+mod compare;
 mod fill;
 mod idle;
 mod imap;
@@ -10,6 +12,7 @@ mod login;
 mod operations;
 mod pop3;
 mod relay;
+mod report;
 
 use std::io;
 
@@ -41,6 +44,12 @@ enum Command {
     Operations(operations::Operations),
     /// What this machine can do: syncs, loopback, memory, TLS, disk.
     Limits(limits::Limits),
+    /// The same load on two targets in turn, and what tells them apart.
+    Ab(ab::Ab),
+    /// This project and its peers side by side, with a table of what was found.
+    Compare(compare::Compare),
+    /// Records of runs as one self-contained HTML page.
+    Report(report::Report),
     /// Messages relayed to a sink: CPU, system calls and syncs for each, also beside a queue for a dead destination.
     Relay(relay::Relay),
 }
@@ -66,6 +75,9 @@ impl Arguments {
             Command::Fill(fill) => fill.run()?,
             Command::Operations(operations) => operations.run()?,
             Command::Limits(limits) => limits.run()?,
+            Command::Ab(ab) => return ab.run(),
+            Command::Compare(compare) => compare.run()?,
+            Command::Report(report) => report.run()?,
             Command::Relay(relay) => relay.run()?,
         }
         Ok(Outcome::Fine)

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::cost::Cost;
 
 pub use health::{Health, LAG_P99_MAX, SHARE_MAX};
-pub use machine::Machine;
+pub use machine::{Machine, seconds_since_1970};
 pub use print::{duration, summary};
 pub use slo::{Objective, Verdict};
 pub use spectrum::{PERCENTILES, Spectrum};
@@ -135,7 +135,7 @@ impl Record {
             arguments: std::env::args().collect(),
             target: target.to_owned(),
             durability: durability.to_owned(),
-            started_at: machine::seconds_since_1970(),
+            started_at: seconds_since_1970(),
             machine: Machine::here(),
         };
         Self {

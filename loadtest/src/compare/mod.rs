@@ -1,0 +1,84 @@
+//! The comparison: this project and its peers on one machine, row by row, and a table of what was found.
+//!
+//! A row is work of one kind. It is measured on each of its servers in turn, each repetition with a server of its own,
+//! in an order that turns from round to round; results are kept after each repetition, so that an interrupted
+//! comparison goes on where it stood. A server that cannot be measured is named with the reason; the row stays.
+//!
+//! | file | what |
+//! |---|---|
+//! | `server` | drives the scripts of `peers/` |
+//! | `bench` | sizes, folders, sink, which processors |
+//! | `row`, `rows` | goals and verdicts as values; the rows |
+//! | `accept`, `relay`, `mailbox`, `pop3`, `sessions`, `start` | how each kind of work is measured |
+//! | `results`, `table` | what was measured; what is shown of it |
+
+mod accept;
+pub mod bench;
+mod disk;
+mod drive;
+mod mailbox;
+mod pop3;
+mod relay;
+pub mod results;
+pub mod row;
+pub mod rows;
+pub mod server;
+mod sessions;
+mod start;
+pub mod table;
+
+use std::io;
+use std::process::Command;
+
+use crate::record::seconds_since_1970;
+use bench::Bench;
+use results::{Measured, Results};
+use rows::Row;
+use server::Server;
+
+/// Measures what is still missing of a row.
+pub fn complete(bench: &Bench, results: &Results, row: &Row) -> io::Result<Measured> {
+    let kept = results.read(&row.name).filter(|kept| kept.sizes == bench.sizes.words());
+    let mut measured = kept
+        .unwrap_or_else(|| Measured::new(&row.name, &commit(), &bench.sizes.words(), seconds_since_1970()));
+    while let Some(server) = measured.next(&row.servers, bench.sizes.repetitions) {
+        let round = measured.servers.get(&server).map_or(0, |side| side.samples.len()) + 1;
+        println!("{}: {}, {round} of {}", row.name, server.name(), bench.sizes.repetitions);
+        measure_once(bench, row, server, &mut measured)?;
+        results.write(&measured)?;
+    }
+    Ok(measured)
+}
+
+/// One repetition; what fails on a peer ends that peer's side, what fails on ours ends the comparison.
+fn measure_once(bench: &Bench, row: &Row, server: Server, measured: &mut Measured) -> io::Result<()> {
+    let found = row.measure(bench, server);
+    let side = measured.servers.entry(server).or_default();
+    if side.version.is_empty() {
+        side.version = bench.scripts.version(server)?;
+        side.durability = bench.scripts.durability(server)?;
+    }
+    match found {
+        Ok(samples) => side.samples.push(samples),
+        Err(error) if server == Server::Ringpost => {
+            return Err(io::Error::other(format!("{}: {error}", row.name)));
+        }
+        Err(error) => {
+            eprintln!("{}: {}: {error}", row.name, server.name());
+            side.failed = Some(error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The commit that is checked out, marked if anything is changed.
+fn commit() -> String {
+    let output = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"])
+        .output();
+    let text = output.ok().filter(|output| output.status.success());
+    text.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}

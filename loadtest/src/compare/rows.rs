@@ -1,0 +1,227 @@
+//! The rows: what is compared, with whom, and what ours has to reach.
+
+use std::io;
+
+use crate::compare::accept;
+use crate::compare::bench::{Bench, Sizes};
+use crate::compare::drive::Connections;
+use crate::compare::mailbox::{self, Memory, Set};
+use crate::compare::pop3;
+use crate::compare::relay::{self, Way};
+use crate::compare::row::{Measure, Samples};
+use crate::compare::server::Server;
+use crate::compare::sessions::{self, Handshake, Logins, Protocol};
+use crate::compare::start::{self, Before};
+use crate::imap::options::Security;
+
+pub struct Row {
+    pub name: String,
+    pub work: String,
+    pub servers: Vec<Server>,
+    pub measures: Vec<Measure>,
+    probe: Probe,
+}
+
+/// How a row is measured.
+#[derive(Clone, Copy, Debug)]
+enum Probe {
+    Accept(usize, Connections),
+    AcceptHalf,
+    Relay(usize),
+    Listing(Memory),
+    Growth,
+    Search(Set),
+    Pop3,
+    Idle(usize, Security),
+    Connect(Protocol, Handshake),
+    Logins(Logins),
+    Start(Before, u64),
+    Written(Way, usize),
+    Scaling,
+}
+
+const RELAYS: [Server; 4] = [Server::Ringpost, Server::Postfix, Server::Exim, Server::OpenSmtpd];
+const MAILBOXES: [Server; 3] = [Server::Ringpost, Server::DovecotMaildir, Server::DovecotSdbox];
+const OURS: [Server; 1] = [Server::Ringpost];
+
+/// More sessions than this, and a process for each needs more memory than most machines have.
+const PROCESSES_MAX: usize = 1000;
+
+const LARGE: usize = 100 * 1024;
+
+/// In the order of the table.
+pub fn all(sizes: &Sizes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for sessions in [1, 16, 64, 256] {
+        let work = format!("durably accepted, 4 KiB, {sessions} kept connection(s)");
+        let probe = Probe::Accept(sessions, Connections::Kept);
+        let measures = accept::measures(sessions, Connections::Kept);
+        rows.push(Row::new(format!("accept-{sessions}"), work, &RELAYS, probe, measures));
+    }
+    let work = "durably accepted, 4 KiB, a new connection for each of 64 at a time".to_owned();
+    let probe = Probe::Accept(64, Connections::New);
+    let measures = accept::measures(64, Connections::New);
+    rows.push(Row::new("accept-new".to_owned(), work, &RELAYS, probe, measures));
+    let work = "acknowledged at half of its own rate, on schedule".to_owned();
+    let ours_and_postfix = [Server::Ringpost, Server::Postfix];
+    let measures = accept::half_measures();
+    rows.push(Row::new("accept-half".to_owned(), work, &ours_and_postfix, Probe::AcceptHalf, measures));
+    for (name, bytes, words) in [("relay-4k", accept::BYTES, "4 KiB"), ("relay-100k", LARGE, "100 KiB")] {
+        let work = format!("relayed through to a sink, {words}");
+        rows.push(Row::new(name.to_owned(), work, &RELAYS, Probe::Relay(bytes), relay::measures()));
+    }
+    rows.extend(mailbox_rows(sizes));
+    rows.extend(session_rows(sizes));
+    rows.extend(store_rows(sizes));
+    rows
+}
+
+fn mailbox_rows(sizes: &Sizes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, memory, words) in [
+        ("list-warm", Memory::Warm, "listed before, in memory"),
+        ("list-cold", Memory::Cold, "listed before, on the disk"),
+        ("list-first", Memory::NeverListed, "never listed before"),
+    ] {
+        let work = format!("listing {} messages, {words}", sizes.listed);
+        let measures = mailbox::listing_measures(memory);
+        rows.push(Row::new(name.to_owned(), work, &MAILBOXES, Probe::Listing(memory), measures));
+    }
+    let work = "small commands in a growing mailbox".to_owned();
+    let measures = mailbox::growth_measures(&sizes.grown);
+    rows.push(Row::new("growth".to_owned(), work, &MAILBOXES, Probe::Growth, measures));
+    for &(messages, bytes) in &sizes.searched {
+        let name = format!("search-{}k", messages.div_ceil(1000));
+        let work =
+            format!("SEARCH TEXT over {messages} messages of {} KiB, no full-text index", bytes / 1024);
+        let probe = Probe::Search(Set { messages, bytes });
+        rows.push(Row::new(name, work, &MAILBOXES, probe, mailbox::search_measures()));
+    }
+    let work = format!("POP3; the large maildrop holds {} messages", sizes.listed);
+    rows.push(Row::new("pop3".to_owned(), work, &MAILBOXES, Probe::Pop3, pop3::measures()));
+    rows
+}
+
+fn session_rows(sizes: &Sizes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for &sessions in &sizes.idle {
+        for (kind, security) in [("plain", Security::Plain), ("tls", Security::Tls)] {
+            let mut servers = vec![Server::Ringpost, Server::DovecotMaildir, Server::DovecotHibernate];
+            servers.retain(|server| *server != Server::DovecotMaildir || sessions <= PROCESSES_MAX);
+            let work = format!("{sessions} sessions in IDLE, {kind}");
+            let probe = Probe::Idle(sessions, security);
+            let measures = sessions::idle_measures(sessions, security);
+            rows.push(Row::new(format!("idle-{kind}-{sessions}"), work, &servers, probe, measures));
+        }
+    }
+    let dovecot = [Server::Ringpost, Server::DovecotMaildir];
+    for (protocol, word, servers) in
+        [(Protocol::Smtp, "smtp", &RELAYS[..]), (Protocol::Imap, "imap", &dovecot[..])]
+    {
+        for (handshake, name, words) in [
+            (Handshake::None, "connect", "connection, greeting, farewell"),
+            (Handshake::Full, "tls-full", "the same with a full TLS handshake"),
+            (Handshake::Resumed, "tls-resumed", "the same with a resumed TLS session"),
+        ] {
+            let work = format!("{}: {words}", word.to_uppercase());
+            let measures = sessions::connect_measures(handshake);
+            let probe = Probe::Connect(protocol, handshake);
+            rows.push(Row::new(format!("{name}-{word}"), work, servers, probe, measures));
+        }
+    }
+    for (name, logins, words) in [
+        ("logins-distinct", Logins::Distinct, "logins, each account once: every password is hashed"),
+        ("logins-repeated", Logins::Repeated, "logins, one account again and again, passwords remembered"),
+    ] {
+        let measures = sessions::login_measures();
+        rows.push(Row::new(name.to_owned(), words.to_owned(), &dovecot, Probe::Logins(logins), measures));
+    }
+    rows
+}
+
+fn store_rows(sizes: &Sizes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let both = [Server::Ringpost, Server::DovecotMaildir];
+    for &stored in &sizes.stored {
+        for (name, before, words, servers) in [
+            ("clean", Before::Clean, "a clean stop", &both[..]),
+            ("killed", Before::Killed, "kill -9 amid deliveries", &both[..]),
+            ("unindexed", Before::Unindexed, "deleting all indexes", &OURS[..]),
+        ] {
+            let work = format!("start after {words}, {} MB of mail, nothing in memory", stored / 1_000_000);
+            let name = format!("start-{name}-{}mb", stored / 1_000_000);
+            rows.push(Row::new(name, work, servers, Probe::Start(before, stored), start::measures(before)));
+        }
+    }
+    for (name, way, bytes, words, servers) in [
+        ("written-relay-4k", Way::Relayed, accept::BYTES, "relayed, 4 KiB", &RELAYS[..]),
+        ("written-relay-100k", Way::Relayed, LARGE, "relayed, 100 KiB", &RELAYS[..]),
+        ("written-delivered-4k", Way::Delivered, accept::BYTES, "delivered, 4 KiB", &OURS[..]),
+    ] {
+        let work = format!("what the device writes of mail that is {words}");
+        let measures = relay::written_measures(way, bytes);
+        rows.push(Row::new(name.to_owned(), work, servers, Probe::Written(way, bytes), measures));
+    }
+    let work = "CPU a message at equal offered load, two executors against one".to_owned();
+    rows.push(Row::new("scaling".to_owned(), work, &OURS, Probe::Scaling, start::scaling_measures()));
+    rows
+}
+
+impl Row {
+    fn new(name: String, work: String, servers: &[Server], probe: Probe, measures: Vec<Measure>) -> Self {
+        Self { name, work, servers: servers.to_vec(), measures, probe }
+    }
+
+    /// One repetition on one server.
+    pub fn measure(&self, bench: &Bench, server: Server) -> io::Result<Samples> {
+        match self.probe {
+            Probe::Accept(sessions, connections) => accept::measure(bench, server, sessions, connections),
+            Probe::AcceptHalf => accept::measure_half(bench, server),
+            Probe::Relay(bytes) => relay::measure(bench, server, bytes),
+            Probe::Listing(memory) => mailbox::measure_listing(bench, server, memory),
+            Probe::Growth => mailbox::measure_growth(bench, server),
+            Probe::Search(set) => mailbox::measure_search(bench, server, set),
+            Probe::Pop3 => pop3::measure(bench, server),
+            Probe::Idle(count, security) => sessions::measure_idle(bench, server, count, security),
+            Probe::Connect(protocol, handshake) => {
+                sessions::measure_connect(bench, server, protocol, handshake)
+            }
+            Probe::Logins(logins) => sessions::measure_logins(bench, server, logins),
+            Probe::Start(before, stored) => start::measure(bench, server, before, stored),
+            Probe::Written(way, bytes) => relay::measure_written(bench, server, way, bytes),
+            Probe::Scaling => start::measure_scaling(bench, server),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Sizes, all};
+    use crate::compare::server::Server;
+
+    #[test]
+    fn rows_have_names_of_their_own_and_measure_ours() {
+        for sizes in [Sizes::full(), Sizes::quick(), Sizes::tiny()] {
+            let rows = all(&sizes);
+            let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            assert_eq!(names.len(), rows.len());
+            for row in &rows {
+                assert_eq!(row.servers.first(), Some(&Server::Ringpost), "{}", row.name);
+                let measures: BTreeSet<&str> =
+                    row.measures.iter().map(|measure| measure.name.as_str()).collect();
+                assert_eq!(measures.len(), row.measures.len(), "{}", row.name);
+                assert!(row.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_processes_are_nobodys_to_start() {
+        for row in all(&Sizes::full()).iter().filter(|row| row.name.ends_with("-10000")) {
+            assert!(!row.servers.contains(&Server::DovecotMaildir), "{}", row.name);
+            assert!(row.servers.contains(&Server::DovecotHibernate), "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How soon a server with mail behind it greets, and what a second processor costs.
+
+use std::io;
+use std::time::Duration;
+
+use crate::compare::accept::BYTES;
+use crate::compare::bench::{Bench, samples};
+use crate::compare::disk;
+use crate::compare::drive::{Connections, Drive, Until};
+use crate::compare::mailbox::{Set, account, bytes_in};
+use crate::compare::row::{Better, Goal, Measure, Samples};
+use crate::compare::server::{End, Mode, Server, Setup};
+use crate::report::scale::Unit;
+use crate::smtp::Load;
+
+/// What happened before the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    Clean,
+    /// SIGKILL amid deliveries.
+    Killed,
+    /// All that can be made from the log is gone.
+    Unindexed,
+}
+
+/// Bytes of a message that fills the store.
+const STORED_BYTES: usize = 20_480;
+
+/// Load before SIGKILL.
+const LOAD: Duration = Duration::from_secs(1);
+
+/// Of what one processor can take at most, so that nothing waits for a processor.
+const OFFERED: f64 = 0.4;
+
+const SESSIONS: usize = 32;
+
+pub fn measures(before: Before) -> Vec<Measure> {
+    let greeting =
+        Measure::new("greeting", "from the start to the first greeting", Unit::Micros, Better::Less);
+    match before {
+        Before::Clean => vec![greeting.with_goal(Goal::AtMost(100_000.0))],
+        Before::Killed => vec![greeting.with_goal(Goal::AtMost(1_000_000.0))],
+        Before::Unindexed => vec![
+            greeting,
+            Measure::new("share", "speed, to that of reading the same files", Unit::Times, Better::More)
+                .with_goal(Goal::AtLeast(0.8)),
+        ],
+    }
+}
+
+/// From files that are not in memory.
+pub fn measure(bench: &Bench, server: Server, before: Before, stored: u64) -> io::Result<Samples> {
+    let set = Set { messages: (stored as usize / STORED_BYTES).max(1), bytes: STORED_BYTES };
+    let (folder, running) = (set.folder(bench, server), set.start(bench, server)?);
+    match before {
+        Before::Clean => running.stop(End::Clean)?,
+        Before::Killed => {
+            // A server of mailboxes alone has nothing under way.
+            if let Ok(to) = running.port("smtp") {
+                deliver(to)?;
+            }
+            running.stop(End::Killed)?;
+        }
+        Before::Unindexed => {
+            running.stop(End::Clean)?;
+            bench.scripts.forget(server, &folder, &account())?;
+        }
+    }
+    disk::evict(&folder)?;
+    let setup = Setup {
+        accounts: 1,
+        names: vec![account().split('@').next().unwrap_or_default().to_owned()],
+        ..bench.setup(Mode::Mailbox)
+    };
+    let running = bench.scripts.start(server, &folder, &setup)?;
+    let started_us = running.started_us;
+    running.stop(End::Clean)?;
+    let mut samples = samples([("greeting", started_us)]);
+    if before == Before::Unindexed {
+        let read = disk::read_rate(&folder)?;
+        let speed = bytes_in(&folder)? as f64 / (started_us / 1e6);
+        samples.insert("share".to_owned(), speed / read);
+    }
+    Ok(samples)
+}
+
+fn deliver(to: std::net::SocketAddr) -> io::Result<()> {
+    let drive = Drive {
+        to,
+        sessions: SESSIONS,
+        bytes: BYTES,
+        recipients: std::sync::Arc::new(vec![crate::compare::server::account(0)]),
+        connections: Connections::Kept,
+        until: Until::After(LOAD),
+    };
+    drive.run().map(drop)
+}
+
+pub fn scaling_measures() -> Vec<Measure> {
+    vec![
+        Measure::new("growth", "CPU a message, two executors to one", Unit::Times, Better::Less)
+            .with_goal(Goal::AtMost(1.08)),
+        Measure::new("one", "CPU a message, one executor", Unit::Micros, Better::Less),
+        Measure::new("two", "CPU a message, two executors", Unit::Micros, Better::Less),
+    ]
+}
+
+/// The same offered load on one executor and on two; server and load share all processors.
+pub fn measure_scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
+    let closed = {
+        let setup = Setup { cpus: None, cores: 1, ..bench.setup(Mode::Accept) };
+        let running = bench.start_fresh(server, &setup)?;
+        let drive = Drive {
+            to: running.port("smtp")?,
+            sessions: SESSIONS,
+            bytes: BYTES,
+            recipients: bench.recipients(),
+            connections: Connections::Kept,
+            until: Until::After(Duration::from_secs_f64(bench.sizes.seconds)),
+        };
+        let driven = drive.run()?;
+        driven.acknowledged as f64 / driven.seconds
+    };
+    let rate = closed * OFFERED;
+    let (one, two) = (cpu_at(bench, server, 1, rate)?, cpu_at(bench, server, 2, rate)?);
+    Ok(samples([("one", one), ("two", two), ("growth", two / one)]))
+}
+
+fn cpu_at(bench: &Bench, server: Server, cores: usize, rate: f64) -> io::Result<f64> {
+    let setup = Setup { cpus: None, cores, ..bench.setup(Mode::Accept) };
+    let running = bench.start_fresh(server, &setup)?;
+    let messages = ((rate * bench.sizes.seconds) as usize).max(SESSIONS);
+    let load = Load {
+        to: running.port("smtp")?,
+        sessions: SESSIONS,
+        messages,
+        size: BYTES,
+        recipients: bench.recipients(),
+        pipelined: false,
+    };
+    let (_, cost) = bench.metered(&running, || load.run_paced(rate))?;
+    Ok(cost.cpu_us as f64 / messages as f64)
+}
