@@ -8,6 +8,11 @@
 //! | `cost/` | processor time, memory, system calls, syncs and writes of a whole tree of processes |
 //! | `record/` | what a run found: JSON, objectives, the block an operator pastes |
 //! | `engine/` | one thread, one event loop, many connections, plain or TLS; wakes on time |
+//! | `plan/` | what is to be sent: when, how large, to whom |
+//! | `ledger/` | what was promised and what came |
+//! | `measure/` | counting while a run goes on |
+//! | `smtp/` | SMTP load: sessions on event loops |
+//! | `sink/` | a server that takes mail and keeps none: fast, slow, unwilling or broken |
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
 //! | `pop3/` | POP3: replies, sessions that judge every answer |
 //! | `limits/` | what the machine can do without any server |
@@ -24,14 +29,16 @@ pub mod compare;
 pub mod cost;
 pub mod engine;
 pub mod imap;
+pub mod ledger;
 pub mod limits;
+pub mod measure;
+pub mod plan;
 pub mod pop3;
 pub mod record;
 pub mod report;
+pub mod sink;
+pub mod smtp;
 pub mod stats;
 pub mod target;
 
-mod pace;
-mod sink;
-mod smtp;
 mod wire;

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use loadtest::command::Arguments;
 
 fn main() -> ExitCode {
-    match Arguments::parse().run() {
+    match Arguments::take().run() {
         Ok(outcome) => ExitCode::from(outcome as u8),
         Err(error) => {
             eprintln!("{error}");

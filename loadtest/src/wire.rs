@@ -32,17 +32,6 @@ impl Wire {
         }
     }
 
-    /// A reply of SMTP: its code.
-    pub fn reply(&mut self) -> io::Result<u16> {
-        loop {
-            let line = self.line()?;
-            if line.get(3) != Some(&b'-') {
-                let code = line.get(..3).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
-                return code.ok_or_else(|| io::Error::other("not a reply"));
-            }
-        }
-    }
-
     /// Sends an IMAP command and reads to its tagged line, which must say OK; gives the untagged lines.
     pub fn imap(&mut self, tag: &str, command: &str) -> io::Result<Vec<String>> {
         self.send(format!("{tag} {command}\r\n").as_bytes())?;

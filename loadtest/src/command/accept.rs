@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use hdrhistogram::Histogram;
-
 use crate::cost::{Calls, Meter};
-use crate::pace;
-use crate::smtp::Load;
+use crate::limits::sync_latency;
+use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template};
+use crate::record::Spectrum;
+use crate::smtp::{Envelope, Limit, Load, Pace};
 use crate::target::{self, Server};
 use crate::wire::Wire;
+use clap::Args;
 
 #[derive(Args)]
 pub struct Accept {
@@ -58,8 +58,10 @@ struct Cost {
 struct Paced {
     rate: f64,
     /// From the time that a message's data was to be sent at to its 250, in microseconds.
-    latency: Histogram<u64>,
+    latency: Spectrum,
     sync_p50_us: u64,
+    /// Why the schedule was not kept, if it was not.
+    invalid: Option<String>,
 }
 
 const SINK_PORT: u16 = 2725;
@@ -109,12 +111,24 @@ impl Accept {
 
     /// How long an acknowledgement takes at half load, beside a bare sync.
     fn measure_paced(&self, rate: f64, folder: &Path) -> io::Result<Paced> {
-        let messages = (rate * PACED_SECONDS) as usize;
+        let messages = (rate * PACED_SECONDS) as u64;
         // Before and after, since a disk that others use too is not the same at all times.
-        let mut sync = pace::sync_latency(folder)?;
-        let latency = Load { messages, ..self.load(target::smtp_address()) }.run_paced(rate)?;
-        sync.add(pace::sync_latency(folder)?).map_err(io::Error::other)?;
-        Ok(Paced { rate, latency, sync_p50_us: sync.value_at_quantile(0.5) })
+        let mut sync = sync_latency(folder)?;
+        // The acknowledgement is what counts, so that a session has its next envelope accepted ahead.
+        let load = Load {
+            limit: Limit::Messages(messages),
+            pace: Pace::Open(Rate(rate), Arrivals::Constant),
+            envelope: Envelope::Ahead,
+            ..self.load(target::smtp_address())
+        };
+        let sent = load.run()?;
+        sync.add(&sync_latency(folder)?);
+        Ok(Paced {
+            rate,
+            latency: sent.tally.corrected,
+            sync_p50_us: sync.percentile(50.0) / 1000,
+            invalid: sent.health.invalid,
+        })
     }
 
     fn measure_sink(&self, program: &Path) -> io::Result<Cost> {
@@ -125,13 +139,11 @@ impl Accept {
     }
 
     fn load(&self, to: SocketAddr) -> Load {
+        let bodies = Arc::new(Bodies::new(&Sizes::Same(self.size), 1));
         Load {
-            to,
-            sessions: self.sessions,
-            messages: self.messages,
-            size: self.size,
-            recipients: Arc::new((0..self.accounts).map(target::account).collect()),
-            pipelined: self.pipelined,
+            envelope: if self.pipelined { Envelope::Group } else { Envelope::Stepwise },
+            recipients: Template::new(&format!("user%d@{}", target::DOMAIN), self.accounts as u64),
+            ..Load::plain(to, self.sessions, Limit::Messages(self.messages as u64), bodies)
         }
     }
 
@@ -142,18 +154,25 @@ impl Accept {
         to: SocketAddr,
         settled: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<Cost> {
-        let load = self.load(to);
+        let prepared = self.load(to).prepare()?;
         let meter = Meter::start(&[pid], None, Calls::Counted)?;
-        let sent = load.run()?;
+        let sent = prepared.run()?;
+        let acknowledged = sent.tally.counts.succeeded;
+        if acknowledged != self.messages as u64 {
+            return Err(io::Error::other(format!(
+                "{acknowledged} of {} were taken: {:?}",
+                self.messages, sent.tally.errors
+            )));
+        }
         settled()?;
         let cost = meter.stop()?;
-        let per_message = |count: u64| count as f64 / sent.acknowledged as f64;
+        let per_message = |count: u64| count as f64 / acknowledged as f64;
         Ok(Cost {
             cpu_us: per_message(cost.cpu_us),
             machine_cpu_us: per_message(cost.machine_cpu_us),
-            rate: sent.acknowledged as f64 / sent.seconds,
-            p50_us: sent.latency.value_at_quantile(0.5),
-            p99_us: sent.latency.value_at_quantile(0.99),
+            rate: acknowledged as f64 / sent.seconds,
+            p50_us: sent.tally.ack.percentile(50.0) / 1000,
+            p99_us: sent.tally.ack.percentile(99.0) / 1000,
             system_calls: cost.system_calls.map(per_message),
             syncs: cost.syncs.map(per_message),
         })
@@ -162,16 +181,19 @@ impl Accept {
 
 impl Paced {
     fn print(&self, what: &str) {
-        let at = |quantile: f64| self.latency.value_at_quantile(quantile);
+        if let Some(reason) = &self.invalid {
+            return println!("{what}: INVALID: {reason}");
+        }
+        let at = |percentile: f64| self.latency.percentile(percentile) / 1000;
         let goal = self.sync_p50_us * 3 / 2 + 300;
-        let verdict = if at(0.5) <= goal { "held" } else { "missed" };
+        let verdict = if at(50.0) <= goal { "held" } else { "missed" };
         println!(
             "{what}, {:.0} messages/s on schedule: answered in {} us (p50), {} us (p99), {} us (p99.9); a bare sync of \
              8 KiB takes {} us (p50), so that the goal of 1.5 syncs + 300 us is {goal} us: {verdict}",
             self.rate,
-            at(0.5),
-            at(0.99),
-            at(0.999),
+            at(50.0),
+            at(99.0),
+            at(99.9),
             self.sync_p50_us,
         );
     }

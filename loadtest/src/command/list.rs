@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::cost::{Calls, Meter};
-use crate::smtp;
+use crate::plan;
 use crate::target::{self, Server};
 use crate::wire::Wire;
 
@@ -70,7 +70,7 @@ impl List {
     fn fill(&self, wire: &mut Wire) -> io::Result<()> {
         let mut answered = 0;
         for number in 0..self.messages {
-            let mut text = smtp::message(number, 1024);
+            let mut text = plan::message(number, 1024);
             text.truncate(text.len() - 3);
             let mut command = format!("x{number} APPEND INBOX {{{}+}}\r\n", text.len()).into_bytes();
             command.extend_from_slice(&text);

@@ -13,8 +13,14 @@ mod operations;
 mod pop3;
 mod relay;
 mod report;
+mod sink;
+mod smtp;
+mod sweep;
+mod verify;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +34,14 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Sends messages: rate, latency, cost, a ledger of what was acknowledged.
+    Smtp(Box<smtp::Smtp>),
+    /// Takes mail and keeps none: fast, slow, unwilling or broken.
+    Sink(Box<sink::Sink>),
+    /// The same load at rising rates or with more sessions, to find where an objective breaks.
+    Sweep(Box<sweep::Sweep>),
+    /// Compares ledgers: what was acknowledged, and what came.
+    Verify(verify::Verify),
     /// Durably accepted messages: CPU, system calls and syncs for each, beside a sink that stores nothing.
     Accept(accept::Accept),
     /// FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE) of a large mailbox: CPU for each message, time to the first byte.
@@ -64,9 +78,21 @@ pub enum Outcome {
     Missed = 99,
 }
 
+/// Called by another's name, the program takes another's arguments: a link is enough.
+const ALIASES: [(&str, &str); 2] = [("smtp-source", "smtp"), ("smtp-sink", "sink")];
+
 impl Arguments {
+    /// From the command line.
+    pub fn take() -> Self {
+        Self::parse_from(aliased(std::env::args_os().collect()))
+    }
+
     pub fn run(&self) -> io::Result<Outcome> {
         match &self.command {
+            Command::Smtp(smtp) => return smtp.run(),
+            Command::Sink(sink) => return sink.run(),
+            Command::Sweep(sweep) => return sweep.run(),
+            Command::Verify(verify) => return verify.run(),
             Command::Accept(accept) => accept.run()?,
             Command::List(list) => list.run()?,
             Command::Idle(idle) => return idle.run(),
@@ -81,5 +107,40 @@ impl Arguments {
             Command::Relay(relay) => relay.run()?,
         }
         Ok(Outcome::Fine)
+    }
+}
+
+fn aliased(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str().map(str::to_owned));
+    let command = ALIASES.iter().find(|(alias, _)| Some(*alias) == called.as_deref());
+    if let Some((_, command)) = command {
+        arguments.insert(1, OsString::from(command));
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Arguments, aliased};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_for_smtp_source_and_smtp_sink_are_understood() {
+        for line in [
+            "/usr/sbin/smtp-source -c -d -s 20 -m 1000 -l 4096 -f a@x.test -t b@y.test -r 2 -N 127.0.0.1:2525",
+            "smtp-source -L -M mx.test inet:127.0.0.1:2525",
+            "smtp-sink -c -m 100 -M 1000 -w 1 -q rcpt -r mail -f data inet:127.0.0.1:2525 1024",
+            "loadtest smtp -d --rate 5000/s --arrivals poisson --pipeline=ahead --duration 10s localhost",
+            "loadtest smtp -d --pipeline --spin always --size lognormal:15k,250k [::1]:25",
+        ] {
+            let arguments = aliased(line.split(' ').map(Into::into).collect());
+            assert!(Arguments::try_parse_from(arguments).is_ok(), "{line}");
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::cost::{Calls, Meter, pss_bytes};
-use crate::sink::Sink;
-use crate::smtp::Load;
+use crate::plan::{Bodies, Sizes, Template};
+use crate::sink::{Conduct, Sink};
+use crate::smtp::{Envelope, Limit, Load};
 use crate::target::{self, DEAD_DOMAIN, SINK, SINK_DOMAIN, Server};
 
 #[derive(Args)]
@@ -51,7 +52,8 @@ const DEAD_BYTES: usize = 512;
 
 impl Relay {
     pub fn run(&self) -> io::Result<()> {
-        let sink = Sink::start(SINK)?;
+        let conduct = Conduct { hostname: "sink.test".to_owned(), ..Conduct::default() };
+        let sink = Sink::start(SINK, conduct, None, 1)?;
         println!(
             "{} messages of {} bytes over {} kept-open connections, through to a sink",
             self.messages, self.size, self.sessions
@@ -75,21 +77,18 @@ impl Relay {
         Server::start(&program, cores, 0)
     }
 
-    fn load(&self, domain: &str) -> Load {
+    fn load(&self, domain: &str, messages: usize, size: usize) -> Load {
+        let bodies = Arc::new(Bodies::new(&Sizes::Same(size), 1));
         Load {
-            to: target::smtp_address(),
-            sessions: self.sessions,
-            messages: self.messages,
-            size: self.size,
-            recipients: Arc::new((0..100).map(|number| format!("user{number}@{domain}")).collect()),
-            pipelined: false,
+            recipients: Template::new(&format!("user%d@{domain}"), 100),
+            ..Load::plain(target::smtp_address(), self.sessions, Limit::Messages(messages as u64), bodies)
         }
     }
 
     /// Queues mail that cannot go, and says what it takes.
     fn fill(&self, server: &Server, name: &str) -> io::Result<()> {
         let before = pss_bytes(server.pid())?;
-        let load = Load { messages: self.dead, size: DEAD_BYTES, pipelined: true, ..self.load(DEAD_DOMAIN) };
+        let load = Load { envelope: Envelope::Group, ..self.load(DEAD_DOMAIN, self.dead, DEAD_BYTES) };
         load.run()?;
         std::thread::sleep(Duration::from_secs(3));
         let grown = pss_bytes(server.pid())?.saturating_sub(before);
@@ -100,16 +99,19 @@ impl Relay {
 
     fn measure(&self, server: &Server, sink: &Sink) -> io::Result<Cost> {
         let meter = Meter::start(&[server.pid()], None, Calls::Counted)?;
-        let taken_before = sink.taken();
+        let (taken_before, messages) = (sink.taken(), self.messages as u64);
         let began = Instant::now();
-        self.load(SINK_DOMAIN).run()?;
-        sink.wait(taken_before + self.messages)?;
+        let sent = self.load(SINK_DOMAIN, self.messages, self.size).run()?;
+        if sent.tally.counts.succeeded != messages {
+            return Err(io::Error::other(format!("not all were taken: {:?}", sent.tally.errors)));
+        }
+        sink.wait(taken_before + messages)?;
         let seconds = began.elapsed().as_secs_f64();
         std::thread::sleep(SETTLE);
         let cost = meter.stop()?;
         let taken = sink.taken() - taken_before;
-        if taken != self.messages {
-            return Err(io::Error::other(format!("{} messages went in, {taken} came out", self.messages)));
+        if taken != messages {
+            return Err(io::Error::other(format!("{messages} messages went in, {taken} came out")));
         }
         let per_message = |count: u64| count as f64 / self.messages as f64;
         Ok(Cost {

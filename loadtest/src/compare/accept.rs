@@ -10,8 +10,9 @@ use crate::compare::drive::{Connections, Drive, Driven, Until};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{Mode, Server};
 use crate::cost::Cost;
+use crate::limits::sync_latency;
+use crate::record::Spectrum;
 use crate::report::scale::Unit;
-use crate::smtp::Load;
 
 pub const BYTES: usize = 4096;
 
@@ -101,21 +102,15 @@ pub fn measure_half(bench: &Bench, server: Server) -> io::Result<Samples> {
     let driven = drive.run()?;
     let rate = driven.acknowledged as f64 / driven.seconds / 2.0;
     // Before and after, since a disk that others use too is not the same at all times.
-    let mut sync = crate::pace::sync_latency(&bench.folder)?;
-    let load = Load {
-        to: drive.to,
-        sessions: HALF_SESSIONS,
-        messages: ((rate * seconds) as usize).max(HALF_SESSIONS),
-        size: BYTES,
-        recipients: drive.recipients,
-        pipelined: false,
-    };
-    let ack = load.run_paced(rate)?;
-    sync.add(crate::pace::sync_latency(&bench.folder)?).map_err(io::Error::other)?;
-    let (p50, sync) = (ack.value_at_quantile(0.5) as f64, sync.value_at_quantile(0.5) as f64);
+    let mut sync = sync_latency(&bench.folder)?;
+    let messages = ((rate * seconds) as usize).max(HALF_SESSIONS);
+    let ack = Drive { until: Until::Messages(messages), ..drive }.run_paced(rate)?.ack;
+    sync.add(&sync_latency(&bench.folder)?);
+    let micros = |spectrum: &Spectrum, at: f64| spectrum.percentile(at) as f64 / 1e3;
+    let (p50, sync) = (micros(&ack, 50.0), micros(&sync, 50.0));
     Ok(samples([
         ("p50", p50),
-        ("p99.9", ack.value_at_quantile(0.999) as f64),
+        ("p99.9", micros(&ack, 99.9)),
         ("sync", sync),
         ("share", p50 / (1.5 * sync + 300.0)),
     ]))

@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::row::Samples;
 use crate::compare::server::{AuthCache, Mode, Running, Scripts, Server, Setup, account};
 use crate::cost::{Calls, Cost, Meter};
-use crate::sink::Sink;
+use crate::sink::{Conduct, Sink};
 
 /// How large everything is.
 #[derive(Clone, Debug)]
@@ -124,7 +124,12 @@ impl Bench {
         let halves = Halves::split()?;
         let sink_address = SocketAddr::from(([127, 71, 9, 1], 2525));
         // Its threads stay on the half of the load.
-        let sink = Sink::start(sink_address)?;
+        let sink = Sink::start(
+            sink_address,
+            Conduct { hostname: "sink.test".to_owned(), ..Conduct::default() },
+            None,
+            1,
+        )?;
         Ok(Self { sizes, scripts, folder: folder.to_owned(), sink, sink_address, halves })
     }
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template};
 use crate::record::Spectrum;
-use crate::smtp::{expect, message};
-use crate::wire::Wire;
+use crate::smtp::{Envelope, Limit, Load, Pace, Sent};
+
+pub use crate::smtp::Connections;
 
 #[derive(Clone, Debug)]
 pub struct Drive {
@@ -19,14 +19,6 @@ pub struct Drive {
     pub recipients: Arc<Vec<String>>,
     pub connections: Connections,
     pub until: Until,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connections {
-    /// One for each session.
-    Kept,
-    /// One for each message, with its QUIT.
-    New,
 }
 
 /// When to end.
@@ -45,96 +37,49 @@ pub struct Driven {
     pub ack: Spectrum,
 }
 
-/// What all sessions share: whose turn a message is, and when there are no more.
-struct Turns {
-    next: AtomicUsize,
-    messages_max: usize,
-    ends: Instant,
-}
-
 impl Drive {
     /// A closed loop: each session sends its next message when the last was answered.
     pub fn run(&self) -> io::Result<Driven> {
-        let began = Instant::now();
-        let (messages_max, length) = match self.until {
-            Until::After(length) => (usize::MAX, length),
-            Until::Messages(messages) => (messages, Duration::from_secs(3600)),
+        Self::all_taken(self.load().run()?)
+    }
+
+    /// The same number of sessions on a schedule, the next envelope of each accepted ahead. Gives how long after its
+    /// time each message was acknowledged.
+    pub fn run_paced(&self, rate: f64) -> io::Result<Driven> {
+        let paced = Load {
+            pace: Pace::Open(Rate(rate), Arrivals::Constant),
+            envelope: Envelope::Ahead,
+            ..self.load()
         };
-        let turns = Arc::new(Turns { next: AtomicUsize::new(0), messages_max, ends: began + length });
-        let sessions: Vec<_> = (0..self.sessions)
-            .map(|_| {
-                let (drive, turns) = (self.clone(), Arc::clone(&turns));
-                thread::spawn(move || drive.session(&turns))
-            })
-            .collect();
-        let mut ack = Spectrum::default();
-        for session in sessions {
-            ack.add(&session.join().map_err(|_| io::Error::other("a session panicked"))??);
+        let sent = paced.run()?;
+        let corrected = sent.tally.corrected.clone();
+        Self::all_taken(sent).map(|driven| Driven { ack: corrected, ..driven })
+    }
+
+    fn load(&self) -> Load {
+        let limit = match self.until {
+            Until::After(length) => Limit::Time(length),
+            Until::Messages(messages) => Limit::Messages(messages as u64),
+        };
+        let bodies = Arc::new(Bodies::new(&Sizes::Same(self.bytes), 1));
+        Load {
+            connections: self.connections,
+            sender: "sender@load.test".to_owned(),
+            recipients: Template::Listed(Arc::clone(&self.recipients)),
+            ..Load::plain(self.to, self.sessions, limit, bodies)
         }
-        Ok(Driven { acknowledged: ack.count(), seconds: began.elapsed().as_secs_f64(), ack })
     }
 
-    fn session(&self, turns: &Turns) -> io::Result<Spectrum> {
-        let mut ack = Spectrum::default();
-        let mut kept = None;
-        while let Some(number) = turns.take() {
-            let mut wire = match kept.take() {
-                Some(wire) => wire,
-                None => self.connect()?,
-            };
-            ack.record(self.send(&mut wire, number)?);
-            match self.connections {
-                Connections::Kept => kept = Some(wire),
-                Connections::New => quit(&mut wire)?,
-            }
+    /// A message that is not taken makes a comparison worthless.
+    fn all_taken(sent: Sent) -> io::Result<Driven> {
+        match sent.tally.counts.failed + sent.tally.counts.dropped {
+            0 => Ok(Driven {
+                acknowledged: sent.tally.counts.succeeded,
+                seconds: sent.seconds,
+                ack: sent.tally.ack,
+            }),
+            failed => Err(io::Error::other(format!("{failed} were not taken: {:?}", sent.tally.errors))),
         }
-        kept.map_or(Ok(()), |mut wire| quit(&mut wire))?;
-        Ok(ack)
-    }
-
-    fn connect(&self) -> io::Result<Wire> {
-        let mut wire = Wire::connect(self.to)?;
-        expect(wire.reply()?, 220)?;
-        wire.send(b"EHLO client.load.test\r\n")?;
-        expect(wire.reply()?, 250)?;
-        Ok(wire)
-    }
-
-    /// Gives how long the end of data took to be answered, in nanoseconds.
-    fn send(&self, wire: &mut Wire, number: usize) -> io::Result<u64> {
-        let data = message(number, self.bytes);
-        let recipient = &self.recipients[number % self.recipients.len()];
-        for (command, code) in [
-            ("MAIL FROM:<sender@load.test>\r\n".to_owned(), 250),
-            (format!("RCPT TO:<{recipient}>\r\n"), 250),
-            ("DATA\r\n".to_owned(), 354),
-        ] {
-            wire.send(command.as_bytes())?;
-            expect(wire.reply()?, code)?;
-        }
-        let began = Instant::now();
-        wire.send(&data)?;
-        expect(wire.reply()?, 250)?;
-        Ok(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-impl Turns {
-    fn take(&self) -> Option<usize> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.messages_max && Instant::now() < self.ends).then_some(number)
-    }
-}
-
-/// The server closes, so that it is the one who remembers the connection for a while.
-fn quit(wire: &mut Wire) -> io::Result<()> {
-    wire.send(b"QUIT\r\n")?;
-    expect(wire.reply()?, 221)?;
-    match wire.line() {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::Error::other("words after the reply to QUIT")),
     }
 }
 
@@ -145,12 +90,12 @@ mod tests {
     use std::time::Duration;
 
     use super::{Connections, Drive, Until};
-    use crate::sink::Sink;
+    use crate::sink::{Conduct, Sink};
 
     #[test]
     fn it_sends_as_many_as_it_is_told_or_for_as_long() {
         let to = SocketAddr::from((Ipv4Addr::new(127, 71, 20, 1), 2736));
-        let sink = Sink::start(to).expect("a free port");
+        let sink = Sink::start(to, Conduct::default(), None, 1).expect("a free port");
         let recipients = Arc::new(vec!["a@sink.test".to_owned()]);
         let drive = Drive {
             to,
@@ -164,7 +109,7 @@ mod tests {
         assert_eq!(sink.taken(), 50);
         let until = Until::After(Duration::from_millis(200));
         let driven = Drive { connections: Connections::Kept, until, ..drive }.run().expect("all are taken");
-        assert_eq!(sink.taken() as u64, 50 + driven.acknowledged);
+        assert_eq!(sink.taken(), 50 + driven.acknowledged);
         assert!(driven.seconds >= 0.2 && driven.acknowledged > 0);
     }
 }

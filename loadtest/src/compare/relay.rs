@@ -72,7 +72,7 @@ fn relay(bench: &Bench, running: &Running, bytes: usize, messages: usize) -> io:
         until: Until::Messages(messages),
     };
     drive.run()?;
-    bench.sink.wait(before + messages)
+    bench.sink.wait(before + messages as u64)
 }
 
 pub fn written_measures(way: Way, bytes: usize) -> Vec<Measure> {

@@ -11,7 +11,6 @@ use crate::compare::mailbox::{Set, account, bytes_in};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{End, Mode, Server, Setup};
 use crate::report::scale::Unit;
-use crate::smtp::Load;
 
 /// What happened before the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,14 +129,14 @@ fn cpu_at(bench: &Bench, server: Server, cores: usize, rate: f64) -> io::Result<
     let setup = Setup { cpus: None, cores, ..bench.setup(Mode::Accept) };
     let running = bench.start_fresh(server, &setup)?;
     let messages = ((rate * bench.sizes.seconds) as usize).max(SESSIONS);
-    let load = Load {
+    let drive = Drive {
         to: running.port("smtp")?,
         sessions: SESSIONS,
-        messages,
-        size: BYTES,
+        bytes: BYTES,
         recipients: bench.recipients(),
-        pipelined: false,
+        connections: Connections::Kept,
+        until: Until::Messages(messages),
     };
-    let (_, cost) = bench.metered(&running, || load.run_paced(rate))?;
+    let (_, cost) = bench.metered(&running, || drive.run_paced(rate))?;
     Ok(cost.cpu_us as f64 / messages as f64)
 }

@@ -27,7 +27,8 @@ pub struct Ports {
     slots: Vec<Slot>,
     free: Vec<u32>,
     timers: Timers,
-    events: Vec<epoll::Event>,
+    /// Whose, and what.
+    events: Vec<(u64, epoll::EventFlags)>,
     listeners: HashMap<PortId, TcpListener>,
     /// Ports that may have input although no event will say so.
     released: Vec<PortId>,
@@ -180,6 +181,12 @@ impl Ports {
         }
     }
 
+    /// Reads of any connection take no more than this at once.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.input.truncate(bytes.max(2));
+        self.raw.truncate(bytes.max(2) / 2);
+    }
+
     /// Leaves what comes in the kernel's buffers until [`Ports::release`].
     pub fn hold(&mut self, port: PortId) {
         if let Some(connection) = self.connection(port) {
@@ -222,7 +229,13 @@ impl Ports {
         let mut space = [const { MaybeUninit::uninit() }; EVENTS_MAX];
         self.events.clear();
         match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
-            Ok((events, _)) => self.events.extend_from_slice(events),
+            Ok((events, _)) => {
+                let noted = events.iter().map(|event| {
+                    let (data, flags) = (event.data, event.flags);
+                    (data.u64(), flags)
+                });
+                self.events.extend(noted);
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -232,13 +245,12 @@ impl Ports {
     /// Hands out the events; what is due meanwhile is started on time.
     pub(super) fn dispatch(&mut self, work: &mut impl Work, mut due: Option<u64>) {
         let events = std::mem::take(&mut self.events);
-        for event in &events {
+        for &(id, flags) in &events {
             if due.is_some_and(|at| at <= self.now()) {
                 let now = self.now();
                 due = work.poll_due(self, now);
             }
-            let id = event.data.u64();
-            let (port, flags) = (PortId(id), event.flags);
+            let port = PortId(id);
             match id & LISTENER {
                 0 => self.handle_event(work, port, flags),
                 _ => self.handle_connections(work, port),

@@ -12,7 +12,7 @@ pub mod idle;
 pub mod operations;
 pub mod options;
 pub mod profile;
-pub mod random;
+pub use crate::plan::random;
 pub mod session;
 pub mod truth;
 pub mod view;

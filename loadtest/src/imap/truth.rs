@@ -1,7 +1,8 @@
 //! What all sessions on one mailbox know of it together: the measure of every answer.
 //!
 //! Each message has one owner among the sessions, by its UID, and only the owner changes its flags. So what the
-//! owner was last told OK for is what the flags are, and everybody who looks at a message whose flags have rested since
+//! owner was last told OK for is what the flags are, and everybody who looks at a message whose flags have rested
+//! since
 //! before he looked must see them. Sizes and contents never change, UIDs never come again, and only a message with
 //! `\Deleted` may go. The mailbox must be left alone by others for the time of the test.
 

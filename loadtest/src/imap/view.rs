@@ -1,6 +1,7 @@
 //! What one session has been told of the mailbox it selected: sequence numbers, UIDs, and what they may become.
 //!
-//! Numbers begin at one, as in the protocol. A message that EXISTS told of has no UID until a FETCH gave it; a session
+//! Numbers begin at one, as in the protocol. A message that EXISTS told of has no UID until a FETCH gave it; a
+//! session
 //! asks for these before it does anything else.
 
 use super::answer::Row;

@@ -6,6 +6,7 @@
 //! to be read as a share of these; a sync below 50 us says that the disk, or what stands in for it, may not keep its
 //! promises.
 
+mod bare;
 mod disk;
 mod memory;
 mod network;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::record::Spectrum;
+
+pub use bare::sync_latency;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {

@@ -1,0 +1,101 @@
+//! The generator against sinks that refuse, hang up, dawdle and list little.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use loadtest::plan::{Bodies, Sizes};
+use loadtest::sink::{Conduct, Fate, Sink};
+use loadtest::smtp::{Connections, Envelope, Greeting, Limit, Load, Sent, Transfer};
+
+fn sink(conduct: Conduct) -> Sink {
+    Sink::start(([127, 0, 0, 1], 0).into(), conduct, None, 1).expect("a free port")
+}
+
+fn load(sink: &Sink, messages: u64) -> Load {
+    let bodies = Arc::new(Bodies::new(&Sizes::Same(2000), 1));
+    Load::plain(sink.address(), 4, Limit::Messages(messages), bodies)
+}
+
+fn conduct(fate: Fate, chance: &str) -> Conduct {
+    Conduct { fates: vec![(fate, chance.parse().expect("a chance"))], ..Conduct::default() }
+}
+
+/// Everything is accounted for.
+fn check(sent: &Sent, sink: &Sink, messages: u64) {
+    let counts = sent.tally.counts;
+    assert_eq!(counts.started, messages);
+    assert_eq!(counts.succeeded + counts.failed, messages, "{:?}", sent.tally.errors);
+    assert_eq!(counts.succeeded, sink.taken(), "{:?}", sent.tally.errors);
+}
+
+#[test]
+fn refusals_are_counted_and_no_message_is_lost_from_sight() {
+    for place in ["mail", "rcpt", "data", "dot"] {
+        for envelope in [Envelope::Stepwise, Envelope::Group, Envelope::Ahead] {
+            for connections in [Connections::Kept, Connections::New] {
+                let sink = sink(conduct(Fate::Temporary, &format!("{place}:20")));
+                let load = Load { envelope, connections, ..load(&sink, 200) };
+                let sent = load.run().expect("it runs");
+                check(&sent, &sink, 200);
+                assert!(
+                    (10..90).contains(&sent.tally.counts.failed),
+                    "{place} {envelope:?}: {:?}",
+                    sent.tally.errors
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn connections_that_break_are_dialled_again() {
+    for place in ["mail", "rcpt", "data", "dot"] {
+        let sink = sink(conduct(Fate::Drop, &format!("{place}:10")));
+        let sent = load(&sink, 200).run().expect("it runs");
+        check(&sent, &sink, 200);
+        assert!(sent.tally.counts.failed > 0 && sent.tally.counts.connections > 4);
+    }
+}
+
+#[test]
+fn one_connection_for_each_message() {
+    let sink = sink(Conduct::default());
+    let sent = Load { connections: Connections::New, ..load(&sink, 100) }.run().expect("it runs");
+    check(&sent, &sink, 100);
+    assert_eq!(sink.counts().connections.load(Ordering::Relaxed), 100);
+}
+
+#[test]
+fn chunks_lmtp_and_poor_servers() {
+    let sink = sink(Conduct::default());
+    for envelope in [Envelope::Stepwise, Envelope::Group] {
+        let sent = Load { transfer: Transfer::Bdat, envelope, ..load(&sink, 50) }.run().expect("it runs");
+        assert_eq!(sent.tally.counts.succeeded, 50);
+    }
+    let greeting = Greeting::Lhlo("load.test".to_owned());
+    let sent = Load { greeting, recipients_each: 3, ..load(&sink, 50) }.run().expect("it runs");
+    assert_eq!(sent.tally.counts.succeeded, 50, "{:?}", sent.tally.errors);
+    assert_eq!(sink.counts().copies.load(Ordering::Relaxed), 50 + 50 + 150);
+    assert_eq!(sink.counts().corrupted.load(Ordering::Relaxed), 0);
+    // Where it is not offered, nothing is pipelined.
+    let poor = self::sink(Conduct { hidden: vec!["PIPELINING"], ..Conduct::default() });
+    let sent = Load { envelope: Envelope::Ahead, ..load(&poor, 50) }.run().expect("it runs");
+    check(&sent, &poor, 50);
+}
+
+#[test]
+fn answers_come_as_late_as_asked_and_slow_readers_are_slow() {
+    let delays = vec!["rcpt:20ms".parse().expect("a delay"), "dot:30ms..40ms".parse().expect("a delay")];
+    let sink = sink(Conduct { delays, ..Conduct::default() });
+    let sent = Load { envelope: Envelope::Group, ..load(&sink, 20) }.run().expect("it runs");
+    check(&sent, &sink, 20);
+    assert!(sent.tally.ack.min() >= 29_000_000, "{}", sent.tally.ack.min());
+    assert!(sent.tally.service.min() >= 49_000_000, "{}", sent.tally.service.min());
+    let slow = self::sink(Conduct { read_rate: Some(100_000), ..Conduct::default() });
+    let bodies = Arc::new(Bodies::new(&Sizes::Same(50_000), 1));
+    let began = Instant::now();
+    let sent = Load::plain(slow.address(), 1, Limit::Messages(1), bodies).run().expect("it runs");
+    assert_eq!(sent.tally.counts.succeeded, 1);
+    assert!(began.elapsed() > Duration::from_millis(300));
+}

@@ -1,0 +1,8 @@
+//! Proves the harness: whatever a server does to mail, time or its client is noticed.
+
+mod dialogue;
+mod engine;
+mod fake;
+mod fates;
+mod smoke;
+mod time;
