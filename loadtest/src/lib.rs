@@ -15,6 +15,7 @@
 //! | `sink/` | a server that takes mail and keeps none: fast, slow, unwilling or broken |
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
 //! | `pop3/` | POP3: replies, sessions that judge every answer |
+//! | `connect` | connections that do next to nothing |
 //! | `limits/` | what the machine can do without any server |
 //! | `stats` | medians, and how sure their ratio is |
 //! | `report/` | runs as a page to look at |
@@ -26,6 +27,7 @@
 pub mod ab;
 pub mod command;
 pub mod compare;
+pub mod connect;
 pub mod cost;
 pub mod engine;
 pub mod imap;

@@ -3,6 +3,7 @@
 mod ab;
 mod accept;
 mod compare;
+mod connections;
 mod fill;
 mod idle;
 mod imap;
@@ -17,6 +18,7 @@ mod sink;
 mod smtp;
 mod sweep;
 mod verify;
+mod start;
 
 use std::ffi::OsString;
 use std::io;
@@ -52,6 +54,10 @@ enum Command {
     Imap(imap::Imap),
     /// POP3 sessions that fetch and delete, spelt as for rabid, and judge every answer.
     Pop3(pop3::Pop3),
+    /// New connections: greeted and left, with a TLS handshake, with a login.
+    Connections(connections::Connections),
+    /// From a server's start to its first 250: after a clean stop, after kill -9, without its index.
+    Start(start::Start),
     /// Makes a mailbox of so many messages.
     Fill(fill::Fill),
     /// Fixed operations on a mailbox of a given size: time, first byte, CPU.
@@ -98,6 +104,8 @@ impl Arguments {
             Command::Idle(idle) => return idle.run(),
             Command::Imap(imap) => return imap.run(),
             Command::Pop3(pop3) => return pop3.run(),
+            Command::Connections(connections) => return connections.run(),
+            Command::Start(start) => return start.run(),
             Command::Fill(fill) => fill.run()?,
             Command::Operations(operations) => operations.run()?,
             Command::Limits(limits) => limits.run()?,

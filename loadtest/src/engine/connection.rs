@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 
-use rustls::Connection as Tls;
+use rustls::{Connection as Tls, HandshakeKind};
 
 /// What a socket is to the loop.
 pub struct Connection {
@@ -107,6 +107,11 @@ impl Connection {
             self.unsent = Vec::new();
         }
         Ok(())
+    }
+
+    /// Whether TLS began anew or went on from an earlier session, once that is known.
+    pub fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.tls.as_ref()?.handshake_kind()
     }
 
     pub fn has_unsent(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
-use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
 
 use crate::engine::connection::{Connection, Input, Phase};
 use crate::engine::timers::Timers;
@@ -151,6 +151,11 @@ impl Ports {
     pub fn begin_server_tls(&mut self, port: PortId, tls: &Arc<ServerConfig>) -> io::Result<()> {
         let server = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
         self.connection(port).map_or(Ok(()), |connection| connection.begin_tls(server.into()))
+    }
+
+    /// How TLS began on this port, if it did.
+    pub fn handshake_kind(&self, port: PortId) -> Option<HandshakeKind> {
+        self.peek(port)?.handshake_kind()
     }
 
     /// Closes at once; `handle_closed` is not called.
