@@ -16,6 +16,7 @@
 //! | `imap/` | IMAP: answers, imaptest's spellings, sessions that judge every answer, fixed operations |
 //! | `pop3/` | POP3: replies, sessions that judge every answer |
 //! | `connect` | connections that do next to nothing |
+//! | `mix/` | users with their programs over SMTP, IMAP and POP3 at once |
 //! | `limits/` | what the machine can do without any server |
 //! | `stats` | medians, and how sure their ratio is |
 //! | `report/` | runs as a page to look at |
@@ -35,6 +36,7 @@ pub mod ledger;
 pub mod limits;
 pub mod measure;
 pub mod plan;
+pub mod mix;
 pub mod pop3;
 pub mod record;
 pub mod report;

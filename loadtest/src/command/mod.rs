@@ -10,6 +10,7 @@ mod imap;
 mod limits;
 mod list;
 mod login;
+mod mix;
 mod operations;
 mod pop3;
 mod relay;
@@ -58,6 +59,8 @@ enum Command {
     Connections(connections::Connections),
     /// From a server's start to its first 250: after a clean stop, after kill -9, without its index.
     Start(start::Start),
+    /// A mix of users over SMTP, IMAP and POP3, at several loads, judged by gates.
+    Mix(mix::Mix),
     /// Makes a mailbox of so many messages.
     Fill(fill::Fill),
     /// Fixed operations on a mailbox of a given size: time, first byte, CPU.
@@ -106,6 +109,7 @@ impl Arguments {
             Command::Pop3(pop3) => return pop3.run(),
             Command::Connections(connections) => return connections.run(),
             Command::Start(start) => return start.run(),
+            Command::Mix(mix) => return mix.run(),
             Command::Fill(fill) => fill.run()?,
             Command::Operations(operations) => operations.run()?,
             Command::Limits(limits) => limits.run()?,

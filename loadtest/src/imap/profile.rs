@@ -423,6 +423,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_published_can_be_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
+        let files = std::fs::read_dir(folder).expect("there are profiles");
+        let mut count = 0;
+        for file in files.flatten() {
+            let text = std::fs::read_to_string(file.path()).expect("it is text");
+            let profile = Profile::parse(&text).unwrap_or_else(|error| panic!("{:?}: {error}", file.path()));
+            assert!(!profile.gates.is_empty() && profile.users[0].delivery_interval.is_some());
+            count += 1;
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
     fn a_wrong_line_is_named() {
         let wrong = |from: &str, to: &str| Profile::parse(&TEXT.replacen(from, to, 1)).map(|_| ());
         let at = |line, reason: &str| Err(BadProfile { line, reason: reason.to_owned() });

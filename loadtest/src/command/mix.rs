@@ -1,0 +1,185 @@
+//! A mix of users over SMTP, IMAP and POP3, at several loads, judged by the profile's gates.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::command::Outcome;
+use crate::cost::{Calls, Meter};
+use crate::engine::tls::{ClientTls, Handshake, Trust};
+use crate::engine::{Clock, Effort, Ports, Waiting, run};
+use crate::imap::client::{Client, resolve};
+use crate::imap::options::Security;
+use crate::imap::profile::{Profile, duration};
+use crate::mix::drive::{Drive, Found, Places};
+use crate::mix::imap::FOLDER;
+use crate::record::{Health, Record, duration as spelt, summary};
+
+#[derive(Args)]
+pub struct Mix {
+    /// The profile, as imaptest's; loadtest/profiles/ has some.
+    #[arg(long)]
+    profile: PathBuf,
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Of all users.
+    #[arg(long, default_value = "")]
+    pass: String,
+    /// So many users, not as many as the profile says.
+    #[arg(long)]
+    users: Option<usize>,
+    /// Percentages, one run after the other.
+    #[arg(long, value_delimiter = ',', default_value = "100")]
+    load: Vec<u32>,
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    #[arg(long)]
+    smtp_port: Option<u16>,
+    #[arg(long)]
+    imap_port: Option<u16>,
+    #[arg(long)]
+    pop3_port: Option<u16>,
+    /// With TLS from the first byte; with both, the profile's share of users has TLS.
+    #[arg(long, requires = "pop3s_port")]
+    imaps_port: Option<u16>,
+    #[arg(long, requires = "imaps_port")]
+    pop3s_port: Option<u16>,
+    /// Processes of the server, whose cost is measured with that of their children.
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Where the server's data is, for the writes to its device.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where records are written, with the load in front of the extension.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl Mix {
+    pub fn run(&self) -> io::Result<Outcome> {
+        let text = fs::read_to_string(&self.profile)?;
+        let mut profile = Profile::parse(&text)
+            .map_err(|error| io::Error::other(format!("{}: {error}", self.profile.display())))?;
+        profile.users_total = self.users.unwrap_or(profile.users_total);
+        self.make_folders(&profile)?;
+        let mut outcome = Outcome::Fine;
+        for &load in &self.load {
+            println!("load {load} %, {} users", profile.users_total);
+            match self.run_at(&profile, load)? {
+                Outcome::Fine => {}
+                worse => outcome = worse,
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn run_at(&self, profile: &Profile, load: u32) -> io::Result<Outcome> {
+        let target = format!("{} at {load} % with {} users", self.host, profile.users_total);
+        let mut record = Record::new("mix", "operation", &target, "");
+        let meter = match self.pid.as_slice() {
+            [] => None,
+            pids => Some(Meter::start(pids, self.data.as_deref(), Calls::NotCounted)?),
+        };
+        let mut ports = Ports::new(Clock::start())?;
+        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        let share = f64::from(load) / 100.0;
+        let mut drive = Drive::new(profile.clone(), self.places(profile)?, share, duration_ns, ports.now());
+        drive.invite(&mut ports);
+        let effort = run(&mut drive, &mut ports, Waiting::default())?;
+        record.cost = meter.map(Meter::stop).transpose()?;
+        fill(&mut record, &drive.found, effort);
+        print!("{}", summary(&record));
+        drive.found.wrongs.iter().for_each(|what| eprintln!("{what}"));
+        let are_held = record.health.is_valid() && judge(profile, &mut record);
+        if let Some(path) = &self.json {
+            record.write(&with_load(path, load))?;
+        }
+        Ok(match (record.health.is_valid(), are_held && drive.found.wrongs.is_empty()) {
+            (false, _) => Outcome::Invalid,
+            (true, false) => Outcome::Missed,
+            (true, true) => Outcome::Fine,
+        })
+    }
+
+    fn places(&self, profile: &Profile) -> io::Result<Places> {
+        let at = |given: Option<u16>, from_profile: Option<u16>, usual: u16| {
+            resolve(&self.host, given.or(from_profile).unwrap_or(usual))
+        };
+        let tls = match (self.imaps_port, self.pop3s_port) {
+            (Some(imaps), Some(pop3s)) => {
+                let tls = ClientTls::new("mail.load.test", Trust::Anyone, Handshake::Resumed)?;
+                Some((tls, resolve(&self.host, imaps)?, resolve(&self.host, pop3s)?))
+            }
+            _ => None,
+        };
+        Ok(Places {
+            smtp: at(self.smtp_port, profile.smtp_port, 25)?,
+            imap: at(self.imap_port, profile.imap_port, 143)?,
+            pop3: at(self.pop3_port, profile.pop3_port, 110)?,
+            tls,
+            pass: self.pass.clone(),
+        })
+    }
+
+    /// What is moved needs a place to go to.
+    fn make_folders(&self, profile: &Profile) -> io::Result<()> {
+        let address = self.places(profile)?.imap;
+        let user = &profile.users[0];
+        for number in 0..profile.users_total {
+            let mut client = Client::connect(address, Security::Plain)?;
+            client.login(&user.user_name(user.username_start + number), &self.pass)?;
+            // From an earlier run it may be there.
+            let _ = client.command(&format!("CREATE {FOLDER}"), |_| Ok(()));
+            client.logout()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether every gate is held; what was found goes into the figures.
+fn judge(profile: &Profile, record: &mut Record) -> bool {
+    let mut are_held = true;
+    for gate in &profile.gates {
+        let name = format!("gate {} p{}", gate.name, gate.quantile * 100.0);
+        let most = u64::try_from(gate.most.as_nanos()).unwrap_or(u64::MAX);
+        let Some(found) = record.latency.get(&gate.name) else {
+            println!("{name}: missed, for nothing of it happened");
+            are_held = false;
+            continue;
+        };
+        let found = found.percentile(gate.quantile * 100.0);
+        are_held &= found <= most;
+        let verdict = if found <= most { "held" } else { "missed" };
+        println!("{name}: {} of {}: {verdict}", spelt(found), spelt(most));
+        record.figures.insert(format!("{name} ms"), found as f64 / 1e6);
+    }
+    are_held
+}
+
+fn fill(record: &mut Record, found: &Found, effort: Effort) {
+    record.counts = found.counts;
+    record.seconds = found.elapsed_ns as f64 / 1e9;
+    record.rate = found.counts.succeeded as f64 / record.seconds.max(1e-9);
+    record.latency = found.latency.clone();
+    let sessions_per_hour = found.sessions as f64 / record.seconds.max(1e-9) * 3600.0;
+    record.figures.insert("sessions_per_hour".to_owned(), sessions_per_hour);
+    record.errors = found.errors.clone();
+    record.health = Health {
+        lag_p99_ns: found.lag.percentile(99.0),
+        cpu_us: effort.cpu_ns / 1000,
+        spin_us: effort.spin_ns / 1000,
+        cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
+        threads: 1,
+        invalid: None,
+    }
+    .judge();
+}
+
+/// `run.json` at 80 % is `run-80.json`.
+fn with_load(path: &Path, load: u32) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{load}.json"))
+}
