@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::command::Outcome;
+use crate::command::mix::Mix;
 use crate::cost::{Calls, Meter};
 use crate::engine::{Clock, Effort, Ports, Waiting, run};
 use crate::imap::client::resolve;
@@ -21,17 +22,20 @@ pub struct Imap {
     words: Vec<String>,
     /// Processes of the server, whose cost is measured with that of their children.
     #[arg(long, value_delimiter = ',')]
-    pid: Vec<u32>,
+    pub(super) pid: Vec<u32>,
     /// Where the server's data is, for the writes to its device.
     #[arg(long)]
-    data: Option<PathBuf>,
+    pub(super) data: Option<PathBuf>,
     #[arg(long)]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
 }
 
 impl Imap {
     pub fn run(&self) -> io::Result<Outcome> {
         let options = Options::parse(self.words.iter().map(String::as_str)).map_err(io::Error::other)?;
+        if let Some(profile) = &options.profile {
+            return Mix::of_imaptest(&options, profile, self).run();
+        }
         let address = resolve(&options.host, options.port)?;
         let (user, rate) = (options.user.clone(), options.rate);
         let mut record = Record::new("imap", "command", &format!("{address} as {user}"), "");

@@ -12,10 +12,11 @@ use crate::cost::{Calls, Meter};
 use crate::engine::tls::{ClientTls, Handshake, Trust};
 use crate::engine::{Clock, Effort, Ports, Waiting, run};
 use crate::imap::client::{Client, resolve};
-use crate::imap::options::Security;
+use crate::imap::options::{Options, Security};
 use crate::imap::profile::{Profile, duration};
 use crate::mix::drive::{Drive, Found, Places};
 use crate::mix::imap::FOLDER;
+use crate::mix::smtp::Dialect;
 use crate::record::{Health, Record, duration as spelt, summary};
 
 #[derive(Args)]
@@ -42,7 +43,7 @@ pub struct Mix {
     imap_port: Option<u16>,
     #[arg(long)]
     pop3_port: Option<u16>,
-    /// With TLS from the first byte; with both, the profile's share of users has TLS.
+    /// Of IMAP with TLS from the first byte; with both of these, the profile's share of users has TLS.
     #[arg(long, requires = "pop3s_port")]
     imaps_port: Option<u16>,
     #[arg(long, requires = "imaps_port")]
@@ -59,6 +60,26 @@ pub struct Mix {
 }
 
 impl Mix {
+    /// What `profile=` means to imaptest.
+    pub fn of_imaptest(options: &Options, profile: &Path, imap: &super::imap::Imap) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            host: options.host.clone(),
+            pass: options.pass.clone(),
+            users: None,
+            load: vec![100],
+            duration: options.duration,
+            smtp_port: None,
+            imap_port: Some(options.port),
+            pop3_port: None,
+            imaps_port: None,
+            pop3s_port: None,
+            pid: imap.pid.clone(),
+            data: imap.data.clone(),
+            json: imap.json.clone(),
+        }
+    }
+
     pub fn run(&self) -> io::Result<Outcome> {
         let text = fs::read_to_string(&self.profile)?;
         let mut profile = Profile::parse(&text)
@@ -115,8 +136,13 @@ impl Mix {
             }
             _ => None,
         };
+        let (dialect, inbound) = match (self.smtp_port.or(profile.smtp_port), profile.lmtp_port) {
+            (None, Some(lmtp)) => (Dialect::Lmtp, lmtp),
+            (smtp, _) => (Dialect::Smtp, smtp.unwrap_or(25)),
+        };
         Ok(Places {
-            smtp: at(self.smtp_port, profile.smtp_port, 25)?,
+            smtp: resolve(&self.host, inbound)?,
+            dialect,
             imap: at(self.imap_port, profile.imap_port, 143)?,
             pop3: at(self.pop3_port, profile.pop3_port, 110)?,
             tls,

@@ -11,13 +11,15 @@ use crate::imap::fill::message;
 use crate::imap::profile::{Client, Profile, Protocol, User};
 use crate::imap::random::Random;
 use crate::mix::imap::{self, DOMAIN, Seat, scaled};
-use crate::mix::smtp::{self, Letter};
+use crate::mix::smtp::{self, Dialect, Letter};
 use crate::pop3::session::{Event as Pop3Event, Listing, Plan, Seen, Session};
 use crate::record::{Counts, Spectrum};
 
 /// Where the server is.
 pub struct Places {
     pub smtp: SocketAddr,
+    /// What is spoken there.
+    pub dialect: Dialect,
     pub imap: SocketAddr,
     pub pop3: SocketAddr,
     /// For the users that have TLS, with its own places.
@@ -278,7 +280,7 @@ impl Drive {
                     }
                 }
                 None => {
-                    let talk = smtp::Talk::new(letter);
+                    let talk = smtp::Talk::new(self.places.dialect, letter);
                     if self.connect(ports, Kind::Smtp(talk), None, self.places.smtp).is_none() {
                         return;
                     }

@@ -1,4 +1,4 @@
-//! One SMTP connection of the mix: messages one after the other, with all commands of one in a single send.
+//! One SMTP or LMTP connection of the mix: messages one after the other, with all commands of one in a single send.
 
 use std::collections::VecDeque;
 
@@ -21,6 +21,13 @@ pub enum Event {
     Refused(Letter, String),
 }
 
+/// LMTP greets with LHLO and answers a message once for each recipient (RFC 2033).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Smtp,
+    Lmtp,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Greeting,
@@ -28,10 +35,12 @@ enum Step {
     Ready,
     /// Replies to MAIL and each RCPT, then to DATA.
     Envelope(usize),
-    Data,
+    /// Replies to the message.
+    Data(usize),
 }
 
 pub struct Talk {
+    dialect: Dialect,
     step: Step,
     letter: Option<Letter>,
     line: Vec<u8>,
@@ -41,8 +50,9 @@ pub struct Talk {
 
 impl Talk {
     /// Begins with a letter, which is sent as soon as the server is ready.
-    pub fn new(letter: Letter) -> Self {
+    pub fn new(dialect: Dialect, letter: Letter) -> Self {
         Self {
+            dialect,
             step: Step::Greeting,
             letter: Some(letter),
             line: Vec::new(),
@@ -91,19 +101,28 @@ impl Talk {
         let code = line.first().copied().unwrap_or(b'0');
         self.step = match (self.step, code) {
             (Step::Greeting, b'2') => {
-                self.output.extend_from_slice(b"EHLO load.test\r\n");
+                let greeting: &[u8] = match self.dialect {
+                    Dialect::Smtp => b"EHLO load.test\r\n",
+                    Dialect::Lmtp => b"LHLO load.test\r\n",
+                };
+                self.output.extend_from_slice(greeting);
                 Step::Ehlo
             }
             (Step::Ehlo, b'2') => return self.envelope(),
             (Step::Envelope(0), b'3') => {
+                let mut replies = 1;
                 if let Some(letter) = &self.letter {
                     self.output.extend_from_slice(&letter.text);
                     self.output.extend_from_slice(b".\r\n");
+                    if self.dialect == Dialect::Lmtp {
+                        replies = letter.recipients.len();
+                    }
                 }
-                Step::Data
+                Step::Data(replies)
             }
             (Step::Envelope(left @ 1..), b'2') => Step::Envelope(left - 1),
-            (Step::Data, b'2') => {
+            (Step::Data(left @ 2..), b'2') => Step::Data(left - 1),
+            (Step::Data(_), b'2') => {
                 self.events.extend(self.letter.take().map(Event::Taken));
                 Step::Ready
             }
@@ -144,7 +163,7 @@ mod tests {
 
     #[test]
     fn letters_go_one_after_the_other() {
-        let mut talk = Talk::new(letter());
+        let mut talk = Talk::new(Dialect::Smtp, letter());
         talk.handle_bytes(b"220 hi\r\n250-a\r\n250 b\r\n");
         let sent = String::from_utf8_lossy(talk.output()).into_owned();
         assert!(sent.ends_with("RCPT TO:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n"), "{sent}");
@@ -156,5 +175,15 @@ mod tests {
         talk.handle_bytes(b"250 ok\r\n550 no\r\n");
         assert!(matches!(talk.poll_event(), Some(Event::Refused(_, text)) if text == "550 no"));
         assert!(!talk.is_free());
+    }
+
+    #[test]
+    fn lmtp_answers_for_each_recipient() {
+        let mut talk = Talk::new(Dialect::Lmtp, letter());
+        talk.handle_bytes(b"220 hi\r\n250 b\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 for a\r\n");
+        assert!(String::from_utf8_lossy(talk.output()).starts_with("LHLO "));
+        assert!(talk.poll_event().is_none());
+        talk.handle_bytes(b"250 for b\r\n");
+        assert!(matches!(talk.poll_event(), Some(Event::Taken(_))));
     }
 }
