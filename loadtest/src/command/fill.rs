@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::command::login::{LoginArguments, Target};
-use crate::imap::fill;
+use crate::imap::fill::{self, Pace};
 
 #[derive(Args)]
 pub struct Fill {
@@ -29,7 +29,8 @@ impl Fill {
     pub fn run(&self) -> io::Result<()> {
         let target = self.login.target()?;
         let began = Instant::now();
-        let added = fill_up(&target, &self.mailbox, self.messages, self.bytes, self.connections)?;
+        let pace = Pace::Fast { connections: self.connections };
+        let added = fill_up(&target, &self.mailbox, self.messages, self.bytes, pace)?;
         let seconds = began.elapsed().as_secs_f64();
         println!("{added} messages of {} bytes in {seconds:.1} s", self.bytes);
         Ok(())
@@ -42,12 +43,11 @@ pub fn fill_up(
     mailbox: &str,
     messages: usize,
     message_bytes: usize,
-    connections: usize,
+    pace: Pace,
 ) -> io::Result<usize> {
     let first = fill::count(&target.login, mailbox)?;
     let login = target.login.clone();
-    let fill =
-        fill::Fill { login, mailbox: mailbox.to_owned(), first, end: messages, message_bytes, connections };
+    let fill = fill::Fill { login, mailbox: mailbox.to_owned(), first, end: messages, message_bytes, pace };
     if first >= messages {
         return Ok(0);
     }

@@ -12,6 +12,7 @@ use crate::command::login::{LoginArguments, Target};
 use crate::cost::{kernel_bytes, tree_pss_bytes};
 use crate::engine::tls::{ClientTls, Handshake, Trust};
 use crate::engine::{Clock, Effort, Ports, Waiting, run};
+use crate::imap::fill::Pace;
 use crate::imap::idle::{Found, Memory, Plan, Run};
 use crate::imap::options::Security;
 use crate::imap::profile::duration;
@@ -54,7 +55,7 @@ impl Idle {
         let target = self.login.target()?;
         let users = self.users(&target);
         for (user, _) in &users {
-            fill_up(&target.for_user(user), "INBOX", self.messages, MESSAGE_BYTES, 4)?;
+            fill_up(&target.for_user(user), "INBOX", self.messages, MESSAGE_BYTES, Pace::Gentle)?;
         }
         let mut record = Record::new("idle", "notification", &target.name(), "");
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

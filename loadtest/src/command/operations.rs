@@ -10,6 +10,7 @@ use clap::Args;
 use crate::command::fill::fill_up;
 use crate::command::login::LoginArguments;
 use crate::cost::cpu_ns;
+use crate::imap::fill::Pace;
 use crate::imap::operations::{Bench, Measured, Operation, median};
 use crate::record::Record;
 
@@ -43,7 +44,8 @@ impl Operations {
     pub fn run(&self) -> io::Result<()> {
         let target = self.login.target()?;
         if let Some(messages) = self.messages {
-            fill_up(&target, &self.mailbox, messages, self.bytes, self.connections)?;
+            let pace = Pace::Fast { connections: self.connections };
+            fill_up(&target, &self.mailbox, messages, self.bytes, pace)?;
         }
         let bench = Bench {
             login: target.login.clone(),

@@ -32,7 +32,16 @@ pub struct Fill {
     pub first: usize,
     pub end: usize,
     pub message_bytes: usize,
-    pub connections: usize,
+    pub pace: Pace,
+}
+
+/// How a mailbox is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as the server takes it, over so many connections at most.
+    Fast { connections: usize },
+    /// One message after the other, so that the server needs no memory for it that it would keep.
+    Gentle,
 }
 
 /// What the server can do for a filler.
@@ -46,14 +55,18 @@ impl Fill {
     /// Appends them all; `progress` is told how many are in.
     pub fn run(&self, progress: &(impl Fn(usize) + Sync)) -> io::Result<()> {
         let abilities = self.prepare()?;
-        let connections = if abilities.has_multiappend { 1 } else { self.connections };
+        let (connections, is_in_bulk) = match self.pace {
+            Pace::Fast { .. } if abilities.has_multiappend => (1, true),
+            Pace::Fast { connections } => (connections, false),
+            Pace::Gentle => (1, false),
+        };
         let next = AtomicUsize::new(self.first);
         let done = AtomicUsize::new(0);
         let told = |count: usize| progress(done.fetch_add(count, Ordering::Relaxed) + count);
         thread::scope(|scope| {
             let fillers: Vec<_> = (0..connections)
                 .map(|_| {
-                    scope.spawn(|| match abilities.has_multiappend {
+                    scope.spawn(|| match is_in_bulk {
                         true => self.in_bulk(&next, &told),
                         false => self.one_by_one(abilities, &next, &told),
                     })
@@ -99,7 +112,10 @@ impl Fill {
             command.extend_from_slice(b"\r\n");
             client.send(&command)?;
             under_way.push_back(tag);
-            let window = if abilities.has_literal_plus { WINDOW } else { 1 };
+            let window = match self.pace {
+                Pace::Fast { .. } if abilities.has_literal_plus => WINDOW,
+                _ => 1,
+            };
             if under_way.len() >= window {
                 self.wait_for_append(&mut client, &mut under_way, told)?;
             }
