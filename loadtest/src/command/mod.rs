@@ -17,9 +17,9 @@ mod relay;
 mod report;
 mod sink;
 mod smtp;
+mod start;
 mod sweep;
 mod verify;
-mod start;
 
 use std::ffi::OsString;
 use std::io;

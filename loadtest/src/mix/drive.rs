@@ -9,9 +9,9 @@ use crate::engine::tls::ClientTls;
 use crate::engine::{PortId, Ports, Work};
 use crate::imap::fill::message;
 use crate::imap::profile::{Client, Profile, Protocol, User};
-use crate::imap::random::Random;
 use crate::mix::imap::{self, DOMAIN, Seat, scaled};
 use crate::mix::smtp::{self, Dialect, Letter};
+use crate::plan::random::Random;
 use crate::pop3::session::{Event as Pop3Event, Listing, Plan, Seen, Session};
 use crate::record::{Counts, Spectrum};
 

@@ -11,7 +11,7 @@ use memchr::memmem;
 
 use crate::imap::answer::{Answer, Reader, Row, Status};
 use crate::imap::profile::{Client, User};
-use crate::imap::random::Random;
+use crate::plan::random::Random;
 
 /// What stands in the Message-ID of a letter, behind its number.
 pub const DOMAIN: &str = ".mix@load.test>";

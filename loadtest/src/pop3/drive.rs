@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::session::{Event, Plan, Seen, Session};
 use crate::engine::tls::ClientTls;
 use crate::engine::{PortId, Ports, Work};
-use crate::imap::random::Random;
+use crate::plan::random::Random;
 use crate::record::{Counts, Spectrum};
 
 /// A server that is silent for so long with a command under way is stuck.

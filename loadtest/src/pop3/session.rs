@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::reply::{Reader, Reply, Shape, unstuffed};
-use crate::imap::random::Random;
+use crate::plan::random::Random;
 
 /// What all sessions do.
 #[derive(Clone, Debug)]
