@@ -3,6 +3,7 @@
 mod ab;
 mod accept;
 mod compare;
+mod collect;
 mod connections;
 mod fill;
 mod idle;
@@ -55,6 +56,8 @@ enum Command {
     Imap(imap::Imap),
     /// POP3 sessions that fetch and delete, spelt as for rabid, and judge every answer.
     Pop3(pop3::Pop3),
+    /// Reads mailboxes by IMAP and writes what came into a ledger, for verify.
+    Collect(collect::Collect),
     /// New connections: greeted and left, with a TLS handshake, with a login.
     Connections(connections::Connections),
     /// From a server's start to its first 250: after a clean stop, after kill -9, without its index.
@@ -107,6 +110,7 @@ impl Arguments {
             Command::Idle(idle) => return idle.run(),
             Command::Imap(imap) => return imap.run(),
             Command::Pop3(pop3) => return pop3.run(),
+            Command::Collect(collect) => return collect.run(),
             Command::Connections(connections) => return connections.run(),
             Command::Start(start) => return start.run(),
             Command::Mix(mix) => return mix.run(),

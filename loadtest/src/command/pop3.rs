@@ -13,6 +13,7 @@ use crate::engine::tls::{ClientTls, Handshake, Trust};
 use crate::engine::{Clock, Effort, Ports, Waiting, run};
 use crate::imap::client::resolve;
 use crate::imap::profile::duration;
+use crate::ledger::{Durability, Writer};
 use crate::pop3::drive::{Drive, Found, Load};
 use crate::pop3::session::{Listing, Plan};
 use crate::record::{Health, Record, SERVICE, summary};
@@ -64,6 +65,9 @@ pub struct Pop3 {
     /// Where the server's data is, for the writes to its device.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Writes down each copy that came, for `verify`.
+    #[arg(long)]
+    ledger: Option<PathBuf>,
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -85,6 +89,8 @@ impl Pop3 {
         };
         let mut ports = Ports::new(Clock::start())?;
         let mut drive = Drive::new(load, plan, ports.now());
+        let open = |path: &PathBuf| Writer::open(path, Durability::Buffered);
+        drive.ledger = self.ledger.as_ref().map(open).transpose()?;
         let effort = run(&mut drive, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &drive.found, effort);

@@ -6,6 +6,7 @@
 
 use super::answer::Row;
 use super::truth::{Contents, Flags, Rule, Truth, Wrong};
+use crate::ledger::{Verdict, received_of};
 
 #[derive(Debug, Default)]
 pub struct View {
@@ -94,6 +95,9 @@ impl View {
             truth.check_size(uid, bytes)?;
         }
         if let Some(message) = row.message() {
+            if received_of(message, "", 0).is_some_and(|received| received.verdict == Verdict::Corrupted) {
+                return Err(Wrong::new(Rule::BodyWrong, format!("UID {uid} does not have its checksum")));
+            }
             truth.check_contents(uid, Contents::of(message))?;
         }
         Ok(())

@@ -79,6 +79,13 @@ impl Mark {
     }
 }
 
+/// The line for a whole message as it lies in a mailbox, if it is one of a load test.
+pub fn received_of(message: &[u8], recipient: &str, at_ns: u64) -> Option<Received> {
+    let end = memchr::memmem::find(message, b"\r\n\r\n")?;
+    let mark = Mark::find(&message[..end + 2])?;
+    Some(mark.received(recipient, crc32fast::hash(&message[end + 4..]), at_ns))
+}
+
 impl Line {
     /// With its check and its end.
     pub fn write(&self, out: &mut Vec<u8>) {

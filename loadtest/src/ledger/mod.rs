@@ -19,6 +19,6 @@ mod line;
 mod verify;
 mod writer;
 
-pub use line::{Acknowledged, HEADER, Line, Mark, Received, Verdict};
+pub use line::{Acknowledged, HEADER, Line, Mark, Received, Verdict, received_of};
 pub use verify::{Reader, Verification};
 pub use writer::{Durability, Writer};

@@ -386,6 +386,7 @@ impl Drive {
                     self.found.counts.started += 1;
                     self.found.fail(format!("{} -ERR {text}", verb.name()));
                 }
+                Pop3Event::Received(_) => {}
                 Pop3Event::Wrong(what) => self.found.wrong(what),
                 Pop3Event::Over => return true,
             }

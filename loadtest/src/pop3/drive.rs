@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::session::{Event, Plan, Seen, Session};
 use crate::engine::tls::ClientTls;
 use crate::engine::{PortId, Ports, Work};
+use crate::ledger::{Line, Received, Writer};
 use crate::plan::random::Random;
 use crate::record::{Counts, Spectrum};
 
@@ -50,6 +51,8 @@ pub struct Drive {
     end: u64,
     next_due: u64,
     is_over: bool,
+    /// Where copies that came are written down.
+    pub ledger: Option<Writer>,
     pub found: Found,
 }
 
@@ -93,6 +96,7 @@ impl Drive {
             end: now.saturating_add(load.duration_ns),
             next_due: now,
             is_over: false,
+            ledger: None,
             found: Found::default(),
             load,
         }
@@ -153,6 +157,12 @@ impl Drive {
                 Event::Refused { verb, text } => {
                     self.found.counts.started += 1;
                     self.found.fail(format!("{} -ERR {text}", verb.name()));
+                }
+                Event::Received(line) => {
+                    let line = Line::Received(Received { at_ns: now, ..line });
+                    if let Some(Err(error)) = self.ledger.as_mut().map(|ledger| ledger.append(&line)) {
+                        self.found.fail(format!("ledger: {error}"));
+                    }
                 }
                 Event::Wrong(what) => self.found.wrong(what),
                 Event::Over => {

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::reply::{Reader, Reply, Shape, unstuffed};
+use crate::ledger::{Received, Verdict, received_of};
 use crate::plan::random::Random;
 
 /// What all sessions do.
@@ -58,6 +59,8 @@ pub enum Event {
         verb: Verb,
         text: String,
     },
+    /// A message of a load test was fetched.
+    Received(Received),
     /// An answer that no right server gives.
     Wrong(String),
     Over,
@@ -256,6 +259,12 @@ impl Session {
         if let Some(size) = self.sizes.get(&number).filter(|size| **size != message.len()) {
             self.wrong(format!("message {number} has {} bytes, LIST said {size}", message.len()));
         }
+        if let Some(received) = received_of(&message, &self.user, 0) {
+            if received.verdict == Verdict::Corrupted {
+                self.wrong(format!("message {number}: its body does not have its checksum"));
+            }
+            self.events.push_back(Event::Received(received));
+        }
         let crc = crc32fast::hash(&message);
         if let Some(id) = self.ids.get(&number) {
             let before = *self.seen.borrow_mut().entry(id.clone()).or_insert(crc);
@@ -338,6 +347,7 @@ mod tests {
                 match event {
                     Event::Done { verb, .. } => done.push(verb),
                     Event::Wrong(what) => wrong.push(what),
+                    Event::Received(_) => {}
                     Event::Refused { verb, text } => panic!("{verb:?}: {text}"),
                     Event::Over => return (done, wrong),
                 }
@@ -368,6 +378,7 @@ mod tests {
             (UIDL, "1234567\r\n", "LIST said 10"),
             ("1 a\r\n2 a\r\n", BODY, "an id twice"),
             ("1 a\r\n", BODY, "1 lines for 2"),
+            (UIDL, "X-Loadtest: r 1 2 00000000\r\n\r\nx\r\n", "its checksum"),
         ] {
             let (_, wrong) = run(&seen, 4, uidl, body);
             assert!(wrong.iter().any(|what| what.contains(told)), "{told}: {wrong:?}");
