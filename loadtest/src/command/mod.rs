@@ -2,8 +2,8 @@
 
 mod ab;
 mod accept;
-mod compare;
 mod collect;
+mod compare;
 mod connections;
 mod fill;
 mod idle;
