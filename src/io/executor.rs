@@ -72,8 +72,10 @@ where
 
 /// Runs a task on this executor until it ends; a panic in it ends it alone and is reported.
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    // Boxed: a future that waits for one that it was given has room for it twice, and sessions are large.
+    let task = Box::pin(task);
     if let Some(world) = world::current() {
-        return world.spawn(name, Box::pin(task));
+        return world.spawn(name, task);
     }
     glommio::spawn_local(async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
