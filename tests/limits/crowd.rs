@@ -13,14 +13,14 @@ use crate::server::{IMAP, POP3, SMTP, Server};
 use crate::{ALICE, descriptors_of, memory_of, note};
 
 /// Connections, by `RINGPOST_CROWD`; a run of all tests has fewer.
-const CROWD: usize = 1000;
+const CROWD: usize = 200;
 
 const DECENT_CLIENTS: usize = 4;
 const DECENT_MESSAGES: usize = 60;
 const DECENT_PAUSE: Duration = Duration::from_millis(40);
 
-/// Of a message from a decent client, on a busy machine.
-const P99_MAX: Duration = Duration::from_secs(2);
+/// Of a message from a decent client, with a debug build on a busy machine.
+const P99_MAX: Duration = Duration::from_secs(5);
 
 /// What one of the crowd may cost the server.
 const BYTES_MAX: u64 = 48 << 10;
