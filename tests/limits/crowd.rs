@@ -52,7 +52,8 @@ fn a_hostile_crowd_costs_decent_clients_little() {
     });
     let each = most.saturating_sub(memory) / count as u64;
     println!(
-        "{count} hostile connections, {each} bytes each; p50 and p99 of a message: alone {:?} {:?}, beside them {:?} {:?}",
+        "{count} hostile connections, {each} bytes each; p50 and p99 of a message: alone {:?} {:?}, beside them {:?} \
+         {:?}",
         alone.0, alone.1, beside.0, beside.1
     );
     assert!(beside.1 < P99_MAX, "p99 is {:?}", beside.1);
