@@ -108,8 +108,8 @@ pub fn page(names: [&str; 2], compared: &[Compared], runs: usize) -> String {
     let rows = compared.iter().map(|compared| RatioRow {
         name: compared.figure.clone(),
         value: compared.ratio.value,
-        low: compared.ratio.low.max(compared.ratio.value / 10.0),
-        high: compared.ratio.high.min(compared.ratio.value * 10.0),
+        low: if compared.ratio.high.is_finite() { compared.ratio.low } else { compared.ratio.value },
+        high: if compared.ratio.high.is_finite() { compared.ratio.high } else { compared.ratio.value },
         goal: None,
         verdict: Verdict::NoGoal,
     });

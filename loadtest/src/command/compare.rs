@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 
@@ -39,6 +40,9 @@ pub struct Compare {
     /// Where the table goes.
     #[arg(long, value_name = "DIR", default_value = "docs/benchmarks")]
     output: PathBuf,
+    /// Makes a picture of the page's beginning, too, by headless Chromium.
+    #[arg(long)]
+    picture: bool,
     /// Where servers and data sets live, on the disk that is to be measured. All users must be able to get there.
     #[arg(long, value_name = "DIR", default_value = "/var/tmp/ringpost-compare")]
     folder: PathBuf,
@@ -64,9 +68,34 @@ impl Compare {
         let rows = all.iter().filter_map(|row| Some((row, results.read(&row.name)?))).collect();
         let table = Table::new(rows);
         table.write(&self.output)?;
+        if self.picture {
+            self.draw()?;
+        }
         let (held, missed, open) = table.verdicts();
         println!("{held} goals held, {missed} missed, {open} not measured: {}", self.output.display());
         Ok(())
+    }
+
+    /// `comparison.png` beside the page.
+    fn draw(&self) -> io::Result<()> {
+        let folder = self.output.canonicalize()?;
+        let status = Command::new("chromium")
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--hide-scrollbars",
+                "--window-size=1040,1250",
+            ])
+            .arg(format!("--screenshot={}", folder.join("comparison.png").display()))
+            .arg(format!("file://{}", folder.join("comparison.html").display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("chromium: {status}"))),
+        }
     }
 
     fn sizes(&self) -> Sizes {

@@ -52,7 +52,7 @@ pub fn measure(
     let running = bench.start_fresh(server, &bench.setup(Mode::Accept))?;
     let drive = Drive {
         to: running.port("smtp")?,
-        sessions,
+        sessions: server.sessions_at_most(sessions),
         bytes: BYTES,
         recipients: bench.recipients(),
         connections,

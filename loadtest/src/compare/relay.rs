@@ -65,7 +65,7 @@ fn relay(bench: &Bench, running: &Running, bytes: usize, messages: usize) -> io:
     let before = bench.sink.taken();
     let drive = Drive {
         to: running.port("smtp")?,
-        sessions: SESSIONS.min(messages),
+        sessions: running.server().sessions_at_most(SESSIONS).min(messages),
         bytes,
         recipients: Arc::new((0..100).map(|number| format!("user{number}@{DOMAIN}")).collect()),
         connections: Connections::Kept,

@@ -68,6 +68,8 @@ pub enum Verdict {
 pub struct Line {
     pub row: String,
     pub work: String,
+    /// As its row names it, and for people.
+    pub name: String,
     pub measure: String,
     pub ours: Option<f64>,
     /// The best of them, or the one that the goal names.
@@ -125,6 +127,7 @@ impl Measure {
         Line {
             row: row.to_owned(),
             work: work.to_owned(),
+            name: self.name.clone(),
             measure: self.what.clone(),
             ours: ours_median,
             peer: peer.map(|peer| (peer.name().to_owned(), median(&of(peer)))),

@@ -86,43 +86,51 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Machine, days, commits, commands, servers: each once.
+    /// Machine, days, commits, commands, servers, failures.
     fn facts(&self) -> Vec<String> {
-        let mut facts = Vec::new();
-        let mut add = |fact: String| {
-            if !facts.contains(&fact) {
-                facts.push(fact);
-            }
-        };
-        for (_, measured) in &self.rows {
+        [self.machines(), self.runs(), self.servers(), self.failures()].concat()
+    }
+
+    fn machines(&self) -> Vec<String> {
+        let machines = self.rows.iter().map(|(_, measured)| {
             let machine = &measured.machine;
-            add(format!(
+            format!(
                 "Machine: {}, {} processor(s), {} GB of memory, Linux {}",
                 machine.processor,
                 machine.processors,
                 trimmed(machine.memory_bytes as f64 / 1e9),
                 machine.kernel
-            ));
-        }
-        for (_, measured) in &self.rows {
+            )
+        });
+        each_once(machines)
+    }
+
+    fn runs(&self) -> Vec<String> {
+        let runs = self.rows.iter().map(|(_, measured)| {
             let day = date(measured.started_at);
             let day = day.split(' ').next().unwrap_or_default();
-            let command = measured.command.rsplit('/').next().unwrap_or_default();
-            add(format!("{day}, commit {}: `{command}`, {}", measured.commit, measured.sizes));
-        }
-        for (_, measured) in &self.rows {
-            for side in measured.servers.values().filter(|side| !side.version.is_empty()) {
-                add(format!("{}: {}", side.version, side.durability));
-            }
-        }
-        for (row, measured) in &self.rows {
-            for (server, side) in &measured.servers {
-                if let Some(reason) = &side.failed {
-                    add(format!("{} was not measured in {}: {reason}", server.name(), row.name));
-                }
-            }
-        }
-        facts
+            let (program, arguments) = measured.command.split_once(' ').unwrap_or((&measured.command, ""));
+            let command = format!("{} {arguments}", program.rsplit('/').next().unwrap_or_default());
+            format!("{day}, commit {}: `{command}`, {}", measured.commit, measured.sizes)
+        });
+        each_once(runs)
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let sides = self.rows.iter().flat_map(|(_, measured)| measured.servers.values());
+        let sides = sides.filter(|side| !side.version.is_empty());
+        each_once(sides.map(|side| format!("{}: {}", side.version, side.durability)))
+    }
+
+    fn failures(&self) -> Vec<String> {
+        let sides = self.rows.iter().flat_map(|(row, measured)| {
+            measured.servers.iter().map(|(server, side)| (&row.name, server, side))
+        });
+        let failures = sides.filter_map(|(row, server, side)| {
+            let reason = side.failed.as_ref()?;
+            Some(format!("{} was not measured in {row}: {reason}", server.name()))
+        });
+        each_once(failures)
     }
 
     pub fn page(&self) -> String {
@@ -132,9 +140,8 @@ impl<'a> Table<'a> {
             "{held} goals held, {missed} missed, {open} not measured. An advantage is how many times as good ours is \
              as the best peer, or the peer that the goal names; below 1x the peer wins."
         ));
-        for fact in self.facts() {
-            page.facts(&fact.replace('`', ""));
-        }
+        self.machines().iter().for_each(|machine| page.facts(machine));
+        page.facts(&self.servers().join("; "));
         let ratios = self.ratios();
         page.figure("Advantage over the peer", ratios.draw());
         page.facts("A bar is the median, its whisker the interval of 95 %, the upright mark the goal.");
@@ -163,6 +170,10 @@ impl<'a> Table<'a> {
             })
             .collect();
         page.table(&columns, &rows);
+        page.heading("How it was measured");
+        for fact in [self.runs(), self.failures()].concat() {
+            page.facts(&fact.replace('`', ""));
+        }
         page.finish()
     }
 
@@ -171,10 +182,11 @@ impl<'a> Table<'a> {
         let rows = self.lines().into_iter().filter_map(|line| {
             let (goal, advantage) = (line.goal_times?, line.advantage?);
             Some(RatioRow {
-                name: format!("{}: {}", line.row, short(&line.measure)),
+                name: format!("{}, {}", line.row, line.name),
                 value: advantage.value,
-                low: advantage.low.max(advantage.value / 100.0),
-                high: advantage.high.min(advantage.value * 100.0),
+                // Too few repetitions for an interval have none.
+                low: if advantage.high.is_finite() { advantage.low } else { advantage.value },
+                high: if advantage.high.is_finite() { advantage.high } else { advantage.value },
                 goal: Some(goal),
                 verdict: match line.verdict {
                     Verdict::Held => bars::Verdict::Held,
@@ -191,7 +203,7 @@ impl<'a> Table<'a> {
 
     /// Where a row measured the same at several sizes: times against sizes.
     fn growth(&self) -> Vec<(String, Option<String>)> {
-        let mut operations: BTreeMap<String, BTreeMap<String, Vec<(f64, f64)>>> = BTreeMap::new();
+        let mut operations: BTreeMap<String, BTreeMap<Server, Vec<(f64, f64)>>> = BTreeMap::new();
         for (_, measured) in self.rows.iter().filter(|(row, _)| row.name == "growth") {
             for (server, side) in &measured.servers {
                 let names = side.samples.first().map(|samples| samples.keys().cloned().collect());
@@ -204,16 +216,29 @@ impl<'a> Table<'a> {
                     let values: Vec<f64> =
                         side.samples.iter().filter_map(|samples| samples.get(name).copied()).collect();
                     let curves = operations.entry(operation.to_owned()).or_default();
-                    curves.entry(server.name().to_owned()).or_default().push((size, median(&values)));
+                    curves.entry(*server).or_default().push((size, median(&values)));
                 }
             }
         }
         operations
             .into_iter()
-            .map(|(operation, curves)| growth_of(&operation, curves))
+            .map(|(operation, curves)| {
+                let named = curves.into_iter().map(|(server, points)| (server.name().to_owned(), points));
+                growth_of(&operation, named.collect())
+            })
             .map(|plot| (plot.title.clone(), plot.draw()))
             .collect()
     }
+}
+
+fn each_once(facts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut once = Vec::new();
+    for fact in facts {
+        if !once.contains(&fact) {
+            once.push(fact);
+        }
+    }
+    once
 }
 
 fn lines(row: &Row, measured: &Measured) -> Vec<Line> {
@@ -237,14 +262,6 @@ fn cells(line: &Line) -> [String; 7] {
         line.goal.clone(),
         line.verdict.word().to_owned(),
     ]
-}
-
-/// The beginning, where there is room for no more.
-fn short(words: &str) -> String {
-    match words.char_indices().nth(24) {
-        Some((end, _)) => format!("{}...", words[..end].trim_end()),
-        None => words.to_owned(),
-    }
 }
 
 /// Which servers a row can be measured on with what is installed.

@@ -24,7 +24,8 @@ impl Machine {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             processor: processor.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned()),
-            processors: std::thread::available_parallelism().map_or(0, |count| count.get() as u64),
+            // All of the machine, however few this process may use.
+            processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count() as u64,
             memory_bytes: kib.unwrap_or(0) * 1024,
             kernel: kernel.trim().to_owned(),
         }

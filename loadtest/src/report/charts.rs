@@ -13,7 +13,7 @@ pub const MAILBOX_MESSAGES: &str = "mailbox_messages";
 /// Latency and its percentiles, as far as there were operations for them.
 pub fn percentiles(records: &[Record]) -> Plot {
     let mut series = Vec::new();
-    for record in records {
+    for record in records.iter().filter(|record| !record.figures.contains_key(MAILBOX_MESSAGES)) {
         let names: Vec<&String> = record.latency.keys().collect();
         for (name, spectrum) in &record.latency {
             if spectrum.count() == 0 || !is_shown(name, &names) {
@@ -144,11 +144,14 @@ pub fn growth(records: &[Record]) -> Vec<Plot> {
             points.push((*messages, spectrum.percentile(50.0) as f64));
         }
     }
-    by_operation.into_iter().map(|(operation, targets)| growth_of(&operation, targets)).collect()
+    let plots = by_operation
+        .into_iter()
+        .map(|(operation, targets)| growth_of(&operation, targets.into_iter().collect()));
+    plots.collect()
 }
 
 /// Both axes logarithmic: what grows with the mailbox rises by a decade for a decade, what does not stays level.
-pub fn growth_of(operation: &str, targets: BTreeMap<String, Vec<(f64, f64)>>) -> Plot {
+pub fn growth_of(operation: &str, targets: Vec<(String, Vec<(f64, f64)>)>) -> Plot {
     let series = curves(targets.into_iter());
     let points = || series.iter().flat_map(|line| line.points.clone());
     let (x, y) = (Scale::log(points().map(|point| point.0)), Scale::log(points().map(|point| point.1)));
