@@ -10,7 +10,9 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, yield_now};
+
+use super::executor::spawn;
 
 pub struct Inbox<T> {
     shared: Arc<Mutex<Shared<T>>>,
@@ -30,16 +32,19 @@ impl<T> Inbox<T> {
 
     /// Adds to the queue and wakes who takes from it.
     pub fn post(&self, item: T) {
-        let taker = {
-            let mut shared = self.lock();
-            if shared.is_closed {
-                return;
-            }
-            shared.waiting.push_back(item);
-            shared.taker.take()
-        };
-        if let Some(waker) = taker {
+        if let Some(waker) = self.push(item) {
             waker.wake();
+        }
+    }
+
+    /// As [`Inbox::post`], but who takes is woken only after the tasks that are ready here have had their turn: what
+    /// they post goes with one wake-up. Called within an executor.
+    pub fn post_with_turn(&self, item: T) {
+        if let Some(waker) = self.push(item) {
+            spawn("wake-up", async move {
+                yield_now().await;
+                waker.wake();
+            });
         }
     }
 
@@ -120,6 +125,16 @@ impl<T> Inbox<T> {
         self.len() == 0
     }
 
+    /// Adds to the queue; says who is to be woken.
+    fn push(&self, item: T) -> Option<Waker> {
+        let mut shared = self.lock();
+        if shared.is_closed {
+            return None;
+        }
+        shared.waiting.push_back(item);
+        shared.taker.take()
+    }
+
     /// A thread that panicked while it held the lock left the queue whole: a push or a swap cannot stop half way.
     fn lock(&self) -> MutexGuard<'_, Shared<T>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +155,45 @@ impl<T> Clone for Inbox<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use futures_lite::future::yield_now;
+
     use super::Inbox;
+    use crate::io::executor;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_posted_in_a_turn_wakes_once() {
+        let body = |_| async {
+            let inbox = Inbox::new();
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(Arc::clone(&woken));
+            let context = Context::from_waker(&waker);
+            assert!(inbox.poll_take(&context).is_pending());
+            (0..3).for_each(|number| inbox.post_with_turn(number));
+            assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+            while woken.0.load(Ordering::Relaxed) == 0 {
+                yield_now().await;
+            }
+            let Poll::Ready(taken) = inbox.poll_take(&context) else {
+                panic!("they are there");
+            };
+            assert_eq!((taken.len(), woken.0.load(Ordering::Relaxed)), (3, 1));
+        };
+        let (thread, _) = executor::start("test", None, body).expect("an executor");
+        thread.join().expect("the executor ends");
+    }
 
     #[test]
     fn what_is_posted_is_taken_in_order() {

@@ -43,6 +43,9 @@ const VERY_BUSY_GROUPS: usize = 8;
 /// How long a busy shard gathers at most.
 const GATHER: Duration = Duration::from_millis(1);
 
+/// What nobody waits for, but should be durable soon, waits so long for others to be written with.
+const SOON: Duration = Duration::from_millis(10);
+
 /// After a failure to get space the disk is asked again so much later.
 const SPACE_RETRY: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,8 @@ pub struct Commit {
     stalled: State<VecDeque<Group>>,
     /// Somebody waits for what was appended since the last write.
     urgent: Cell<bool>,
+    /// A timer runs for what is to be written soon.
+    soon: Cell<bool>,
     driver: Cell<Option<Waker>>,
     /// Groups in the last batch.
     batch_groups: Cell<usize>,
@@ -134,6 +139,7 @@ impl Commit {
             pending: State::default(),
             stalled: State::default(),
             urgent: Cell::new(false),
+            soon: Cell::new(false),
             driver: Cell::default(),
             batch_groups: Cell::new(0),
             records: Cell::new(0),
@@ -168,6 +174,20 @@ impl Commit {
             self.place(group);
         } else {
             self.stalled.borrow_mut().push_back(group);
+        }
+        ticket
+    }
+
+    /// As [`Commit::append_lazily`], but they go out within [`SOON`].
+    pub fn append_soon(self: &Rc<Self>, changes: Vec<Change>) -> Rc<Ticket> {
+        let ticket = self.append_lazily(changes);
+        if !self.soon.replace(true) {
+            let commit = Rc::clone(self);
+            spawn("soon", async move {
+                sleep(SOON).await;
+                commit.soon.set(false);
+                commit.nudge();
+            });
         }
         ticket
     }

@@ -96,7 +96,7 @@ impl Mesh {
     }
 
     pub fn post(&self, shard: usize, letter: Letter) {
-        self.inboxes[shard].post(letter);
+        self.inboxes[shard].post_with_turn(letter);
     }
 
     /// Asks a shard for a delivery; the answer has to be counted with [`Mesh::answered`].

@@ -1,4 +1,7 @@
 //! The thread that writes the event log: one write a wake-up, new files by size and age, old ones removed.
+//!
+//! It is woken by the first lines that come and waits a moment for more before it writes, so that a busy server pays for
+//! a hundred wake-ups a second and not for one a message.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -6,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::log::{Batch, Counters, EventDoor};
 use super::{EventFile, files};
@@ -19,6 +22,9 @@ use crate::queue::event::EventSettings;
 
 /// As much as is gathered for one write.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// How long lines wait for others to be written with.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The handle of the thread; dropping it writes what was handed in by then, and waits for that.
 pub struct EventWriter {
@@ -82,6 +88,7 @@ impl Desk {
             Err(error) => self.report(&error),
         }
         while let Some(first) = batches.wait() {
+            thread::sleep(GATHER);
             self.gather(first);
             while self.lines.len() < WRITE_BYTES
                 && let Some(next) = batches.try_next()

@@ -124,10 +124,13 @@ impl Sockets {
 }
 
 impl Shared {
+    /// Hands over what is queued, takes what is complete and wakes those who waited for it; says how much that was.
     fn turn(&self) -> usize {
         let (count, mut woken) = {
             let mut ring = self.ring.borrow_mut();
-            ring.enter();
+            if ring.is_busy() {
+                ring.enter();
+            }
             (ring.reap(), std::mem::take(&mut ring.woken))
         };
         woken.drain(..).for_each(Waker::wake);
@@ -143,13 +146,14 @@ impl Shared {
         is_asleep
     }
 
-    /// Whether another turn has something to do already.
     fn is_busy(&self) -> bool {
-        let mut ring = self.ring.borrow_mut();
-        let submission = ring.io.submission();
-        let in_kernel = submission.taskrun() || submission.cq_overflow();
-        drop(submission);
-        in_kernel || ring.is_queued()
+        self.ring.borrow_mut().is_busy()
+    }
+
+    /// Whether nothing is to do, after a look that the kernel cannot have missed.
+    fn is_quiet(&self) -> bool {
+        self.ring.borrow_mut().enter();
+        self.turn() == 0 && !self.is_busy()
     }
 }
 
@@ -170,6 +174,14 @@ impl Ring {
     /// For somebody to be woken at the end of the turn.
     pub fn wake(&mut self, waker: Option<Waker>) {
         self.woken.extend(waker);
+    }
+
+    /// Whether the kernel has to be entered: for what is queued, or for completions that it makes only then.
+    fn is_busy(&mut self) -> bool {
+        let submission = self.io.submission();
+        let in_kernel = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        in_kernel || self.is_queued()
     }
 
     fn is_queued(&mut self) -> bool {
@@ -221,7 +233,7 @@ async fn drive(shared: Rc<Shared>, bell: OwnedFd) {
         }
         shared.ring.borrow_mut().io.completion().enable_eventfd();
         // What came before the eventfd was armed rang nothing.
-        let is_quiet = shared.turn() == 0 && !shared.is_busy();
+        let is_quiet = shared.is_quiet();
         if is_quiet {
             poll_fn(|context| {
                 if rung.as_mut().poll(context).is_ready() {

@@ -104,13 +104,13 @@ impl Home {
     pub fn report(&self, fates: Vec<(u32, Fate)>, attempt: &Arc<Attempt>) {
         let Self { log, item, .. } = *self;
         let report = Report { log, item, fates, attempt: Arc::clone(attempt) };
-        self.inbox.post(Letter::Report(Box::new(report)));
+        self.inbox.post_with_turn(Letter::Report(Box::new(report)));
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.inbox.post(Letter::Back { log: self.log, item: self.item });
+        self.inbox.post_with_turn(Letter::Back { log: self.log, item: self.item });
     }
 }
 

@@ -132,7 +132,7 @@ impl Shard {
         let told: Vec<Told<'_>> = judged.iter().flat_map(|judged| told(judged, attempt, deadline)).collect();
         let notification = tell(self, (id, taken), &told, attempt);
         let Some((accepted, body)) = notification else {
-            return Some(commit.append(changes));
+            return Some(commit.append_soon(changes));
         };
         let promised = self.promise(commit, accepted, body, changes);
         let ticket = Rc::clone(&promised.ticket);
@@ -158,7 +158,7 @@ impl Shard {
                 Fate::Failed(_) | Fate::NotTried => aside.push(row),
             }
         }
-        let written = (!settled.is_empty()).then(|| commit.append(settled));
+        let written = (!settled.is_empty()).then(|| commit.append_soon(settled));
         // What is appended later is durable later, so that its ticket stands for both.
         let id = MessageId { log: report.log, sequence: Sequence(report.item.message) };
         (!aside.is_empty()).then(|| self.put_aside(commit, id, &aside)).or(written)
