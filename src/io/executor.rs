@@ -1,13 +1,19 @@
 //! Executors: one per core, kept alive and watched.
 //!
+//! Tasks are glommio's, but for its sleep: an executor that has opened its ring of sockets (`io/net/sockets`) sleeps
+//! there, with timers and wake-ups from other threads of our own, since a sleep of glommio's costs a dozen system
+//! calls. So that the ring knows when nobody else has anything to do, the polls of all tasks are counted.
+//!
 //! glommio 0.9 can go to sleep although tasks are ready (it loses the race between a preemption flag and its
 //! first look at the queues). A heartbeat in each executor bounds such a sleep to [`HEARTBEAT`], and never
 //! creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the executor with all
 //! its connections, so that every task runs inside `catch_unwind`. A task without which nothing goes on is vital:
 //! its panic ends the process.
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +22,7 @@ use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 
+use super::timers::Timer;
 use super::{clock, world};
 use crate::mail::time::Instant;
 
@@ -29,6 +36,20 @@ const STALL: Duration = Duration::from_secs(2);
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
 const RING_DEPTH: usize = 256;
+
+thread_local! {
+    static POLLS: Cell<u64> = const { Cell::new(0) };
+    static SLEEP: Cell<Sleep> = const { Cell::new(Sleep::Glommio) };
+}
+
+/// Who lets this thread sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    Glommio,
+    Ring,
+    /// The executor is about to end.
+    Nobody,
+}
 
 /// Counts the beats of one executor.
 #[derive(Clone, Default)]
@@ -65,7 +86,9 @@ where
         .spawn(move || async move {
             let beat = beating.clone();
             spawn_vital("heartbeat", async move { beat.run().await });
-            survive("shard", body(beating)).await
+            let done = survive("shard", body(beating)).await;
+            SLEEP.set(Sleep::Nobody);
+            done
         })?;
     Ok((handle, pulse))
 }
@@ -78,7 +101,7 @@ pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
         return world.spawn(name, task);
     }
     glommio::spawn_local(async move {
-        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(counted(task)).catch_unwind().await.is_err() {
             tracing::error!(task = name, "a task panicked; it was ended, the server goes on");
         }
     })
@@ -97,13 +120,43 @@ pub fn spawn_vital(name: &'static str, task: impl Future<Output = ()> + 'static)
 pub async fn sleep(span: Duration) {
     match world::current() {
         Some(world) => world.sleep(span).await,
+        None if SLEEP.get() == Sleep::Ring => Timer::after(span).await,
         None => glommio::timer::sleep(span).await,
     }
 }
 
+/// From now on timers are ours, and a task of this executor sleeps in a ring whenever nothing is to do.
+pub(super) fn sleep_in_ring() {
+    SLEEP.set(Sleep::Ring);
+}
+
+/// Whether the ring goes on to be slept in.
+pub(super) fn sleeps_in_ring() -> bool {
+    SLEEP.get() == Sleep::Ring
+}
+
+/// Polls of all tasks of this thread so far: whoever finds that after a turn there was none but his own was alone.
+pub(super) fn polls() -> u64 {
+    POLLS.get()
+}
+
+/// Lets glommio have a look at what only it knows of.
+pub(super) async fn rest() {
+    glommio::timer::sleep(Duration::from_micros(1)).await;
+}
+
+async fn counted<T>(task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    poll_fn(move |context| {
+        POLLS.set(POLLS.get() + 1);
+        task.as_mut().poll(context)
+    })
+    .await
+}
+
 /// What `task` returns. If it panics there is nothing to go on with.
 async fn survive<T>(name: &'static str, task: impl Future<Output = T>) -> T {
-    match AssertUnwindSafe(task).catch_unwind().await {
+    match AssertUnwindSafe(counted(task)).catch_unwind().await {
         Ok(done) => done,
         Err(_) => {
             tracing::error!(

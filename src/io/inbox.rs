@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use futures_lite::future::{block_on, yield_now};
 
+use super::bell::Sleeper;
 use super::executor::spawn;
 
 pub struct Inbox<T> {
@@ -20,7 +21,7 @@ pub struct Inbox<T> {
 
 struct Shared<T> {
     waiting: VecDeque<T>,
-    taker: Option<Waker>,
+    taker: Option<Sleeper>,
     is_closed: bool,
 }
 
@@ -32,18 +33,18 @@ impl<T> Inbox<T> {
 
     /// Adds to the queue and wakes who takes from it.
     pub fn post(&self, item: T) {
-        if let Some(waker) = self.push(item) {
-            waker.wake();
+        if let Some(taker) = self.push(item) {
+            taker.wake();
         }
     }
 
     /// As [`Inbox::post`], but who takes is woken only after the tasks that are ready here have had their turn: what
     /// they post goes with one wake-up. Called within an executor.
     pub fn post_with_turn(&self, item: T) {
-        if let Some(waker) = self.push(item) {
+        if let Some(taker) = self.push(item) {
             spawn("wake-up", async move {
                 yield_now().await;
-                waker.wake();
+                taker.wake();
             });
         }
     }
@@ -55,8 +56,8 @@ impl<T> Inbox<T> {
             shared.is_closed = true;
             shared.taker.take()
         };
-        if let Some(waker) = taker {
-            waker.wake();
+        if let Some(taker) = taker {
+            taker.wake();
         }
     }
 
@@ -81,7 +82,7 @@ impl<T> Inbox<T> {
             let mut shared = self.lock();
             match shared.waiting.pop_front() {
                 None if !shared.is_closed => {
-                    shared.taker = Some(context.waker().clone());
+                    shared.taker = Some(Sleeper::of(context));
                     Poll::Pending
                 }
                 taken => Poll::Ready(taken),
@@ -101,7 +102,7 @@ impl<T> Inbox<T> {
         match shared.waiting.pop_front() {
             Some(item) => Poll::Ready(item),
             None => {
-                shared.taker = Some(context.waker().clone());
+                shared.taker = Some(Sleeper::of(context));
                 Poll::Pending
             }
         }
@@ -111,7 +112,7 @@ impl<T> Inbox<T> {
     pub fn poll_take(&self, context: &Context<'_>) -> Poll<VecDeque<T>> {
         let mut shared = self.lock();
         if shared.waiting.is_empty() {
-            shared.taker = Some(context.waker().clone());
+            shared.taker = Some(Sleeper::of(context));
             return Poll::Pending;
         }
         Poll::Ready(std::mem::take(&mut shared.waiting))
@@ -126,7 +127,7 @@ impl<T> Inbox<T> {
     }
 
     /// Adds to the queue; says who is to be woken.
-    fn push(&self, item: T) -> Option<Waker> {
+    fn push(&self, item: T) -> Option<Sleeper> {
         let mut shared = self.lock();
         if shared.is_closed {
             return None;

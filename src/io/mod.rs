@@ -6,6 +6,7 @@
 //! Invariants: nothing here decides anything about mail; an error carries the path or the peer it is about;
 //! every `unsafe` block of the server but the index reader's is in this folder, with its proof beside it.
 
+mod bell;
 pub mod clock;
 pub mod disk;
 pub mod dns;
@@ -15,6 +16,7 @@ pub mod inbox;
 pub mod net;
 pub mod random;
 pub mod ring;
+mod timers;
 pub mod tls;
 pub mod workers;
 pub mod world;

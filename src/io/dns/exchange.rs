@@ -1,15 +1,13 @@
 //! One query and what comes back, by UDP or TCP.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use futures_lite::future::or;
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::{TcpStream, UdpSocket};
-use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::io::clock;
 use crate::io::executor::sleep;
+use crate::io::net::{Conn, Deadlines, Filled, Sockets, Watch, dial};
 use crate::limits;
 use crate::proto::dns::{Ask, Carrier, Lookup, Received};
 
@@ -44,41 +42,58 @@ pub async fn exchange(ask: &Ask, lookup: &mut Lookup) -> Ended {
 /// Waits until a datagram of the server's answers the query; others may write in its name.
 async fn by_udp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
     let socket = connected(ask.server)?;
-    socket.send(&ask.message).await?;
+    let watch = Watch::readable(socket.try_clone()?.into())?;
+    socket.send(&ask.message)?;
     let mut buffer = vec![0; limits::dns::UDP_BUFFER_BYTES];
     loop {
-        let length = socket.recv(&mut buffer).await?;
-        if lookup.handle_message(&buffer[..length]) == Received::Taken {
-            return Ok(());
+        match socket.recv(&mut buffer) {
+            Ok(length) if lookup.handle_message(&buffer[..length]) == Received::Taken => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => watch.ready().await?,
+            Err(error) => return Err(error),
         }
     }
 }
 
 /// A socket of its own, on a port that the kernel draws: another's datagrams do not come in.
 fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(server), Type::DGRAM, Some(Protocol::UDP))?;
     let any = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    socket.bind(&any.into())?;
-    socket.connect(&server.into())?;
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now owned by the socket alone; every test of
-    // `tests/dns.rs` leans on it.
-    Ok(unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) })
+    let socket = UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(server)?;
+    Ok(socket)
 }
 
 /// RFC 1035 4.2.2: two octets of length, then the message. Room is made for what has come, not for what is promised.
 async fn by_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
-    let mut stream = TcpStream::connect(ask.server).await?;
+    let accepted = dial(ask.server, None, clock::instant() + ask.timeout).await?;
+    let mut conn = Conn::new(accepted, &Sockets::open()?, &Deadlines::default());
     let length = u16::try_from(ask.message.len()).map_err(io::Error::other)?;
-    let framed = [&length.to_be_bytes(), ask.message.as_slice()].concat();
-    stream.write_all(&framed).await?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).await?;
+    conn.out().text_mut().extend_from_slice(&length.to_be_bytes());
+    conn.out().text_mut().extend_from_slice(&ask.message);
+    conn.flush().await?;
     let mut message = Vec::new();
-    (&mut stream).take(u64::from(u16::from_be_bytes(length))).read_to_end(&mut message).await?;
+    while read_to(&mut conn, &mut message, 2).await? {}
+    let Some(&length) = message.first_chunk() else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
+    let end = 2 + usize::from(u16::from_be_bytes(length));
+    while read_to(&mut conn, &mut message, end).await? {}
     // By TCP everything is taken.
-    lookup.handle_message(&message);
+    lookup.handle_message(&message[2..]);
     Ok(())
+}
+
+/// Reads on, up to so many bytes in all. False if they are there, or will never be.
+async fn read_to(conn: &mut Conn, message: &mut Vec<u8>, end: usize) -> io::Result<bool> {
+    if message.len() >= end || conn.fill().await? != Filled::Input {
+        return Ok(false);
+    }
+    let taken = conn.input().len().min(end - message.len());
+    message.extend_from_slice(&conn.input()[..taken]);
+    conn.consume(taken);
+    Ok(true)
 }

@@ -289,7 +289,7 @@ mod tests {
                     let at = clock::unix_ms();
                     log.post(&Event { id: Some(&id), ..Event::new(EventKind::Delivery, at) });
                 }
-                glommio::timer::sleep(std::time::Duration::from_millis(2)).await;
+                executor::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
         let (thread, _) = executor::start("test", None, body).expect("an executor");

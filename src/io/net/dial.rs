@@ -1,18 +1,16 @@
 //! Connections that we make.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::pin::Pin;
+use std::os::fd::AsRawFd;
 
-use futures_lite::{AsyncWrite, FutureExt};
-use glommio::net::TcpStream;
+use futures_lite::FutureExt;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::listener::Accepted;
 use super::socket::Handle;
+use super::watch::Watch;
 use crate::io::executor::sleep;
 use crate::io::{clock, world};
 use crate::mail::time::Instant;
@@ -32,24 +30,19 @@ pub async fn dial(to: SocketAddr, from: Option<IpAddr>, deadline: Instant) -> io
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),
     }
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now owned by the stream alone.
-    let mut stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
+    let watch = Watch::writable(socket.try_clone()?.into())?;
     let late = async {
         sleep(deadline - clock::instant()).await;
         Err(io::ErrorKind::TimedOut.into())
     };
-    connected(&mut stream).or(late).await?;
-    let local = stream.local_addr().map_err(io::Error::from)?;
-    // SAFETY: the stream owns the descriptor and lives until the end of this function.
-    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned()?;
+    watch.ready().or(late).await?;
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // The ring of the sockets waits itself; a socket that does not block would not let it.
-    rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(Accepted { socket: Handle::Descriptor(socket), peer: to, local })
-}
-
-/// Waits until the connection is made or has failed. Until then the system takes no byte, not even none.
-async fn connected(stream: &mut TcpStream) -> io::Result<()> {
-    poll_fn(|context| Pin::new(&mut *stream).poll_write(context, &[])).await.map(drop)
+    socket.set_nonblocking(false)?;
+    Ok(Accepted { socket: Handle::Descriptor(socket.into()), peer: to, local })
 }
 
 fn fresh_socket(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {

@@ -19,6 +19,7 @@ mod own;
 mod slots;
 mod socket;
 mod sockets;
+mod watch;
 
 pub use census::{Census, Counted, Crowded};
 pub use conn::{Conn, Filled, Parcel};
@@ -27,6 +28,7 @@ pub use dial::dial;
 pub use listener::{Accepted, Listener};
 pub use own::own_addresses;
 pub use sockets::Sockets;
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

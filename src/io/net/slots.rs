@@ -1,4 +1,4 @@
-//! What is under way on each socket: one operation of receiving or accepting, one of sending.
+//! What is under way on each socket: one operation of receiving, accepting or watching, one of sending.
 //!
 //! A slot owns the descriptor and the bytes that are being sent. Its user lets go of it at any time; the slot stays
 //! until the kernel has answered for the last operation.
@@ -61,6 +61,8 @@ struct Slot {
 pub enum Kind {
     Stream,
     Listener,
+    /// Waited for until it can be read or written, by the bits of poll(2).
+    Watched(u32),
 }
 
 /// A receive, or an accept.
@@ -151,6 +153,14 @@ impl Ring {
         }
     }
 
+    /// Waits until a watched socket can be used.
+    pub fn poll_ready(&mut self, index: u32, context: &Context<'_>) -> Poll<io::Result<()>> {
+        match self.take_incoming(index, context) {
+            Some((result, _)) => Poll::Ready(check(result).map(drop)),
+            None => Poll::Pending,
+        }
+    }
+
     /// What has come in; begins to wait for it if nobody does.
     fn take_incoming(&mut self, index: u32, context: &Context<'_>) -> Option<(i32, Option<u16>)> {
         let slot = self.slot(index);
@@ -163,6 +173,7 @@ impl Ring {
             match slot.kind {
                 Kind::Stream => self.receive(index),
                 Kind::Listener => self.accept(index),
+                Kind::Watched(events) => self.watch(index, events),
             }
         }
         None
@@ -317,6 +328,14 @@ impl Ring {
         let accept = opcode::Accept::new(socket, ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC);
         // SAFETY: nothing is pointed to.
         unsafe { self.queue(accept.build().user_data(name(index, INCOMING))) };
+    }
+
+    fn watch(&mut self, index: u32, events: u32) {
+        let slot = self.slot(index);
+        slot.incoming = Incoming::InFlight;
+        let watch = opcode::PollAdd::new(Fd(slot.socket.as_raw_fd()), events);
+        // SAFETY: nothing is pointed to.
+        unsafe { self.queue(watch.build().user_data(name(index, INCOMING))) };
     }
 
     fn receive(&mut self, index: u32) {

@@ -1,9 +1,11 @@
-//! The ring of a shard's sockets: what is to be received and sent goes to the kernel together, once in each turn.
+//! The ring of a shard's sockets: what is to be received and sent goes to the kernel together, once in each turn; and
+//! the place where the shard sleeps.
 //!
 //! glommio's own way costs a receive, a send and the arming of a poll for each command of each session. Here
 //! sessions only queue operations; a task of its own, the driver, hands all of them over with one system call, takes
-//! what is complete and wakes those who wait for it. While there is something to do the driver goes from turn to turn;
-//! else it sleeps, as a task, until somebody queues an operation or the kernel rings an eventfd that glommio reads.
+//! what is complete and wakes those who wait for it. Each turn of the driver is followed by one of all other tasks that
+//! are ready. When no other had anything to do, and nothing came, the driver waits in the kernel, for the next
+//! completion, another thread's ring of the bell, or the next timer: one system call for the sleep and the waking.
 //!
 //! ```text
 //!   session ── queue ──> slot ──> submission queue ──┐
@@ -12,27 +14,26 @@
 //! ```
 //!
 //! Invariants: whatever an operation in flight points to belongs to its slot, and a slot is emptied only after
-//! the last completion; the driver sleeps only after the eventfd was armed and a look after that found nothing; no
-//! waker is called while the ring is borrowed; the ring is never closed.
+//! the last completion; the driver sleeps only when no task is ready; no waker is called while the ring is borrowed; the
+//! ring is never closed.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::yield_now;
-use glommio::io::BufferedFile;
-use io_uring::{IoUring, squeue};
-use rustix::event::{EventfdFlags, eventfd};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
 
 use super::buffers::Buffers;
 use super::slots::Slots;
-use crate::io::executor::{sleep, spawn_vital};
-use crate::io::world;
+use crate::io::bell::Bell;
+use crate::io::executor::{polls, rest, sleep_in_ring, sleeps_in_ring, spawn_vital};
+use crate::io::{clock, timers, world};
 
 /// Operations that go to the kernel at once; more wait for the next turn.
 const SUBMISSIONS: u32 = 512;
@@ -43,8 +44,15 @@ const COMPLETIONS: u32 = 2048;
 /// `IORING_ENTER_GETEVENTS`: completions are made while we are in the kernel for them, and at no other time.
 const GET_EVENTS: u32 = 1;
 
-/// After so many turns without a rest glommio gets a look at its timers and at wake-ups from other threads.
-const TURNS_MAX: u32 = 8;
+/// So often glommio gets a look at what only it knows of, which is nothing that anyone waits for.
+const REST: Duration = Duration::from_millis(50);
+
+/// The name of the operation that hears the bell.
+const BELL: u64 = u64::MAX;
+
+thread_local! {
+    static OWN: RefCell<Option<Sockets>> = const { RefCell::new(None) };
+}
 
 /// The sockets of a shard; clones are the same. In a made world there is no ring.
 #[derive(Clone)]
@@ -52,9 +60,7 @@ pub struct Sockets(Option<Rc<Shared>>);
 
 struct Shared {
     ring: RefCell<Ring>,
-    /// Set while the driver sleeps.
-    driver: Cell<Option<Waker>>,
-    /// Those who wait for it to sleep.
+    /// Those who wait for a moment in which nothing is to do.
     quiet: RefCell<Vec<Waker>>,
 }
 
@@ -66,31 +72,25 @@ pub struct Ring {
     /// Operations that found the submission queue full.
     waiting: Vec<squeue::Entry>,
     woken: Vec<Waker>,
+    /// What the bell counted, where the kernel writes it.
+    rung: Box<u64>,
+    /// The kernel waits for the bell.
+    is_hearing: bool,
 }
 
 impl Sockets {
-    /// Makes the ring of the executor that this is called on. It lives as long as the process does.
+    /// The ring of the executor that this is called on, which is made at the first call and lives as long as the
+    /// process does.
     pub fn open() -> io::Result<Self> {
         if world::current().is_some() {
             return Ok(Self(None));
         }
-        let io = IoUring::builder()
-            .setup_cqsize(COMPLETIONS)
-            .setup_submit_all()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .build(SUBMISSIONS)?;
-        let buffers = Buffers::register(&io.submitter())?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
-        io.submitter().register_eventfd(bell.as_raw_fd())?;
-        let ring = Ring { io, buffers, slots: Slots::default(), waiting: Vec::new(), woken: Vec::new() };
-        let shared =
-            Rc::new(Shared { ring: RefCell::new(ring), driver: Cell::default(), quiet: RefCell::default() });
-        // Operations in flight point into this memory, and they end only after the ring is closed.
-        std::mem::forget(Rc::clone(&shared));
-        spawn_vital("sockets", drive(Rc::clone(&shared), bell));
-        Ok(Self(Some(shared)))
+        if let Some(own) = OWN.with_borrow(Option::clone) {
+            return Ok(own);
+        }
+        let own = Self(Some(Shared::begin()?));
+        OWN.set(Some(own.clone()));
+        Ok(own)
     }
 
     /// Waits until everything that has come in was taken and nothing is to go out.
@@ -98,8 +98,9 @@ impl Sockets {
         let Some(shared) = &self.0 else {
             return;
         };
+        let mut is_waiting = false;
         poll_fn(|context| {
-            if shared.is_asleep() {
+            if std::mem::replace(&mut is_waiting, true) {
                 return Poll::Ready(());
             }
             shared.quiet.borrow_mut().push(context.waker().clone());
@@ -111,19 +112,38 @@ impl Sockets {
     /// Works on the ring; what that queues is on its way with the driver's next turn.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Ring) -> T) -> T {
         let shared = self.0.as_ref().expect("a socket of a ring has one");
-        let (done, is_queued) = {
-            let mut ring = shared.ring.borrow_mut();
-            let done = work(&mut ring);
-            (done, ring.is_queued())
-        };
-        if is_queued && let Some(driver) = shared.driver.take() {
-            driver.wake();
-        }
-        done
+        work(&mut shared.ring.borrow_mut())
     }
 }
 
 impl Shared {
+    fn begin() -> io::Result<Rc<Self>> {
+        let io = IoUring::builder()
+            .setup_cqsize(COMPLETIONS)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(SUBMISSIONS)?;
+        let buffers = Buffers::register(&io.submitter())?;
+        let bell = Bell::hang()?;
+        let ring = Ring {
+            io,
+            buffers,
+            slots: Slots::default(),
+            waiting: Vec::new(),
+            woken: Vec::new(),
+            rung: Box::default(),
+            is_hearing: false,
+        };
+        let shared = Rc::new(Self { ring: RefCell::new(ring), quiet: RefCell::default() });
+        // Operations in flight point into this memory, and they end only after the ring is closed.
+        std::mem::forget(Rc::clone(&shared));
+        sleep_in_ring();
+        spawn_vital("sockets", drive(Rc::clone(&shared), bell));
+        Ok(shared)
+    }
+
     /// Hands over what is queued, takes what is complete and wakes those who waited for it; says how much that was.
     fn turn(&self) -> usize {
         let (count, mut woken) = {
@@ -139,21 +159,25 @@ impl Shared {
         count
     }
 
-    fn is_asleep(&self) -> bool {
-        let driver = self.driver.take();
-        let is_asleep = driver.is_some();
-        self.driver.set(driver);
-        is_asleep
-    }
-
     fn is_busy(&self) -> bool {
         self.ring.borrow_mut().is_busy()
     }
 
-    /// Whether nothing is to do, after a look that the kernel cannot have missed.
-    fn is_quiet(&self) -> bool {
-        self.ring.borrow_mut().enter();
-        self.turn() == 0 && !self.is_busy()
+    /// Wakes those who wait for a quiet moment, which this is no more if there are any.
+    fn wake_quiet(&self) -> bool {
+        let quiet = self.quiet.take();
+        let is_any = !quiet.is_empty();
+        quiet.into_iter().for_each(Waker::wake);
+        is_any
+    }
+
+    /// Sleeps until something is complete, somebody rings or a timer is due.
+    fn sleep(&self, bell: &Bell, now: Instant) {
+        let span = timers::next().map_or(REST, |at| at.saturating_duration_since(now).min(REST));
+        if bell.fall_asleep() {
+            self.ring.borrow_mut().wait(bell, span);
+        }
+        bell.wake_up();
     }
 }
 
@@ -188,16 +212,27 @@ impl Ring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
+    /// Waits for a completion, at most so long.
+    fn wait(&mut self, bell: &Bell, span: Duration) {
+        if !self.is_hearing {
+            self.is_hearing = true;
+            let rung: *mut u64 = &mut *self.rung;
+            let hear = opcode::Read::new(Fd(bell.descriptor()), rung.cast(), 8).build().user_data(BELL);
+            // SAFETY: the ring and the box are never dropped, and the descriptor is the driver's, which drops it only
+            // when nothing waits here any more.
+            unsafe { self.queue(hear) };
+        }
+        let span = Timespec::from(span);
+        let entered = self.io.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span));
+        check_entered(entered);
+    }
+
     fn enter(&mut self) {
         let count = self.io.submission().len();
         let count = u32::try_from(count).expect("the queue has fewer entries");
         // SAFETY: there is no argument; what the queued entries point to was vouched for when they were queued.
         let entered = unsafe { self.io.submitter().enter::<()>(count, 0, GET_EVENTS, None) };
-        match entered.map_err(|error| error.raw_os_error()) {
-            // What was not taken stays queued.
-            Ok(_) | Err(Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
-            Err(code) => panic!("the ring of the sockets is broken: {code:?}"),
-        }
+        check_entered(entered);
         let waiting = std::mem::take(&mut self.waiting);
         for entry in waiting {
             // SAFETY: vouched for when it was queued first.
@@ -209,50 +244,40 @@ impl Ring {
         let mut count = 0;
         while let Some(completion) = { self.io.completion().next() } {
             count += 1;
+            if completion.user_data() == BELL {
+                self.is_hearing = false;
+                continue;
+            }
             self.complete(completion.user_data(), completion.result(), completion.flags());
         }
         count
     }
 }
 
+/// What was not taken stays queued; what was waited for may not have come.
+fn check_entered(entered: io::Result<usize>) {
+    match entered.map_err(|error| error.raw_os_error()) {
+        Ok(_) | Err(Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)) => {}
+        Err(code) => panic!("the ring of the sockets is broken: {code:?}"),
+    }
+}
+
 /// Drives the ring for as long as the executor runs.
-async fn drive(shared: Rc<Shared>, bell: OwnedFd) {
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now owned by the file alone.
-    let bell = unsafe { BufferedFile::from_raw_fd(bell.into_raw_fd()) };
-    let mut rung = pin!(bell.read_at(0, 8));
-    shared.ring.borrow_mut().io.completion().disable_eventfd();
-    let mut turns = 0;
-    loop {
-        if shared.turn() > 0 || shared.is_busy() {
-            turns = (turns + 1) % TURNS_MAX;
-            match turns {
-                0 => sleep(Duration::from_micros(1)).await,
-                _ => yield_now().await,
-            }
-            continue;
-        }
-        shared.ring.borrow_mut().io.completion().enable_eventfd();
-        // What came before the eventfd was armed rang nothing.
-        let is_quiet = shared.is_quiet();
-        if is_quiet {
-            poll_fn(|context| {
-                if rung.as_mut().poll(context).is_ready() {
-                    rung.set(bell.read_at(0, 8));
-                    return Poll::Ready(());
-                }
-                if shared.ring.borrow_mut().is_queued() {
-                    return Poll::Ready(());
-                }
-                shared.driver.set(Some(context.waker().clone()));
-                shared.quiet.take().into_iter().for_each(Waker::wake);
-                Poll::Pending
-            })
-            .await;
-            shared.driver.take();
-        }
-        shared.ring.borrow_mut().io.completion().disable_eventfd();
-        if !is_quiet {
-            yield_now().await;
+async fn drive(shared: Rc<Shared>, bell: Arc<Bell>) {
+    let mut rested = clock::precise();
+    while sleeps_in_ring() {
+        let before = polls();
+        yield_now().await;
+        // This task's own poll is one.
+        let is_alone = polls() == before + 1;
+        let now = clock::precise();
+        let woken = bell.answer() + timers::fire(now) + shared.turn();
+        if now - rested >= REST {
+            rested = now;
+            rest().await;
+        } else if is_alone && woken == 0 && !shared.is_busy() && !shared.wake_quiet() {
+            shared.sleep(&bell, now);
         }
     }
+    Bell::take_down();
 }

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::future::{or, poll_once, yield_now};
-use glommio::timer::sleep;
 
 use super::{Conn, Deadlines, Filled, Listener, Parcel, Sockets};
 use crate::bytes::{Output, Slice};
-use crate::io::{executor, ring};
+use crate::io::executor::{self, sleep};
+use crate::io::ring;
 
 /// Runs `body` on an executor of its own, with sockets.
 fn on_a_shard<F, T>(body: impl FnOnce(Sockets) -> F + Send + 'static) -> T

@@ -248,7 +248,7 @@ mod tests {
             let sweeping = Rc::clone(&deadlines);
             executor::spawn("sweep", async move {
                 loop {
-                    glommio::timer::sleep(Duration::from_millis(50)).await;
+                    crate::io::executor::sleep(Duration::from_millis(50)).await;
                     sweeping.sweep(clock::instant());
                 }
             });
