@@ -29,6 +29,8 @@ fn a_message_is_held_until_its_time() {
     send(&server, ALICE, &["b@remote.test"], &note("now"));
     wait_for_arrivals(&server, &remote, 1);
     assert_eq!(remote.arrivals()[0].taken_for, ["b@remote.test"]);
+    // What was delivered is written down a moment later.
+    std::thread::sleep(Duration::from_millis(500));
     server.kill();
     server.start();
     let arrivals = wait_for_arrivals(&server, &remote, 2);

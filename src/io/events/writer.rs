@@ -1,7 +1,7 @@
 //! The thread that writes the event log: one write a wake-up, new files by size and age, old ones removed.
 //!
-//! It is woken by the first lines that come and waits a moment for more before it writes, so that a busy server pays for
-//! a hundred wake-ups a second and not for one a message.
+//! It is woken by the first lines that come and waits a moment for more before it writes, so that a busy server pays
+//! for a hundred wake-ups a second and not for one a message.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Invariants: whatever an operation in flight points to belongs to its slot, and a slot is emptied only after
-//! the last completion; the driver sleeps only when no task is ready; no waker is called while the ring is borrowed; the
-//! ring is never closed.
+//! the last completion; the driver sleeps only when no task is ready; no waker is called while the ring is borrowed;
+//! the ring is never closed.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
