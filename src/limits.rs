@@ -254,12 +254,24 @@ pub mod mailbox {
 }
 
 pub mod store {
-    /// The first segments of a new log; later ones are an eighth of it, up to `SEGMENT_BYTES_MAX`.
-    pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+    /// The first segments of a new log; later ones are a small part of it, up to `SEGMENT_BYTES_MAX`.
+    pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
     /// What one recycling frees, one mapping holds, and one search for a torn tail reads.
     pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
     /// Kept ready for what makes room on a full disk: flags and expunges of some 50,000 messages, or as many outcomes.
     pub const RESERVE_BYTES: u64 = 4 << 20;
+    /// A quota of ready segments that an operator may want at most.
+    pub const RESERVE_BYTES_MOST: u64 = 16 << 30;
+    /// Segments of a log are not larger than an operator says; larger groups are refused then.
+    pub const SEGMENT_BYTES_LEAST: u64 = 1 << 20;
+    pub const SEGMENT_BYTES_MOST: u64 = 1 << 30;
+    /// What the cleaner writes again in a second at most: a part of what disks do, so that mail does not wait.
+    pub const CLEAN_BYTES_PER_S: u64 = 64 << 20;
+    pub const CLEAN_BYTES_PER_S_LEAST: u64 = 64 << 10;
+    pub const CLEAN_BYTES_PER_S_MOST: u64 = 64 << 30;
+    /// A log is cleaned when a fifth of what is live came or went since the last time, and a few segments at least.
+    pub const LIVE_SHARE: u64 = 5;
+    pub const CLEAN_SEGMENTS_MIN: u64 = 3;
     /// A batch closes at this size, so that one sync stays short; one group of records may be larger.
     pub const BATCH_BYTES: usize = 8 << 20;
     /// Segments and large files that a shard keeps mapped.

@@ -18,7 +18,8 @@ use crate::io::events::EventWriter;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
-use crate::shard::control::{Append, Figures, Held, NewMail, Request};
+use crate::shard::clean::Cycle;
+use crate::shard::control::{Append, Figures, Held, NewMail, Request, Space};
 use crate::shard::mesh::Letter;
 use crate::shard::server::Server;
 use crate::shard::submit::{Submission, Submitted};
@@ -158,6 +159,47 @@ impl ShardBackend {
     }
 }
 
+/// What a log takes on the disk, in words. Nothing is known to be live before the first cleaning.
+fn space_rows(space: &Space) -> Vec<(String, u64)> {
+    let Space { log, used_bytes, used_segments, ready_bytes, old_bytes, taken_bytes, written_bytes, last } =
+        space;
+    let mut rows = vec![
+        ("bytes on disk in use", *used_bytes),
+        ("files in use", *used_segments),
+        ("bytes on disk ready for use", *ready_bytes),
+        ("bytes on disk to be used again", *old_bytes),
+    ];
+    if last.at > 0 {
+        rows.extend([
+            ("bytes of mail that somebody has, when last cleaned", last.live_bytes),
+            ("bytes of such mail in files of its own", last.large_bytes),
+            ("bytes that could come back", used_bytes.saturating_sub(last.live_bytes)),
+            ("last cleaning, in seconds since 1970", last.at.cast_unsigned()),
+            ("bytes given back then", last.freed_bytes),
+            ("bytes written again for that", last.moved_bytes),
+            ("files kept because mail in them cannot be read", last.quarantined),
+        ]);
+    }
+    if *taken_bytes > 0 {
+        rows.push(("percent written of what was taken, since the start", written_bytes * 100 / taken_bytes));
+    }
+    rows.into_iter().map(|(name, value)| (format!("log {}: {name}", log.0), value)).collect()
+}
+
+fn cleaned_line(log: LogId, cleaned: Result<Cycle, String>) -> Result<String, String> {
+    let Cycle { freed_bytes, freed_segments, moved_bytes, removed_files, quarantined, .. } =
+        cleaned.map_err(|why| format!("log {}: {why}", log.0))?;
+    let mut line = format!(
+        "log {}: {freed_bytes} bytes in {freed_segments} files and {removed_files} large messages given back, \
+         {moved_bytes} bytes written again",
+        log.0
+    );
+    if quarantined > 0 {
+        line.push_str(&format!("; {quarantined} files are kept because mail in them cannot be read"));
+    }
+    Ok(line)
+}
+
 impl Backend for ShardBackend {
     fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.lock())
@@ -204,6 +246,7 @@ impl Backend for ShardBackend {
         let figures = self.ask_all(Request::Figures);
         let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>();
         let segments = self.data.segment_bytes().map_err(Refusal::unavailable)?;
+        let space: Vec<Space> = figures.iter().flat_map(|figures| figures.space.clone()).collect();
         let rows = [
             ("shards", figures.len() as u64),
             ("logs", sum(|figures| figures.logs)),
@@ -216,7 +259,15 @@ impl Backend for ShardBackend {
             ("records appended since the start", sum(|figures| figures.records)),
             ("syncs since the start", sum(|figures| figures.syncs)),
         ];
-        Ok(rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        let mut rows: Vec<(String, u64)> =
+            rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        space.iter().for_each(|space| rows.extend(space_rows(space)));
+        Ok(rows)
+    }
+
+    fn clean(&self) -> Result<Vec<Result<String, String>>, Refusal> {
+        let cleaned = self.ask_all(Request::Clean).into_iter().flatten();
+        Ok(cleaned.map(|(log, cleaned)| cleaned_line(log, cleaned)).collect())
     }
 
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {

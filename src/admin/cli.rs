@@ -273,6 +273,13 @@ pub enum StoreCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Give back the space of mail that nobody has any more, now
+    ///
+    /// The server does so by itself when enough has come and gone. Each log is one line on standard output.
+    Clean {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Print numbers about what is stored, one a line: name, then value
     Stats {
         #[command(flatten)]
@@ -449,6 +456,7 @@ mod tests {
             "domain remove example.org",
             "store verify --data d",
             "store stats --config c.toml",
+            "store clean",
             "import maildir p --account bob@example.org",
             "import mbox p --account bob@example.org --mailbox M --data d",
             "export maildir p --account bob@example.org",

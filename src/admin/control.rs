@@ -54,6 +54,8 @@ pub enum Request {
     Domains,
     Queue(QueueRequest),
     Stats,
+    /// Gives back the space of mail that nobody has.
+    Clean,
     /// Reads everything that is stored and checks it.
     Verify,
     /// [`ImportItem`]s follow.
@@ -180,6 +182,13 @@ pub enum Reply {
         name: String,
     },
     Queue(QueueReply),
+    /// How the cleaning of a log went.
+    Cleaned {
+        text: String,
+    },
+    Uncleaned {
+        text: String,
+    },
     Stat {
         name: String,
         value: u64,

@@ -27,6 +27,7 @@ use crate::io::executor;
 use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
 use crate::shard::submit::{Submission, Submitted};
+use crate::store::log::Sizes;
 
 /// A server that starts takes its lock before it listens, and one that stops closes its socket first.
 const ATTEMPTS: usize = 25;
@@ -71,7 +72,7 @@ impl Session {
                 return Ok(Self { control: Some(control), server: None });
             }
             match DataDir::open(&config.data) {
-                Ok(data) => return Self::within(open(config, data)?),
+                Ok(data) => return Self::within(open(config, data.with_sizes(sizes(config)))?),
                 Err(error) if is_locked(&error) => last = Some(error),
                 Err(error) => return Err(Failure::unavailable(error)),
             }
@@ -194,6 +195,10 @@ impl Backend for DirectoryBackend {
         Err(without_mail())
     }
 
+    fn clean(&self) -> Result<Vec<Result<String, String>>, Refusal> {
+        Err(without_mail())
+    }
+
     fn verify(&self, _: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
         Err(without_mail())
     }
@@ -221,6 +226,11 @@ impl Backend for DirectoryBackend {
 
 fn without_mail() -> Refusal {
     Refusal::unavailable("this needs the mail, and only the directory was opened")
+}
+
+/// How large segments are, as the configuration has it.
+pub fn sizes(config: &Config) -> Sizes {
+    Sizes::bounded(config.limits.segment_bytes, config.limits.reserve_bytes)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::admin::backend::ShardBackend;
 use crate::admin::cli::Serve;
 use crate::admin::directory_file;
 use crate::admin::failure::Failure;
+use crate::admin::offline::sizes;
 use crate::admin::server::{Backend, ControlServer};
 use crate::auth::password::{ENTROPY_BYTES, RANDOM_PASSWORD_BYTES, random_password};
 use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
@@ -29,13 +30,15 @@ const FIRST_USER: &str = "me";
 pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
-    let data = Arc::new(DataDir::open(&config.data).map_err(|error| match error.source.kind() {
-        io::ErrorKind::WouldBlock => Failure::unavailable(format!(
-            "another process uses {}; end it first, or name another folder with --data",
-            config.data.display()
-        )),
-        _ => Failure::unavailable(error),
-    })?);
+    let data = Arc::new(DataDir::open(&config.data).map(|data| data.with_sizes(sizes(&config))).map_err(
+        |error| match error.source.kind() {
+            io::ErrorKind::WouldBlock => Failure::unavailable(format!(
+                "another process uses {}; end it first, or name another folder with --data",
+                config.data.display()
+            )),
+            _ => Failure::unavailable(error),
+        },
+    )?);
     let mut directory = directory_file::read(&config.data, &config.domains)?;
     let mut welcome = None;
     if directory.accounts().next().is_none() {

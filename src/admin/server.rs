@@ -64,6 +64,9 @@ pub trait Backend: Send + Sync {
     /// Numbers about what is stored, with their names, in the order of printing.
     fn stats(&self) -> Result<Vec<(String, u64)>, Refusal>;
 
+    /// Gives back the space of mail that nobody has; a line for each log, whether it could be cleaned or not.
+    fn clean(&self) -> Result<Vec<Result<String, String>>, Refusal>;
+
     /// Reads all that is stored and checks it. `report` is told of progress and damage; its error ends the work.
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal>;
 
@@ -250,6 +253,7 @@ impl Peer {
                 Ok(backend.queue(request, &mut |reply| self.reply(&Reply::Queue(reply)))?)
             }
             Request::Stats => self.stats(backend),
+            Request::Clean => self.clean(backend),
             Request::Verify => self.verify(backend),
             Request::Import { account } => self.import(backend, &account),
             Request::Export { account, mailbox } => self.export(backend, &account, mailbox),
@@ -294,6 +298,14 @@ impl Peer {
     fn stats(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
         for (name, value) in backend.stats()? {
             self.reply(&Reply::Stat { name, value })?;
+        }
+        Ok(())
+    }
+
+    fn clean(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
+        for cleaned in backend.clean()? {
+            let reply = cleaned.map_or_else(|text| Reply::Uncleaned { text }, |text| Reply::Cleaned { text });
+            self.reply(&reply)?;
         }
         Ok(())
     }
@@ -537,6 +549,7 @@ mod tests {
             assert_eq!(lines(&mut session, &request).unwrap(), expected);
         }
         assert_eq!(text(lines(&mut session, &Request::Stats)), "unavailable: nobody counts");
+        assert_eq!(lines(&mut session, &Request::Clean).unwrap().len(), 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::admin::offline::{OpenStore, Session};
 pub fn store(command: &StoreCommand, open: OpenStore) -> Result<ExitCode, Failure> {
     match command {
         StoreCommand::Verify { place } => verify(&mut Session::for_mail(&place.load()?, open)?),
+        StoreCommand::Clean { place } => clean(&mut Session::for_mail(&place.load()?, open)?),
         StoreCommand::Stats { place } => {
             stats(&mut Session::for_mail(&place.load()?, open)?).map(|()| ExitCode::SUCCESS)
         }
@@ -50,6 +51,23 @@ fn verify(session: &mut Session) -> Result<ExitCode, Failure> {
         _ => writeln!(out, "{damaged} pieces are damaged; everything else is sound")?,
     }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn clean(session: &mut Session) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    let mut failed = false;
+    session.ask(&Request::Clean, |reply| {
+        match reply {
+            Reply::Cleaned { text } => writeln!(out, "{text}")?,
+            Reply::Uncleaned { text } => {
+                failed = true;
+                writeln!(out, "{text}")?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 fn stats(session: &mut Session) -> Result<(), Failure> {

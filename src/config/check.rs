@@ -237,6 +237,27 @@ fn limits(keys: &LimitsKeys, problems: &mut Problems<'_>) -> Limits {
             store::CHECKPOINT_BYTES_MOST,
             store::CHECKPOINT_BYTES,
         ),
+        segment_bytes: limit(
+            &keys.segment_bytes,
+            "segment_bytes",
+            store::SEGMENT_BYTES_LEAST,
+            store::SEGMENT_BYTES_MOST,
+            store::SEGMENT_BYTES_MAX,
+        ),
+        reserve_bytes: limit(
+            &keys.reserve_bytes,
+            "reserve_bytes",
+            0,
+            store::RESERVE_BYTES_MOST,
+            store::RESERVE_BYTES,
+        ),
+        clean_bytes_per_s: limit(
+            &keys.clean_bytes_per_s,
+            "clean_bytes_per_s",
+            store::CLEAN_BYTES_PER_S_LEAST,
+            store::CLEAN_BYTES_PER_S_MOST,
+            store::CLEAN_BYTES_PER_S,
+        ),
         account_bytes: (account_bytes != 0).then_some(account_bytes),
     }
 }

@@ -70,6 +70,9 @@ pub struct LimitsKeys {
     pub login_s: Option<Spanned<i64>>,
     pub account_bytes: Option<Spanned<i64>>,
     pub checkpoint_bytes: Option<Spanned<i64>>,
+    pub segment_bytes: Option<Spanned<i64>>,
+    pub reserve_bytes: Option<Spanned<i64>>,
+    pub clean_bytes_per_s: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

@@ -120,6 +120,12 @@ pub struct Limits {
     pub account_bytes: Option<u64>,
     /// Bytes appended to a log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
+    /// The largest segment of a log.
+    pub segment_bytes: u64,
+    /// What each log keeps ready for what makes room.
+    pub reserve_bytes: u64,
+    /// How fast what is live is written again.
+    pub clean_bytes_per_s: u64,
 }
 
 /// Whom to ask about names, and how long. What is not said here is as `/etc/resolv.conf` has it.

@@ -42,6 +42,13 @@ const PAUSES_AFTER_FAILURE: u32 = 30;
 /// States that go to the index thread in one job.
 const JOB_BYTES: usize = 1 << 20;
 
+/// What is in a snapshot, about.
+const ACCOUNT_BYTES: u64 = 512;
+const MAILBOX_BYTES: u64 = 256;
+const ROW_BYTES: u64 = 160;
+const PLACE_BYTES: u64 = 16;
+const PART_BYTES: u64 = 4096;
+
 /// Keeps the checkpoint of one log.
 pub struct Keeper {
     commit: Rc<Commit>,
@@ -88,6 +95,29 @@ impl Keeper {
             is_stopping: Cell::new(false),
             is_busy: Cell::new(false),
         }
+    }
+
+    /// Writes a checkpoint with the next pass: the last one is of no use any more.
+    pub fn checkpoint_soon(&self) {
+        self.is_due.set(true);
+    }
+
+    /// The thread of the log's slow work.
+    pub fn indexer(&self) -> &Indexer {
+        &self.indexer
+    }
+
+    /// About how many bytes a snapshot of the log's state has.
+    pub fn snapshot_bytes(&self) -> u64 {
+        let of_seat = |seat: Rc<Seat>| {
+            let account = seat.account();
+            ACCOUNT_BYTES
+                + account.mailboxes().count() as u64 * MAILBOX_BYTES
+                + account.usage().messages * ROW_BYTES
+        };
+        let of_seats: u64 = self.own_seats(|_| true).into_iter().map(of_seat).sum();
+        let moved = self.commit.files().with_places(Places::moved_count) as u64;
+        of_seats + self.commit.owed().encoded_bytes() + moved * PLACE_BYTES + PART_BYTES
     }
 
     /// Tends the log's mailboxes until the shard stops.
@@ -325,7 +355,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn own_seats(&self, which: impl Fn(&Seat) -> bool) -> Vec<Rc<Seat>> {
+    pub fn own_seats(&self, which: impl Fn(&Seat) -> bool) -> Vec<Rc<Seat>> {
         let mut seats = self.seats.all();
         seats.retain(|seat| Rc::ptr_eq(seat.commit(), &self.commit) && which(seat));
         seats

@@ -8,8 +8,8 @@
 //! Invariants: apply order is log order; a group that was not synced is abandoned by the accounts it was planned
 //! in, and its asker learns of it; nothing is retried on the same pages.
 
-use std::cell::{Cell, Ref};
-use std::collections::VecDeque;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -23,16 +23,18 @@ use super::seat::{Seat, Seats};
 use super::state::{Changing, State};
 use crate::io::disk::files::LogFiles;
 use crate::io::disk::large::{LargeFile, LargeFiles};
+use crate::io::disk::layout::LogDir;
 use crate::io::disk::prepare::Preparer;
 use crate::io::disk::writer::{LogEvent, Writer};
 use crate::io::executor::{sleep, spawn, spawn_vital};
 use crate::io::net::Sockets;
 use crate::mailbox::Change;
 use crate::queue::schedule::{Item, Schedule};
-use crate::store::log::{Appended, Log, Lost, Outcome, Position, Refused};
+use crate::store::log::{Appended, Draw, Log, Lost, Outcome, Position, Refused};
 use crate::store::owed::{Due, Owed};
-use crate::store::record::Record;
-use crate::store::{AccountId, Kept, LogId, MailboxId, MessageId, RecordPlace, Sequence};
+use crate::store::record::{Based, Record};
+use crate::store::segment::Base;
+use crate::store::{AccountId, Kept, Locator, LogId, MailboxId, MessageId, RecordPlace, Sequence, codec};
 
 /// With so many groups in the last batch the shard is busy: it gathers until everything that has come in was taken.
 const BUSY_GROUPS: usize = 4;
@@ -79,6 +81,13 @@ pub struct Commit {
     syncs: Cell<u64>,
     /// Bytes written since the start.
     bytes: Cell<u64>,
+    /// Bytes of messages taken since the start, and of what the cleaner wrote.
+    taken_bytes: Cell<u64>,
+    upkeep_bytes: Cell<u64>,
+    /// There is no space for another segment: what is left is for what makes room.
+    is_short: Cell<bool>,
+    /// Deliveries of messages of a log, for its cleaner, since it asked.
+    watched: RefCell<BTreeMap<LogId, Vec<Locator>>>,
 }
 
 /// Records that were appended together.
@@ -145,6 +154,10 @@ impl Commit {
             records: Cell::new(0),
             syncs: Cell::new(0),
             bytes: Cell::new(0),
+            taken_bytes: Cell::new(0),
+            upkeep_bytes: Cell::new(0),
+            is_short: Cell::new(false),
+            watched: RefCell::default(),
         });
         spawn_vital("commit", drive(Rc::clone(&commit)));
         commit
@@ -250,6 +263,97 @@ impl Commit {
         &self.writer.dir().files
     }
 
+    pub fn dir(&self) -> &LogDir {
+        self.writer.dir()
+    }
+
+    /// From now on deliveries of messages of this log are remembered.
+    pub fn watch(&self, home: LogId) {
+        self.watched.borrow_mut().insert(home, Vec::new());
+    }
+
+    /// What was remembered since [`Commit::watch`], and what is under way.
+    pub fn watched(&self, home: LogId) -> Vec<Locator> {
+        let mut found = self.watched.borrow_mut().remove(&home).unwrap_or_default();
+        let (pending, stalled) = (self.pending.borrow(), self.stalled.borrow());
+        for group in pending.iter().chain(&*stalled) {
+            found.extend(group.changes.iter().filter_map(|change| delivered(&change.record, home)));
+        }
+        found
+    }
+
+    /// Names a base in the header of a new segment. `None` if none is ready.
+    pub fn name_base(&self, base: Base) -> Option<Rc<Ticket>> {
+        if !self.stalled.borrow().is_empty() {
+            return None;
+        }
+        {
+            let mut log = self.log.borrow_mut();
+            log.set_base(base);
+            if !log.begin_segment() {
+                return None;
+            }
+        }
+        let based = Record::Based(Based { snapshot: base.position.through });
+        Some(self.append(vec![Change { record: based, digest: None }]))
+    }
+
+    /// The base that a synced header names.
+    pub fn stated_base(&self) -> Option<Base> {
+        self.log.borrow().stated_base()
+    }
+
+    pub fn tail_segment(&self) -> u32 {
+        self.log.borrow().tail_segment()
+    }
+
+    /// What a segment would have that is made now.
+    pub fn segment_bytes(&self) -> u64 {
+        self.log.borrow().segment_bytes()
+    }
+
+    /// Bytes of the segments that are used.
+    pub fn used_bytes(&self) -> u64 {
+        self.log.borrow().used_bytes()
+    }
+
+    /// Bytes in segments that are ready.
+    pub fn ready_bytes(&self) -> u64 {
+        self.log.borrow().ready_bytes().0
+    }
+
+    /// A segment was given back.
+    pub fn handle_freed(&self, bytes: u64) {
+        self.log.borrow_mut().handle_freed(bytes);
+        self.want_segments();
+    }
+
+    /// New mail is refused: what is left is for what makes room.
+    pub fn is_short(&self) -> bool {
+        self.is_short.get()
+    }
+
+    /// How many segments are used, and their bytes.
+    pub fn used(&self) -> (u64, u64) {
+        let log = self.log.borrow();
+        (log.used_bytes(), log.used_segments())
+    }
+
+    /// Bytes that came or went since the start, the cleaner's own left out.
+    pub fn turned_over(&self) -> u64 {
+        self.bytes.get().saturating_sub(self.upkeep_bytes.get()) + self.files().gone_bytes()
+    }
+
+    /// Bytes of messages that were taken since the start.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.get()
+    }
+
+    /// What is applied is what is synced.
+    pub fn applied(&self) -> Sequence {
+        self.position().map(|position| position.through).unwrap_or_default()
+    }
+
     /// Begins a file of its own for a message of this log.
     pub fn create_large(&self, files: &LargeFiles) -> LargeFile {
         files.create(self.writer.dir(), self.log.borrow().key())
@@ -282,19 +386,35 @@ impl Commit {
     /// Gives the group its place in the log, or a place among those that wait for space.
     fn place(&self, mut group: Group) {
         group.renumber(self.id, self.next_sequence());
-        let appended =
-            self.log.borrow_mut().append(group.changes.iter_mut().map(|change| &mut change.record));
+        let draw = draw(&group.changes);
+        let appended = {
+            let mut log = self.log.borrow_mut();
+            let records = group.changes.iter_mut().map(|change| &mut change.record);
+            log.append_drawing(draw, records)
+        };
         self.want_segments();
         match appended {
             Ok(Appended { first, last, messages, places }) => {
                 assert_eq!(first, group.first, "records are numbered as they were planned");
-                self.records.set(self.records.get() + group.changes.len() as u64);
+                self.count(&group.changes);
                 (group.last, group.messages, group.places) = (last, messages, places);
                 group.ticket.first.set(first);
                 self.pending.borrow_mut().push_back(group);
             }
+            Err(Refused::NoSegment) if draw == Draw::NewMail && self.is_short.get() => {
+                self.lose(group, NotStored::Full)
+            }
             Err(Refused::NoSegment) => self.stalled.borrow_mut().push_back(group),
             Err(Refused::TooLarge) => self.lose(group, NotStored::TooLarge),
+        }
+    }
+
+    fn count(&self, changes: &[Change]) {
+        self.records.set(self.records.get() + changes.len() as u64);
+        for Change { record, .. } in changes {
+            let bytes = codec::body(record).map_or(0, |body| body.len() as u64);
+            let counter = if record.is_upkeep() { &self.upkeep_bytes } else { &self.taken_bytes };
+            counter.set(counter.get() + bytes);
         }
     }
 
@@ -365,12 +485,23 @@ impl Commit {
             }
             LogEvent::Prepared { result: Ok(ready) } => {
                 self.log.borrow_mut().give_segment(ready);
+                let has_reserve = self.log.borrow().ready_bytes().1;
+                if has_reserve && self.is_short.replace(false) {
+                    tracing::info!(log = self.id.0, "there is space again; mail is taken");
+                }
                 self.place_stalled();
             }
             LogEvent::Prepared { result: Err(error) } => {
-                tracing::error!(log = self.id.0, %error, "no space could be made for mail");
-                let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
-                stalled.into_iter().for_each(|group| self.lose(group, NotStored::Full));
+                if !self.is_short.replace(true) {
+                    let reserve = self.log.borrow().ready_bytes().0;
+                    tracing::error!(
+                        log = self.id.0,
+                        reserve,
+                        %error,
+                        "no space could be made: mail is refused, deletes and outcomes still go into the reserve"
+                    );
+                }
+                self.refuse_stalled();
                 let commit = Rc::clone(self);
                 spawn("space", async move {
                     sleep(SPACE_RETRY).await;
@@ -380,6 +511,26 @@ impl Commit {
             }
         }
         self.want_segments();
+    }
+
+    /// New mail that waits for space is lost, and what was planned on top of it. The rest may go into the reserve.
+    fn refuse_stalled(&self) {
+        let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
+        let mut hit: BTreeSet<AccountId> = BTreeSet::new();
+        let mut kept = VecDeque::new();
+        for group in stalled {
+            let accounts = group.changes.iter().filter_map(|change| subject(&change.record));
+            let accounts: Vec<AccountId> = accounts.map(|(account, _)| account).collect();
+            if draw(&group.changes) == Draw::NewMail || accounts.iter().any(|account| hit.contains(account)) {
+                hit.extend(accounts);
+                self.lose(group, NotStored::Full);
+            } else {
+                kept.push_back(group);
+            }
+        }
+        self.stalled.borrow_mut().extend(kept);
+        self.place_stalled();
+        self.wake_driver();
     }
 
     fn place_stalled(&self) {
@@ -421,6 +572,7 @@ impl Commit {
                 let Some((account, mailbox)) = subject(&change.record) else {
                     continue;
                 };
+                self.remember(&change.record);
                 if let Some(seat) = self.seats.seat(account) {
                     seat.apply(change);
                     seat.mark(mailbox);
@@ -430,6 +582,12 @@ impl Commit {
                 }
             }
             group.ticket.answer(Fate::Stored);
+        }
+    }
+
+    fn remember(&self, record: &Record) {
+        for (home, found) in self.watched.borrow_mut().iter_mut() {
+            found.extend(delivered(record, *home));
         }
     }
 
@@ -561,6 +719,25 @@ async fn drive(commit: Rc<Commit>) {
                 commit.write();
             }
         }
+    }
+}
+
+/// What the group may take. New mail is a message that nobody is responsible for yet; a bounce is an outcome.
+fn draw(changes: &[Change]) -> Draw {
+    let any = |is: fn(&Record) -> bool| changes.iter().any(|change| is(&change.record));
+    match any(|record| matches!(record, Record::Message(_))) {
+        true if any(|record| matches!(record, Record::Settled(_))) => Draw::Outcomes,
+        true => Draw::NewMail,
+        false if any(Record::is_upkeep) => Draw::All,
+        false => Draw::Outcomes,
+    }
+}
+
+/// The message of a log that a delivery is of.
+fn delivered(record: &Record, home: LogId) -> Option<Locator> {
+    match record {
+        Record::Delivered(delivered) if delivered.message.id.log == home => Some(delivered.message),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
+use super::clean::{Cleaner, Cycle};
 use super::commit::Ticket;
 use super::deliver::{change, locator};
 use super::outbound::operator;
@@ -42,6 +43,8 @@ pub enum Request {
     /// Removes everything of an account; the answer comes when it is durable.
     Purge(AccountId, LogId, Inbox<bool>),
     Figures(Inbox<Figures>),
+    /// Cleans all logs of the shard.
+    Clean(Inbox<Vec<Cleaned>>),
 }
 
 /// Messages for mailboxes of one account.
@@ -76,7 +79,7 @@ pub struct Held {
 }
 
 /// What one shard holds.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Figures {
     pub logs: u64,
     pub accounts: u64,
@@ -87,7 +90,25 @@ pub struct Figures {
     /// Since the start.
     pub records: u64,
     pub syncs: u64,
+    pub space: Vec<Space>,
 }
+
+/// What a log takes on the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    pub log: LogId,
+    pub used_bytes: u64,
+    pub used_segments: u64,
+    pub ready_bytes: u64,
+    pub old_bytes: u64,
+    /// Since the start: bytes of messages that were taken, and bytes that were written for them and for everything else.
+    pub taken_bytes: u64,
+    pub written_bytes: u64,
+    pub last: Cycle,
+}
+
+/// How the cleaning of a log went.
+pub type Cleaned = (LogId, Result<Cycle, String>);
 
 impl Shard {
     pub async fn answer(self: Rc<Self>, request: Request) {
@@ -101,6 +122,7 @@ impl Shard {
             }
             Request::Purge(account, log, answer) => answer.post(self.purge(account, log).await),
             Request::Figures(answer) => answer.post(self.figures()),
+            Request::Clean(answer) => answer.post(self.clean().await),
         }
     }
 
@@ -165,6 +187,16 @@ impl Shard {
         commit.append(vec![change(purged)]).stored().await.is_ok()
     }
 
+    async fn clean(&self) -> Vec<Cleaned> {
+        let mut cleaned = Vec::new();
+        for cleaner in &self.cleaners {
+            let answer = Inbox::new();
+            cleaner.ask(answer.clone());
+            cleaned.push((cleaner.commit().id(), answer.next().await));
+        }
+        cleaned
+    }
+
     fn figures(&self) -> Figures {
         let mut figures = Figures {
             logs: self.logs().len() as u64,
@@ -172,6 +204,7 @@ impl Shard {
             sessions: self.sessions.get() as u64,
             records: self.logs().iter().map(|commit| commit.records()).sum(),
             syncs: self.logs().iter().map(|commit| commit.syncs()).sum(),
+            space: self.cleaners.iter().map(|cleaner| space(cleaner)).collect(),
             ..Figures::default()
         };
         for seat in self.seats.all() {
@@ -181,6 +214,21 @@ impl Shard {
             figures.message_bytes += usage.bytes;
         }
         figures
+    }
+}
+
+fn space(cleaner: &Cleaner) -> Space {
+    let commit = cleaner.commit();
+    let (used_bytes, used_segments) = commit.used();
+    Space {
+        log: commit.id(),
+        used_bytes,
+        used_segments,
+        ready_bytes: commit.ready_bytes(),
+        old_bytes: commit.files().spare().0,
+        taken_bytes: commit.taken_bytes(),
+        written_bytes: commit.bytes() + commit.files().prepared_bytes(),
+        last: cleaner.last(),
     }
 }
 

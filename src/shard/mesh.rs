@@ -14,6 +14,7 @@ use crate::io::tls::ServerTls;
 use crate::queue::schedule::Item;
 use crate::store::{Locator, LogId, MessageId, Sequence};
 
+use super::clean::Declared;
 use super::control::Request;
 use super::outbound::home::{Blocked, Jobs, Pull, Work};
 use super::outbound::job::Report;
@@ -48,6 +49,8 @@ pub enum Letter {
     Directory(Arc<Directory>, Inbox<()>),
     /// Certificates and configuration were read again.
     Reload(Arc<Config>, ServerTls),
+    /// Which messages of a log do the receiver's mailboxes have? A part of the answer at a time.
+    Declare(LogId, Inbox<Declared>),
     /// A question of the operator's.
     Control(Request),
     /// Finish what was promised and end.

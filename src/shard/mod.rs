@@ -18,6 +18,7 @@
 pub mod accept;
 mod alarm;
 pub mod checkpoint;
+pub mod clean;
 pub mod commit;
 pub mod control;
 pub mod deliver;
@@ -52,6 +53,7 @@ use crate::limits;
 use crate::mailbox::search::Bodies;
 use crate::store::{AccountId, Locator, LogId};
 use checkpoint::Keeper;
+use clean::Cleaner;
 use commit::Commit;
 use hold::Held;
 use mesh::Mesh;
@@ -77,6 +79,8 @@ pub struct Shard {
     logs: Vec<Rc<Commit>>,
     /// Of the same logs.
     keepers: Vec<Rc<Keeper>>,
+    /// Of the same logs.
+    cleaners: Vec<Rc<Cleaner>>,
     seats: Rc<Seats>,
     throttle: RefCell<Throttle>,
     logins: RefCell<LoginCache>,

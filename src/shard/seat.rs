@@ -79,7 +79,9 @@ impl Seat {
     /// Makes a synced change visible.
     pub fn apply(&self, change: &Change) {
         let mut account = self.account_mut();
+        let before = account.usage().bytes;
         account.apply(&change.record, change.digest.as_ref());
+        self.commit.files().add_gone(before.saturating_sub(account.usage().bytes));
         self.usage.borrow().store(account.usage().bytes, Ordering::Relaxed);
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::alarm::Alarm;
 use super::checkpoint::Keeper;
+use super::clean::Cleaner;
 use super::commit::{Around, Commit};
 use super::hold::Held;
 use super::mesh::{Letter, Mesh};
@@ -26,7 +27,7 @@ use crate::auth::{Directory, LoginCache, Throttle};
 use crate::config::Config;
 use crate::io::disk::DiskError;
 use crate::io::disk::indexer::Indexer;
-use crate::io::disk::large::LargeFiles;
+use crate::io::disk::large::{LargeFiles, remove_orphans};
 use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::{Begin, open_log};
 use crate::io::disk::prepare::Preparer;
@@ -101,6 +102,9 @@ pub async fn run(setup: Setup) {
     for keeper in &shard.keepers {
         spawn("checkpoint", Rc::clone(keeper).run(Rc::clone(&shard)));
     }
+    for cleaner in &shard.cleaners {
+        spawn("clean", Rc::clone(cleaner).run(Rc::clone(&shard)));
+    }
     if listens {
         spawn_vital("queue", outbound::home::run(Rc::clone(&shard)));
         spawn_vital("sweep", outbound::sweep::run(Rc::clone(&shard)));
@@ -136,6 +140,9 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         logs.push(commit);
         keepers.push(keeper);
     }
+    let cleaners = logs.iter().zip(&keepers);
+    let cleaners =
+        cleaners.map(|(commit, keeper)| Cleaner::new(Rc::clone(commit), Rc::clone(keeper))).collect();
     let listeners = if setup.listens { listen(&setup.config, &sockets)? } else { Vec::new() };
     let part = Part { index: clamp(setup.own), of: clamp(setup.inboxes.len()) };
     let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());
@@ -161,6 +168,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
         directory: RefCell::new(Arc::clone(&setup.directory)),
         logs,
         keepers,
+        cleaners,
         seats,
         throttle: RefCell::new(Throttle::default()),
         logins: RefCell::new(LoginCache::new(&random::bytes())),
@@ -200,7 +208,13 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
         Begin::Nothing => Some(Loading::empty(id)),
     };
     let (mut opened, loading) = open_log(data, id, begin, Loading::replay)?;
-    opened.writer.dir().files.change_places(|places| *places = loading.places);
+    let files = &opened.writer.dir().files;
+    files.change_places(|places| *places = loading.places);
+    // Where records are lost, nobody can say that a file is nobody's.
+    if opened.damage.is_empty() {
+        let named = files.with_places(|places| places.files().map(|(_, number)| number).collect());
+        remove_orphans(opened.writer.dir(), &named)?;
+    }
     opened.index.forget_sections();
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();
@@ -245,6 +259,7 @@ async fn tick(shard: Rc<Shard>) {
         shard.deadlines.sweep(clock::instant());
         shard.logs().iter().for_each(|commit| commit.nudge());
         shard.release_held();
+        shard.reader.forget_freed();
     }
 }
 
@@ -271,6 +286,7 @@ async fn read_letters(shard: &Rc<Shard>) {
                     });
                 }
                 Letter::Reload(config, tls) => shard.reload(config, tls),
+                Letter::Declare(home, to) => spawn("declare", Rc::clone(shard).declare(home, to)),
                 Letter::Control(request) => spawn("control", Rc::clone(shard).answer(request)),
                 Letter::Stop => return,
             }

@@ -10,7 +10,7 @@
 //! was given out in a write is never given out again; a group lies in one batch; a batch lies in one segment; a base
 //! is named only by headers that are written after all of it was durable.
 //!
-//! Some of the segments that are ready are the reserve: [`Log::append_sparing`] does not draw on it, so that mail is
+//! Some of the segments that are ready are the reserve: new mail does not [draw](Draw) on it, so that it is
 //! refused while there is still room for what makes room.
 
 use std::collections::VecDeque;
@@ -45,6 +45,7 @@ pub struct Log {
     wanting: Wanting,
     /// Bytes of the segments that are used.
     used_bytes: u64,
+    used_segments: u64,
     open: Option<Gather>,
     closed: VecDeque<Gather>,
     in_flight: Option<Flight>,
@@ -127,13 +128,19 @@ pub struct Wanted {
     pub bytes_min: u64,
 }
 
-/// What a group may take.
+/// What of the segments that are ready a group may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Draw {
+pub enum Draw {
+    /// Whatever there is: what frees other segments.
     All,
+    /// All but the last ones, without which no other can be freed.
+    Outcomes,
     /// All but the reserve.
-    Sparing,
+    NewMail,
 }
+
+/// Segments that only a cleaning takes: one for what it writes, one whose header names a base.
+const LAST_SEGMENTS: usize = 2;
 
 /// A segment that is ready for use: allocated in full, without a valid header of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -205,6 +212,7 @@ impl Log {
             last_segment: 0,
             wanting: Wanting::Next { bytes_min: 0 },
             used_bytes: 0,
+            used_segments: 0,
             open: None,
             closed: VecDeque::new(),
             in_flight: None,
@@ -242,15 +250,8 @@ impl Log {
         self.append_drawing(Draw::All, group)
     }
 
-    /// As [`Log::append`], but leaves the reserve to others.
-    pub fn append_sparing<'a, G>(&mut self, group: G) -> Result<Appended, Refused>
-    where
-        G: IntoIterator<Item = &'a mut Record>,
-    {
-        self.append_drawing(Draw::Sparing, group)
-    }
-
-    fn append_drawing<'a, G>(&mut self, draw: Draw, group: G) -> Result<Appended, Refused>
+    /// As [`Log::append`], but leaves to others what is not for it.
+    pub fn append_drawing<'a, G>(&mut self, draw: Draw, group: G) -> Result<Appended, Refused>
     where
         G: IntoIterator<Item = &'a mut Record>,
     {
@@ -351,14 +352,16 @@ impl Log {
         self.sizes.reserve_bytes = bytes;
     }
 
-    /// Segments with so many bytes are used already, as a start found.
-    pub fn set_used_bytes(&mut self, bytes: u64) {
-        self.used_bytes = bytes;
+    /// Segments of these lengths are used already, as a start found.
+    pub fn set_used(&mut self, lengths: impl Iterator<Item = u64>) {
+        (self.used_bytes, self.used_segments) =
+            lengths.fold((0, 0), |(bytes, count), length| (bytes + length, count + 1));
     }
 
     /// A segment was given back.
     pub fn handle_freed(&mut self, bytes: u64) {
         self.used_bytes = self.used_bytes.saturating_sub(bytes);
+        self.used_segments = self.used_segments.saturating_sub(1);
     }
 
     /// The wanted segment could not be made; one is wanted again.
@@ -402,13 +405,18 @@ impl Log {
         (self.ready.iter().map(|ready| ready.bytes).sum(), self.has_reserve_behind_next())
     }
 
-    pub fn sizes(&self) -> Sizes {
-        self.sizes
+    /// What a segment would have that is wanted now.
+    pub fn segment_bytes(&self) -> u64 {
+        self.sizes.of_segment(self.used_bytes)
     }
 
     /// Bytes of the segments that are used.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes
+    }
+
+    pub fn used_segments(&self) -> u64 {
+        self.used_segments
     }
 
     pub fn is_writing(&self) -> bool {
@@ -454,19 +462,28 @@ impl Log {
 
     /// Whether the segments behind the next one are the reserve.
     fn has_reserve_behind_next(&self) -> bool {
+        let least = if self.sizes.reserve_bytes == 0 { 0 } else { LAST_SEGMENTS + 1 };
         let behind: u64 = self.ready.iter().skip(1).map(|ready| ready.bytes).sum();
-        !self.ready.is_empty() && behind >= self.sizes.reserve_bytes
+        self.ready.len() > least && behind >= self.sizes.reserve_bytes
+    }
+
+    fn may_take(&self, draw: Draw) -> bool {
+        match draw {
+            Draw::All => true,
+            Draw::Outcomes => self.sizes.reserve_bytes == 0 || self.ready.len() > LAST_SEGMENTS,
+            Draw::NewMail => self.has_reserve_behind_next(),
+        }
     }
 
     /// Takes the next ready segment of at least this size; smaller ones are passed over and stay blank.
     fn roll(&mut self, bytes_min: u64, draw: Draw) -> Result<(), Refused> {
         let fits = self.ready.iter().position(|ready| ready.bytes >= bytes_min);
-        let may_take = draw == Draw::All || self.has_reserve_behind_next();
-        if let Some(at) = fits.filter(|_| may_take) {
+        if let Some(at) = fits.filter(|_| self.may_take(draw)) {
             self.close();
             let passed_over = self.ready.drain(..=at).next_back();
             let Ready { number, bytes, key } = passed_over.expect("it is there");
             self.used_bytes += bytes;
+            self.used_segments += 1;
             let key_before = if self.before.0 + 1 == number { self.before.1 } else { SegmentKey(0) };
             let offset = FIRST_BATCH_OFFSET as u64;
             self.before = (number, key);
@@ -531,9 +548,16 @@ impl Log {
 }
 
 /// A log has about so many segments, until they are as large as they get.
-const SEGMENTS: u64 = 8;
+const SEGMENTS: u64 = 32;
 
 impl Sizes {
+    /// With segments of at most so many bytes, and so much in reserve.
+    pub fn bounded(segment_bytes_max: u64, reserve_bytes: u64) -> Self {
+        let sizes = Self::default();
+        let segment_bytes_min = sizes.segment_bytes_min.min(segment_bytes_max);
+        Self { segment_bytes_min, segment_bytes_max, reserve_bytes, ..sizes }
+    }
+
     /// The first are the smallest; they grow with the log, so that little of it is lost to segments that are not full.
     fn of_segment(&self, used_bytes: u64) -> u64 {
         let share = used_bytes / SEGMENTS;

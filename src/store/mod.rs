@@ -13,6 +13,7 @@ pub mod frame;
 mod gather;
 pub mod index;
 pub mod large;
+pub mod live;
 pub mod log;
 pub mod owed;
 pub mod places;

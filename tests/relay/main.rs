@@ -3,6 +3,7 @@
 //! Each test has a server and remotes of its own, on loopback addresses that no other has, so that all run at once.
 
 mod bounces;
+mod churn;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/client.rs"]
 mod client;

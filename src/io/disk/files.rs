@@ -8,7 +8,7 @@
 //! Invariant: no lock is held while a file is read or written, other than for a rename.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::layout::LogDir;
@@ -20,6 +20,7 @@ use crate::store::{LogId, RecordPlace, Sequence};
 #[derive(Debug, Default)]
 pub struct Shared {
     logs: Mutex<HashMap<LogId, Arc<LogFiles>>>,
+    gone_bytes: Arc<AtomicU64>,
 }
 
 /// One log.
@@ -28,6 +29,10 @@ pub struct LogFiles {
     places: RwLock<Places>,
     holds: Mutex<HashMap<u32, Weak<Hold>>>,
     spares: Mutex<Vec<Spare>>,
+    /// Bytes of segments that were written with zeroes since the start.
+    prepared_bytes: AtomicU64,
+    /// Bytes of messages that mailboxes of any log gave up since the start.
+    gone_bytes: Arc<AtomicU64>,
 }
 
 /// Somebody has a segment mapped.
@@ -46,7 +51,9 @@ struct Spare {
 
 impl Shared {
     pub fn of_log(&self, id: LogId) -> Arc<LogFiles> {
-        Arc::clone(lock(&self.logs).entry(id).or_default())
+        let gone_bytes = || Arc::clone(&self.gone_bytes);
+        let new = || Arc::new(LogFiles { gone_bytes: gone_bytes(), ..LogFiles::default() });
+        Arc::clone(lock(&self.logs).entry(id).or_insert_with(new))
     }
 }
 
@@ -64,6 +71,23 @@ impl LogFiles {
     /// Changes it. Only whoever drives the log does.
     pub fn change_places<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
         change(&mut self.places.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn prepared_bytes(&self) -> u64 {
+        self.prepared_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn add_prepared(&self, bytes: u64) {
+        self.prepared_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of messages that were given up since the start, wherever they lie.
+    pub fn gone_bytes(&self) -> u64 {
+        self.gone_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn add_gone(&self, bytes: u64) {
+        self.gone_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// To be taken before the file is opened, and kept as long as it is mapped.
@@ -126,8 +150,9 @@ impl Hold {
     }
 }
 
-/// Gives a segment up: nothing in it counts. It is used again, or removed if more than so many bytes of such wait.
-pub fn free_segment(dir: &LogDir, number: u32, keep_bytes: u64) -> Result<(), DiskError> {
+/// Gives a segment up: nothing in it counts. It is used again, or removed if more than so many bytes of
+/// such wait. Gives its length.
+pub fn free_segment(dir: &LogDir, number: u32, keep_bytes: u64) -> Result<u64, DiskError> {
     let (path, old) = (dir.segment(number), dir.old_segment(number));
     let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
     file::rename(&path, &old).map_err(DiskError::new("rename", &path))?;
@@ -137,7 +162,8 @@ pub fn free_segment(dir: &LogDir, number: u32, keep_bytes: u64) -> Result<(), Di
     }
     dir.files.add_spare(number, bytes, hold);
     trim_spares(dir, keep_bytes)?;
-    sync_parent(&path)
+    sync_parent(&path)?;
+    Ok(bytes)
 }
 
 /// Removes old segments beyond so many bytes. Who still has one mapped keeps it.

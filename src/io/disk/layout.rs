@@ -135,6 +135,15 @@ impl LogDir {
         numbers(&self.log, ".seg")
     }
 
+    /// The segments with their lengths, ascending.
+    pub fn segment_sizes(&self) -> Result<Vec<(u32, u64)>, DiskError> {
+        let sized = |number: u32| {
+            let path = self.segment(number);
+            Ok((number, fs::metadata(&path).map_err(DiskError::new("look at", &path))?.len()))
+        };
+        self.segments()?.into_iter().map(sized).collect()
+    }
+
     /// The numbers of segments that were freed.
     pub fn old_segments(&self) -> Result<Vec<u32>, DiskError> {
         numbers(&self.log, ".old")

@@ -11,7 +11,7 @@ use rustix::fs::{Advice, fadvise};
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
-use super::mapping::map;
+use super::mapping::{map, map_held};
 use super::writer::Writer;
 use super::{DiskError, random_key};
 use crate::store::checkpoint::IndexOwner;
@@ -148,6 +148,13 @@ fn without_beginning(dir: &LogDir) -> DiskError {
     DiskError::invalid("read the log in", dir.segment(1).parent().unwrap_or(Path::new(".")), why)
 }
 
+/// A scan of one segment alone, which is not used again meanwhile.
+pub fn scan_segment(dir: &LogDir, number: u32) -> Result<Scan, DiskError> {
+    let bytes = map_held(&dir.segment(number), dir.files.hold(number))?;
+    Scan::new(dir.id, vec![SegmentFile { number, bytes }], None)
+        .map_err(|unreadable| unreadable_at(dir, unreadable))
+}
+
 /// What a scan to the end gave.
 struct RecoveredAll<S> {
     state: S,
@@ -217,7 +224,8 @@ impl Failure {
     }
 }
 
-fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
+/// Why a log cannot be read, with where it is.
+pub fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
     let first = dir.segment(1);
     DiskError::invalid("read the log in", first.parent().unwrap_or(Path::new(".")), unreadable)
 }
@@ -248,11 +256,8 @@ fn resume(dir: &LogDir, end: &End, owner: IndexOwner, sizes: Sizes) -> Result<Lo
     let mut log = Log::resume(end, owner.key, sizes);
     let tail = end.tail.map_or(0, |tail| tail.number);
     let length = |path: &Path| Ok(path.metadata().map_err(DiskError::new("look at", path))?.len());
-    let mut used_bytes = 0;
-    for number in dir.segments()?.into_iter().filter(|number| !end.blank.contains(number)) {
-        used_bytes += length(&dir.segment(number))?;
-    }
-    log.set_used_bytes(used_bytes);
+    let sizes = dir.segment_sizes()?;
+    log.set_used(sizes.iter().filter(|(number, _)| !end.blank.contains(number)).map(|(_, bytes)| *bytes));
     for &number in &end.blank {
         let path = dir.segment(number);
         if number > tail {

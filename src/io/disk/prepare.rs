@@ -89,6 +89,7 @@ fn make(dir: &LogDir, wanted: Wanted) -> Result<Ready, DiskError> {
         let _ = file::remove(&unfinished);
         return Err(error);
     }
+    dir.files.add_prepared(wanted.bytes);
     Ok(Ready { number: wanted.number, bytes: wanted.bytes, key: random_key() })
 }
 

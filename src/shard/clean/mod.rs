@@ -1,0 +1,312 @@
+//! The cleaner of a log: space that nobody needs comes back.
+//!
+//! A cycle asks who has which messages ([`mark`]), writes what is live in the emptiest segments again at the end of the
+//! log ([`compact`]), makes the records in them superfluous by a snapshot in the log where that is worth it
+//! ([`base`]), and frees them. It is begun by growth, by low space and by command; a log that rests has none.
+//!
+//! Invariants: nothing is freed before every shard has said what it has; what was moved is synced before its segment is
+//! freed, and the base that replaces the records of a segment is named by a synced header; a segment in which a live
+//! message cannot be read stays; while somebody has pinned the segments none is freed.
+
+mod base;
+mod compact;
+mod mark;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use mark::Declared;
+
+use super::Shard;
+use super::checkpoint::Keeper;
+use super::commit::{Commit, NotStored};
+use crate::io::disk::DiskError;
+use crate::io::disk::files::free_segment;
+use crate::io::disk::indexer::{Bench, Ended};
+use crate::io::disk::large::remove_large_file;
+use crate::io::executor::sleep;
+use crate::io::inbox::Inbox;
+use crate::limits::store::{CLEAN_SEGMENTS_MIN, LIVE_SHARE};
+use crate::store::live::{Candidate, Choice, Costs, Live, Urgency, choose};
+
+/// How often is looked whether there is something to do.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// After a failure, and between cycles for want of space, it rests for so many pauses.
+const PAUSES_AFTER_FAILURE: u32 = 30;
+const PAUSES_WHEN_FULL: u32 = 5;
+
+pub struct Cleaner {
+    commit: Rc<Commit>,
+    keeper: Rc<Keeper>,
+    last: Cell<Cycle>,
+    /// Segments with live messages that cannot be read.
+    quarantined: RefCell<BTreeSet<u32>>,
+    pins: Cell<usize>,
+    /// Who asked for a cycle.
+    asked: RefCell<Vec<Inbox<Result<Cycle, String>>>>,
+}
+
+/// What the last cycle found and did, and where everything stood when it began.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Cycle {
+    /// Unix seconds; 0 before the first.
+    pub at: i64,
+    /// Live bytes of messages in segments, and in large files.
+    pub live_bytes: u64,
+    pub large_bytes: u64,
+    pub moved_bytes: u64,
+    pub freed_bytes: u64,
+    pub freed_segments: u64,
+    pub removed_files: u64,
+    /// Bytes that were appended or given up since the start of the server, by then.
+    turned_over: u64,
+    /// Of what is in the way of less garbage: segments that cannot be read.
+    pub quarantined: u64,
+}
+
+/// As long as it lives no segment of the log is freed.
+pub struct Pin(Rc<Cleaner>);
+
+/// What a cycle gave back.
+struct Given {
+    moved_bytes: u64,
+    freed: Vec<u32>,
+}
+
+/// Why a cycle ended early. What it wrote is good, and what it did not free is freed another time.
+#[derive(Debug)]
+enum Unclean {
+    Disk(DiskError),
+    NotStored(NotStored),
+    Ended,
+    Stopping,
+}
+
+impl Cleaner {
+    pub fn new(commit: Rc<Commit>, keeper: Rc<Keeper>) -> Rc<Self> {
+        Rc::new(Self {
+            commit,
+            keeper,
+            last: Cell::default(),
+            quarantined: RefCell::default(),
+            pins: Cell::new(0),
+            asked: RefCell::default(),
+        })
+    }
+
+    /// Cleans the log whenever it is time, until the shard stops.
+    pub async fn run(self: Rc<Self>, shard: Rc<Shard>) {
+        let mut rest = 0;
+        while !shard.is_stopping() {
+            sleep(PAUSE).await;
+            rest = u32::saturating_sub(rest, 1);
+            let asked = std::mem::take(&mut *self.asked.borrow_mut());
+            let urgency = match (asked.is_empty(), self.due()) {
+                (false, _) => Urgency::Now,
+                (true, Some(urgency)) if rest == 0 => urgency,
+                _ => continue,
+            };
+            let cleaned = self.clean(&shard, urgency).await;
+            rest = match (&cleaned, urgency) {
+                (Err(_), _) => PAUSES_AFTER_FAILURE,
+                (Ok(_), Urgency::Now) => PAUSES_WHEN_FULL,
+                (Ok(_), Urgency::Steady) => 0,
+            };
+            let cleaned = cleaned.map_err(|unclean| self.report(&unclean));
+            asked.iter().for_each(|asker| asker.post(cleaned.clone()));
+        }
+    }
+
+    /// Runs a cycle as soon as can be, whether it seems worth it or not.
+    pub fn ask(&self, answer: Inbox<Result<Cycle, String>>) {
+        self.asked.borrow_mut().push(answer);
+    }
+
+    /// Keeps all segments, for somebody who copies them.
+    pub fn pin(self: &Rc<Self>) -> Pin {
+        self.pins.set(self.pins.get() + 1);
+        Pin(Rc::clone(self))
+    }
+
+    pub fn last(&self) -> Cycle {
+        self.last.get()
+    }
+
+    pub fn commit(&self) -> &Rc<Commit> {
+        &self.commit
+    }
+
+    /// Whether a cycle is due.
+    fn due(&self) -> Option<Urgency> {
+        let Cycle { turned_over, live_bytes, at, .. } = self.last.get();
+        let grown = self.commit.turned_over().saturating_sub(turned_over);
+        let used = self.commit.used_bytes();
+        if grown == 0 || self.pins.get() > 0 {
+            return None;
+        }
+        if self.commit.is_short() {
+            return Some(Urgency::Now);
+        }
+        // Nothing is known of what earlier lives left; a part of it may be garbage.
+        let grown = if at == 0 { grown + used / LIVE_SHARE } else { grown };
+        let enough = (live_bytes / LIVE_SHARE).max(CLEAN_SEGMENTS_MIN * self.commit.segment_bytes());
+        (grown >= enough).then_some(Urgency::Steady)
+    }
+
+    async fn clean(&self, shard: &Rc<Shard>, urgency: Urgency) -> Result<Cycle, Unclean> {
+        let turned_over = self.commit.turned_over();
+        let Some(position) = self.commit.position() else {
+            return Ok(Cycle::default());
+        };
+        let grown = turned_over.saturating_sub(self.last.get().turned_over);
+        let live = Arc::new(self.mark(shard, position.through).await?);
+        let removed_files = self.forget_dead(&live).await?;
+        let (live_bytes, large_bytes) = live.bytes();
+        let at = crate::io::clock::timestamp().seconds;
+        let mut cycle = Cycle { at, live_bytes, large_bytes, removed_files, turned_over, ..Cycle::default() };
+        let sizes = self.sizes().await?;
+        let candidates = self.candidates(&sizes, position.segment, &live);
+        let base = self.commit.stated_base();
+        let choice = choose(&candidates, base, self.costs(), urgency);
+        if !choice.victims.is_empty() {
+            let keep_bytes = grown.max(2 * self.commit.segment_bytes());
+            let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
+            let freed = given.freed.iter().filter_map(|number| sizes.get(number));
+            cycle.freed_bytes = freed.sum();
+            (cycle.moved_bytes, cycle.freed_segments) = (given.moved_bytes, given.freed.len() as u64);
+        }
+        cycle.quarantined = self.quarantined.borrow().len() as u64;
+        self.last.set(cycle);
+        tracing::info!(
+            log = self.commit.id().0,
+            live_bytes,
+            freed_bytes = cycle.freed_bytes,
+            moved_bytes = cycle.moved_bytes,
+            removed_files,
+            "the log was cleaned"
+        );
+        Ok(cycle)
+    }
+
+    /// Empties the victims and frees them; so many bytes of such are kept to be used again.
+    async fn give_back(
+        &self,
+        shard: &Rc<Shard>,
+        choice: &Choice,
+        live: &Arc<Live>,
+        keep_bytes: u64,
+    ) -> Result<Given, Unclean> {
+        let (emptied, moved_bytes) = self.compact(shard, &choice.victims, live).await?;
+        let mut given = Given { moved_bytes, freed: Vec::new() };
+        if choice.needs_base && !emptied.is_empty() {
+            self.write_base(shard).await?;
+        }
+        let Some(base) = self.commit.stated_base() else {
+            return Ok(given);
+        };
+        for number in emptied.into_iter().filter(|&number| number < base.position.segment) {
+            if self.pins.get() > 0 {
+                break;
+            }
+            let dir = self.commit.dir().clone();
+            let free = move |bench: &mut Bench| {
+                bench.reader.forget_freed();
+                free_segment(&dir, number, keep_bytes)
+            };
+            let bytes = self.keeper.indexer().run(free).await??;
+            self.commit.handle_freed(bytes);
+            given.freed.push(number);
+        }
+        shard.reader().forget_freed();
+        self.keeper.checkpoint_soon();
+        Ok(given)
+    }
+
+    /// When no more space can be had, half of the reserve stays for others.
+    fn costs(&self) -> Costs {
+        let room_bytes = match self.commit.is_short() {
+            true => self.commit.ready_bytes() / 2,
+            false => u64::MAX,
+        };
+        Costs { snapshot_bytes: self.keeper.snapshot_bytes(), room_bytes }
+    }
+
+    /// Removes large files that nobody has, and forgets where dead messages are.
+    async fn forget_dead(&self, live: &Arc<Live>) -> Result<u64, Unclean> {
+        let dead: Vec<u64> = self.commit.files().with_places(|places| {
+            let dead = places.files().filter(|(message, _)| !live.is_live(*message));
+            dead.map(|(_, number)| number).collect()
+        });
+        let count = dead.len() as u64;
+        if count > 0 && self.pins.get() == 0 {
+            let dir = self.commit.dir().clone();
+            let remove = move |number: u64| match dir.large(number).exists() {
+                true => remove_large_file(&dir, number),
+                false => Ok(()),
+            };
+            self.keeper.indexer().run(move |_| dead.into_iter().try_for_each(remove)).await??;
+        }
+        if self.pins.get() == 0 {
+            self.commit.files().change_places(|places| places.retain(|message| live.is_live(message)));
+        }
+        Ok(count)
+    }
+
+    /// The segments of the log with their lengths.
+    async fn sizes(&self) -> Result<BTreeMap<u32, u64>, Unclean> {
+        let dir = self.commit.dir().clone();
+        let sizes = self.keeper.indexer().run(move |_| dir.segment_sizes()).await??;
+        Ok(sizes.into_iter().collect())
+    }
+
+    /// Segments that were full when the look began.
+    fn candidates(&self, sizes: &BTreeMap<u32, u64>, tail: u32, live: &Live) -> Vec<Candidate> {
+        let tail = tail.min(self.commit.tail_segment());
+        let quarantined = self.quarantined.borrow();
+        let full = sizes.iter().filter(|(number, _)| **number < tail && !quarantined.contains(number));
+        full.map(|(&number, &bytes)| Candidate { number, bytes, live: live.share(number) }).collect()
+    }
+
+    fn report(&self, unclean: &Unclean) -> String {
+        let log = self.commit.id().0;
+        let why = match unclean {
+            Unclean::Disk(error) => error.to_string(),
+            Unclean::NotStored(NotStored::Full) => "there is no space for what would make space".to_owned(),
+            Unclean::NotStored(_) => "the log could not be written".to_owned(),
+            Unclean::Ended => "the thread of the index has ended".to_owned(),
+            Unclean::Stopping => "the server stops".to_owned(),
+        };
+        if !matches!(unclean, Unclean::Stopping) {
+            tracing::error!(log, why, "the log could not be cleaned; no mail is lost");
+        }
+        why
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.pins.set(self.0.pins.get() - 1);
+    }
+}
+
+impl From<DiskError> for Unclean {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<NotStored> for Unclean {
+    fn from(error: NotStored) -> Self {
+        Self::NotStored(error)
+    }
+}
+
+impl From<Ended> for Unclean {
+    fn from(_: Ended) -> Self {
+        Self::Ended
+    }
+}
