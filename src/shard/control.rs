@@ -101,7 +101,7 @@ pub struct Space {
     pub used_segments: u64,
     pub ready_bytes: u64,
     pub old_bytes: u64,
-    /// Since the start: bytes of messages that were taken, and bytes that were written for them and for everything else.
+    /// Since the start: bytes of messages that were taken, and all bytes that were written.
     pub taken_bytes: u64,
     pub written_bytes: u64,
     pub last: Cycle,

@@ -1,9 +1,9 @@
 //! Segments that are emptied, superseded and used again, with power cuts between and within all steps.
 //!
-//! The log takes messages that are owed, settles some, and a cleaner at work beside it moves what is owed, writes bases
-//! and frees segments, in the order that `shard::clean` has. After each cut the state is read back as a start without
-//! an index does. The oracle: whatever was acknowledged and not settled is owed and can be read, byte for byte; what was
-//! settled and acknowledged is not owed again.
+//! The log takes messages that are owed, settles some, and a cleaner at work beside it moves what is owed, writes
+//! bases and frees segments, in the order that `shard::clean` has. After each cut the state is read back as a start
+//! without an index does. The oracle: whatever was acknowledged and not settled is owed and can be read, byte for
+//! byte; what was settled and acknowledged is not owed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

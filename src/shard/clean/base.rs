@@ -109,8 +109,8 @@ impl Cleaner {
     }
 }
 
-/// First all of an account but its messages, then mailbox by mailbox: rows in chunks, the rest with the state. A mailbox
-/// that is made or deleted meanwhile is so by a record behind the account's part.
+/// First all of an account but its messages, then mailbox by mailbox: rows in chunks, the rest with the state. A
+/// mailbox that is made or deleted meanwhile is so by a record behind the account's part.
 async fn put_account(seat: &Seat, parts: &mut Parts<'_>) -> Result<(), Unclean> {
     let account = seat.id();
     let name = |kind, mailbox| Name { kind, account, mailbox };

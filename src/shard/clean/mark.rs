@@ -1,17 +1,18 @@
 //! Who has which messages of a log.
 //!
-//! The cleaner of a log, at home, first takes down everything that the log still owes, then asks every shard for the
-//! messages of this log that its mailboxes hold. What arrived behind the record where it began counts as live
+//! The cleaner of a log, at home, first takes down everything that the log still owes, then asks every shard for
+//! the messages of this log that its mailboxes hold. What arrived behind the record where it began counts as live
 //! without being asked about.
 //!
-//! Why nothing is missed that anyone has. A message of this log can be had in three ways. (1) It is owed: it was seen
-//! among what is owed, or it was settled before it could be seen. A local copy is settled only after its owner has synced
-//! and applied the delivery, so that its row is there when that owner is asked, which is later. (2) A row of a mailbox has
-//! it when the owner begins to answer: the row is visited, or it goes before that. If the message is still somewhere when
-//! it goes, then by a later delivery of it into another mailbox, which is either applied while the owner goes through its
-//! mailboxes, and then was watched, or not yet applied when it ends, and then is among what is under way. (3) It comes
-//! into a mailbox after its owner has answered: as a copy of a row that was there then, or by a letter of this log that
-//! asks for a delivery. The letter is sent while the row of what is owed is not settled, and that is (1).
+//! Why nothing is missed that anyone has. A message of this log can be had in three ways. (1) It is owed: it was
+//! seen among what is owed, or it was settled before it could be seen. A local copy is settled only after its owner
+//! has synced and applied the delivery, so that its row is there when that owner is asked, which is later. (2) A
+//! row of a mailbox has it when the owner begins to answer: the row is visited, or it goes before that. If the
+//! message is still somewhere when it goes, then by a later delivery of it into another mailbox, which is either
+//! applied while the owner goes through its mailboxes, and then was watched, or not yet applied when it ends, and
+//! then is among what is under way. (3) It comes into a mailbox after its owner has answered: as a copy of a row
+//! that was there then, or by a letter of this log that asks for a delivery. The letter is sent while the row of
+//! what is owed is not settled, and that is (1).
 
 use std::rc::Rc;
 
