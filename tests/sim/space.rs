@@ -188,7 +188,7 @@ impl World {
             return;
         }
         let message = all[self.random.below(all.len() as u64) as usize];
-        if message.0 % 5 == 0 && all.len() < 30 || !self.ledger.settling.insert(message) {
+        if message.0.is_multiple_of(5) && all.len() < 30 || !self.ledger.settling.insert(message) {
             return;
         }
         self.append(vec![Record::Settled(Settled { message, recipient: 0 })]);
