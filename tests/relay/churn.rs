@@ -135,8 +135,9 @@ fn check(imap: &mut Imap, uids: &mut BTreeMap<usize, u32>) {
 
 /// Some of the first stay for ever, and some of the last round; all others go.
 fn thin_out(imap: &mut Imap, uids: &mut BTreeMap<usize, u32>, next: usize) {
-    let stays =
-        |number: usize| (number < WINDOW && number % (WINDOW / KEPT) == 0) || number + WINDOW / 2 >= next;
+    let stays = |number: usize| {
+        (number < WINDOW && number.is_multiple_of(WINDOW / KEPT)) || number + WINDOW / 2 >= next
+    };
     let gone: Vec<String> =
         uids.iter().filter(|(n, _)| !stays(**n)).map(|(_, uid)| uid.to_string()).collect();
     uids.retain(|number, _| stays(*number));
