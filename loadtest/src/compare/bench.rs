@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::compare::row::Samples;
-use crate::compare::server::{AuthCache, Mode, Running, Scripts, Server, Setup, account};
+use crate::compare::server::{AuthCache, End, Mode, Running, Scripts, Server, Setup, account};
 use crate::cost::{Calls, Cost, Meter};
 use crate::sink::{Conduct, Sink};
 
@@ -121,6 +121,7 @@ impl Sizes {
 impl Bench {
     pub fn open(sizes: Sizes, scripts: Scripts, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        end_leftovers(&scripts, folder)?;
         let halves = Halves::split()?;
         let sink_address = SocketAddr::from(([127, 71, 9, 1], 2525));
         // Its threads stay on the half of the load.
@@ -177,6 +178,23 @@ impl Bench {
         std::thread::sleep(SETTLE);
         Ok((given, meter.stop()?))
     }
+}
+
+/// Ends servers of a comparison that was interrupted.
+fn end_leftovers(scripts: &Scripts, folder: &Path) -> io::Result<()> {
+    let mut sets = vec![folder.join("fresh")];
+    if let Ok(kept) = fs::read_dir(folder.join("kept")) {
+        sets.extend(kept.flatten().map(|set| set.path()));
+    }
+    for server in Server::ALL {
+        for set in &sets {
+            let own = set.join(server.key());
+            if own.join("pid").exists() {
+                scripts.stop(server, &own, End::Clean)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Halves {

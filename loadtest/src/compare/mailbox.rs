@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compare::bench::Bench;
 use crate::compare::disk;
+use crate::compare::listing::Listing;
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{DOMAIN, End, Mode, PASSWORD, Running, Server, Setup};
 use crate::imap::client::Login;
@@ -151,6 +152,7 @@ pub fn listing_measures(memory: Memory) -> Vec<Measure> {
             .with_goal(goal),
         Measure::new("first byte", "ENVELOPE, to the first byte", Unit::Nanos, Better::Less),
         Measure::new("cpu", "ENVELOPE, CPU a message", Unit::Nanos, Better::Less),
+        Measure::new("headers cpu", "HEADER.FIELDS, CPU a message", Unit::Nanos, Better::Less),
     ]
 }
 
@@ -159,15 +161,16 @@ pub fn measure_listing(bench: &Bench, server: Server, memory: Memory) -> io::Res
     let running = set.start(bench, server)?;
     let mut samples = Samples::new();
     if memory == Memory::Warm {
-        let wanted = [Operation::Envelope, Operation::Headers];
-        list(&running, &wanted, 1)?;
-        for (operation, measured) in list(&running, &wanted, WARM_ROUNDS)? {
-            take(&mut samples, operation, &measured);
+        // Every answer is looked at once; what is timed after that is only counted.
+        list(&running, &Listing::ALL.map(Listing::operation), 1)?;
+        for listing in Listing::ALL {
+            let rounds = (0..WARM_ROUNDS).map(|_| listing.time(&running, set.messages));
+            listing.take(&mut samples, &rounds.collect::<io::Result<Vec<_>>>()?, set.messages);
         }
         return Ok(samples);
     }
     let mut running = Some(running);
-    for operation in [Operation::Envelope, Operation::Headers] {
+    for listing in Listing::ALL {
         if let Some(running) = running.take() {
             running.stop(End::Clean)?;
         }
@@ -179,22 +182,10 @@ pub fn measure_listing(bench: &Bench, server: Server, memory: Memory) -> io::Res
             _ => bench.scripts.forget(server, &folder, &account())?,
         }
         let restarted = bench.scripts.start(server, &folder, &setup(bench))?;
-        for (operation, measured) in list(&restarted, &[operation], 1)? {
-            take(&mut samples, operation, &measured);
-        }
+        listing.take(&mut samples, &[listing.time(&restarted, set.messages)?], set.messages);
         running = Some(restarted);
     }
     Ok(samples)
-}
-
-fn take(samples: &mut Samples, operation: Operation, measured: &Measured) {
-    let name = if operation == Operation::Envelope { "envelope" } else { "headers" };
-    samples.insert(name.to_owned(), median(&measured.whole_ns) as f64);
-    if operation == Operation::Envelope {
-        samples.insert("first byte".to_owned(), median(&measured.first_byte_ns) as f64);
-        let each = measured.cpu_us_each() * 1e3 / measured.messages.max(1) as f64;
-        samples.insert("cpu".to_owned(), each);
-    }
 }
 
 pub fn growth_measures(sizes: &[usize]) -> Vec<Measure> {

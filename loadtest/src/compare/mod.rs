@@ -9,13 +9,14 @@
 //! | `server` | drives the scripts of `peers/` |
 //! | `bench` | sizes, folders, sink, which processors |
 //! | `row`, `rows` | goals and verdicts as values; the rows |
-//! | `accept`, `relay`, `mailbox`, `pop3`, `sessions`, `start` | how each kind of work is measured |
+//! | `accept`, `relay`, `mailbox`, `listing`, `pop3`, `sessions`, `start` | how each kind of work is measured |
 //! | `results`, `table` | what was measured; what is shown of it |
 
 mod accept;
 pub mod bench;
 mod disk;
 mod drive;
+mod listing;
 mod mailbox;
 mod pop3;
 mod relay;

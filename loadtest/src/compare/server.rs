@@ -229,6 +229,13 @@ impl Scripts {
         self.run(server, &["forget", text(folder)?, account], &[]).map(drop)
     }
 
+    /// Ends what runs in a folder, if anything does.
+    pub fn stop(&self, server: Server, folder: &Path, end: End) -> io::Result<()> {
+        let kill = if end == End::Killed { "yes" } else { "no" };
+        let variables = [("PEER_KILL", kill.to_owned())];
+        self.run(server, &["stop", text(folder)?], &variables).map(drop)
+    }
+
     fn run(&self, server: Server, arguments: &[&str], variables: &[(&str, String)]) -> io::Result<String> {
         let script = self.folder.join(server.script());
         let output = Command::new(&script)
@@ -265,9 +272,7 @@ impl Running {
     }
 
     fn end(&self, end: End) -> io::Result<()> {
-        let kill = if end == End::Killed { "yes" } else { "no" };
-        let variables = [("PEER_KILL", kill.to_owned())];
-        self.scripts.run(self.server, &["stop", text(&self.folder)?], &variables).map(drop)
+        self.scripts.stop(self.server, &self.folder, end)
     }
 }
 
