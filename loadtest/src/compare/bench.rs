@@ -24,6 +24,10 @@ pub struct Sizes {
     pub repetitions: usize,
     /// How long a closed loop goes on.
     pub seconds: f64,
+    /// Kept connections that mail is accepted over.
+    pub sessions: Vec<usize>,
+    /// Accounts that mail goes to.
+    pub accounts: usize,
     /// Messages relayed by a fast server; slow ones get a part of them.
     pub relayed: usize,
     /// Messages in the large mailbox.
@@ -60,14 +64,14 @@ struct Halves {
 /// What is written after the last reply still is the cost of the messages.
 pub const SETTLE: Duration = Duration::from_millis(400);
 
-const ACCOUNTS: usize = 100;
-
 impl Sizes {
     pub fn full() -> Self {
         Self {
             name: "full",
             repetitions: 5,
             seconds: 5.0,
+            sessions: vec![1, 16, 64, 256],
+            accounts: 100,
             relayed: 20_000,
             listed: 100_000,
             grown: vec![1_000, 10_000, 100_000, 1_000_000],
@@ -83,15 +87,17 @@ impl Sizes {
         Self {
             name: "quick",
             repetitions: 3,
-            seconds: 1.5,
+            seconds: 1.0,
+            sessions: vec![1, 64],
+            accounts: 20,
             relayed: 4_000,
             listed: 10_000,
             grown: vec![1_000, 10_000],
             searched: vec![(2_000, 4096)],
             idle: vec![200],
             stored: vec![100_000_000],
-            logins: 30,
-            written: 60_000_000,
+            logins: 20,
+            written: 20_000_000,
         }
     }
 
@@ -101,6 +107,8 @@ impl Sizes {
             name: "tiny",
             repetitions: 1,
             seconds: 0.3,
+            sessions: vec![1, 16, 64, 256],
+            accounts: 10,
             relayed: 200,
             listed: 300,
             grown: vec![100, 300],
@@ -138,7 +146,7 @@ impl Bench {
         Setup {
             mode,
             address: None,
-            accounts: ACCOUNTS,
+            accounts: self.sizes.accounts,
             names: Vec::new(),
             cpus: self.halves.servers.clone(),
             cores: self.halves.servers_count,
@@ -164,7 +172,7 @@ impl Bench {
     }
 
     pub fn recipients(&self) -> Arc<Vec<String>> {
-        Arc::new((0..ACCOUNTS).map(account).collect())
+        Arc::new((0..self.sizes.accounts).map(account).collect())
     }
 
     /// What the server spends while `work` is done, and what that gave.

@@ -52,7 +52,7 @@ const LARGE: usize = 100 * 1024;
 /// In the order of the table.
 pub fn all(sizes: &Sizes) -> Vec<Row> {
     let mut rows = Vec::new();
-    for sessions in [1, 16, 64, 256] {
+    for &sessions in &sizes.sessions {
         let work = format!("durably accepted, 4 KiB, {sessions} kept connection(s)");
         let probe = Probe::Accept(sessions, Connections::Kept);
         let measures = accept::measures(sessions, Connections::Kept);

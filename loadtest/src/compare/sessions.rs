@@ -356,7 +356,7 @@ fn idle(login: &Login) -> io::Result<Client> {
 
 /// Of the whole tree, once it has given back what it gives back and hibernates what it hibernates.
 fn settled_memory(running: &Running) -> io::Result<u64> {
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(3));
     tree_pss_bytes(&[running.pid])
 }
 
