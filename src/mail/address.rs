@@ -19,6 +19,9 @@ const LOCAL_BYTES_MAX: usize = 64;
 /// RFC 5321 4.5.3.1.2.
 const DOMAIN_BYTES_MAX: usize = 255;
 
+/// RFC 1035 2.3.4; of a label beyond ASCII its A-label is as long, which is known only when it is made.
+const LABEL_BYTES_MAX: usize = 63;
+
 /// A mailbox: local part and domain.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Address {
@@ -232,7 +235,8 @@ impl Parser<'_> {
         let start = self.at;
         loop {
             let label = self.run(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte >= 0x80)?;
-            if label.starts_with(b"-") || label.ends_with(b"-") {
+            let is_too_long = label.len() > LABEL_BYTES_MAX && label.is_ascii();
+            if label.starts_with(b"-") || label.ends_with(b"-") || is_too_long {
                 return Err(AddressError::Syntax);
             }
             if !self.take(b'.') {
@@ -411,10 +415,15 @@ mod tests {
 
     #[test]
     fn lengths() {
-        let path = |local: usize, domain: usize| format!("<{}@{}>", "a".repeat(local), "d".repeat(domain));
+        let domain =
+            |len: usize| -> String { (1..=len).map(|at| if at % 64 == 0 { '.' } else { 'd' }).collect() };
+        let path = |local: usize, len: usize| format!("<{}@{}>", "a".repeat(local), domain(len));
         assert!(parse_path(path(64, 255).as_bytes(), false).is_ok());
         assert_eq!(parse_path(path(65, 255).as_bytes(), false), Err(AddressError::LocalTooLong));
-        assert_eq!(parse_path(path(64, 256).as_bytes(), false), Err(AddressError::DomainTooLong));
+        assert_eq!(parse_path(path(64, 257).as_bytes(), false), Err(AddressError::DomainTooLong));
+        let label =
+            |len: usize| parse_path(format!("<a@{}.test>", "d".repeat(len)).as_bytes(), false).is_ok();
+        assert!(label(63) && !label(64));
     }
 
     #[test]
