@@ -30,6 +30,10 @@ pub const DELIVERIES_UNANSWERED_MAX: usize = 100_000;
 /// A TLS handshake takes a few round trips.
 pub const HANDSHAKE: Duration = Duration::from_secs(60);
 
+/// So long, and for so many bytes, a connection that we end is read on, so that the peer hears why.
+pub const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER_BYTES_MAX: usize = 1 << 20;
+
 /// A peer that takes no byte of a reply for so long is gone (RFC 5321 4.5.3.2 gives data blocks 3 minutes).
 pub const SEND_STALL: Duration = Duration::from_secs(180);
 
@@ -66,6 +70,9 @@ pub mod smtp {
     pub const MESSAGE_BYTES_LEAST: u64 = 64 << 10;
     /// Protocol errors before 421.
     pub const ERRORS_MAX: u32 = 20;
+    /// Recipients that are nobody, since the last message that was kept, before 421: a list with a few that are gone is
+    /// served, and who tries names finds few of them.
+    pub const RECIPIENTS_REFUSED_MAX: u32 = 100;
     /// Refused passwords before 421.
     pub const AUTH_FAILURES_MAX: u32 = 5;
     /// RFC 5321 4.5.3.2.7: the server waits at least 5 minutes.

@@ -20,6 +20,10 @@
 //! byte, and cut at random), and with everything between two directives in one burst. Replies and effects must
 //! be the same each time. A protocol joins in with an adapter: an `impl` of [`Engine`] and a `#[test]` below.
 
+#[path = "transcripts/bytes.rs"]
+mod bytes;
+#[path = "transcripts/engine.rs"]
+mod engine;
 #[path = "transcripts/imap.rs"]
 mod imap;
 #[path = "transcripts/pop3.rs"]
@@ -35,33 +39,8 @@ use std::path::{Path, PathBuf};
 
 use ringpost::bytes::Output;
 
-/// What a protocol's adapter does: it drives one session with canned outcomes.
-pub trait Engine: Sized {
-    const SIDE: Side = Side::Server;
-
-    /// A session as the header says, its greeting in `out`.
-    fn start(header: &Header, out: &mut Output) -> Self;
-
-    /// Gives the engine `input` and answers its events until neither makes progress.
-    fn feed(&mut self, input: &[u8], out: &mut Output);
-
-    /// A `D:` line.
-    fn direct(&mut self, directive: &str, out: &mut Output);
-
-    /// The effects since the last call.
-    fn effects(&mut self) -> Vec<String>;
-}
-
-/// Which side of the dialogue the engine is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Server,
-    Client,
-}
-
-/// The `name: value` lines at the top of a file.
-#[derive(Default)]
-pub struct Header(Vec<(String, String)>);
+use bytes::{Cut, unescaped};
+use engine::{Engine, Header, Side};
 
 /// What the client does, and what must come of it.
 #[derive(Default)]
@@ -80,14 +59,6 @@ enum Does {
 struct Transcript {
     header: Header,
     turns: Vec<Turn>,
-}
-
-/// How the bytes of a turn are cut.
-#[derive(Clone, Copy, Debug)]
-enum Cut {
-    Whole,
-    Bytes,
-    Random { seed: u64 },
 }
 
 const SEEDS: u64 = 16;
@@ -126,23 +97,6 @@ fn replay_all<E: Engine>(protocol: &str) {
     });
     let failures: Vec<String> = replayed.filter_map(Result::err).collect();
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-}
-
-impl Side {
-    /// The kind of the lines that the engine is told.
-    fn input(self) -> &'static str {
-        match self {
-            Self::Server => "C:",
-            Self::Client => "S:",
-        }
-    }
-}
-
-impl Header {
-    /// The value of `name`, or `default`.
-    pub fn value<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
-        self.0.iter().find(|(known, _)| known == name).map_or(default, |(_, value)| value)
-    }
 }
 
 impl Transcript {
@@ -255,71 +209,6 @@ impl Default for Does {
     fn default() -> Self {
         Self::Say(Vec::new())
     }
-}
-
-impl Cut {
-    fn pieces(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let (mut rest, mut seed) = (bytes, self.seed());
-        std::iter::from_fn(move || {
-            let len = match self {
-                Self::Whole => rest.len(),
-                Self::Bytes => 1,
-                Self::Random { .. } => piece_len(&mut seed),
-            };
-            let (piece, after) = rest.split_at(len.min(rest.len()));
-            rest = after;
-            (!piece.is_empty()).then_some(piece)
-        })
-    }
-
-    fn seed(self) -> u64 {
-        match self {
-            Self::Random { seed } => seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
-            _ => 0,
-        }
-    }
-}
-
-/// Mostly a few bytes, now and then many (xorshift).
-fn piece_len(seed: &mut u64) -> usize {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    let bits = (*seed >> 32) % 10;
-    1 + (*seed % (1 << bits)) as usize
-}
-
-fn unescaped(text: &str, at: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let mut chars = escape.chars();
-        match chars.next() {
-            Some('r') => bytes.push(b'\r'),
-            Some('n') => bytes.push(b'\n'),
-            Some('t') => bytes.push(b'\t'),
-            Some('\\') => bytes.push(b'\\'),
-            Some('x') => {
-                let digits = escape.get(1..3).unwrap_or_default();
-                bytes.push(u8::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("{at}: bad \\x")));
-                chars = escape[3..].chars();
-            }
-            Some('{') => {
-                let (inside, after) =
-                    escape[1..].split_once('}').unwrap_or_else(|| panic!("{at}: open \\{{"));
-                let (count, part) =
-                    inside.split_once(':').unwrap_or_else(|| panic!("{at}: no count in \\{{"));
-                let count = count.parse().unwrap_or_else(|_| panic!("{at}: {count:?} is no count"));
-                bytes.extend(unescaped(part, at).repeat(count));
-                chars = after.chars();
-            }
-            _ => panic!("{at}: unknown escape"),
-        }
-        rest = chars.as_str();
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes
 }
 
 fn shown(replies: &[u8], effects: &[String]) -> String {

@@ -1,8 +1,8 @@
 //! The IMAP server with a small mailbox.
 //!
 //! Header: `channel: clear|trusted|tls`, `starttls: yes|no`, `size:` (the largest message), `login: yes` (begins
-//! logged in, without a greeting). INBOX has three messages with the UIDs 11, 12 and 13; `Full` takes no mail; no
-//! other mailbox exists. The login is `john@here.test` with the password `secret`. Commands about mailboxes are
+//! logged in, without a greeting). INBOX has three messages with the UIDs 11, 12 and 13; `Full` takes no mail; `Box`
+//! does, and cannot be selected; no other mailbox exists. The login is `john@here.test` with the password `secret`. Commands about mailboxes are
 //! not executed but told as effects.
 
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl Session {
                 Outcome::Done(done)
             }
             Event::AppendStart(start) => match start.mailbox.as_str() {
-                "INBOX" => {
+                "INBOX" | "Box" => {
                     let flags = (start.flags.system.0, start.flags.keywords, start.internal);
                     self.effects.push(format!("append of {} {flags:?}", start.size));
                     Outcome::AppendAccepted { prefix: b"prefix:".to_vec() }

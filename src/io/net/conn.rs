@@ -218,6 +218,21 @@ impl Conn {
         let _ = self.socket.shutdown_write();
     }
 
+    /// As [`Conn::close`]; then takes what is still on its way, within bounds: a socket that is closed with input
+    /// unread is reset, and a reset takes our last words away before the peer has read them.
+    pub async fn close_gently(&mut self) {
+        self.close().await;
+        self.input = Input::Empty;
+        self.deadline.set(Some(clock::instant() + limits::LINGER));
+        let mut left_bytes = limits::LINGER_BYTES_MAX;
+        while let Ok(Some(Some(buffer))) = self.receive().await {
+            left_bytes = left_bytes.saturating_sub(buffer.len());
+            if left_bytes == 0 {
+                return;
+            }
+        }
+    }
+
     /// The time at which waiting for input ends.
     pub fn set_deadline(&self, at: Option<Instant>) {
         self.deadline.set(at);

@@ -132,3 +132,10 @@ pub enum LoginVerdict {
     /// Nobody can tell now.
     Unavailable,
 }
+
+impl RecipientVerdict {
+    /// Whoever asks for such often guesses.
+    pub(super) fn is_nobody(self) -> bool {
+        matches!(self, Self::UnknownUser | Self::UnknownDomain | Self::RelayDenied)
+    }
+}

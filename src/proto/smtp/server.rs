@@ -42,6 +42,8 @@ pub struct Server {
     lines: Lines,
     /// Mistakes since the last message that was kept.
     errors: u32,
+    /// Recipients that are nobody, since then.
+    pub(super) refused_recipients: u32,
     pub(super) login_failures: u32,
     pub(super) mails: u32,
     /// When the last command was complete.
@@ -115,6 +117,7 @@ impl Server {
             is_leaving: false,
             lines: Lines::new(),
             errors: 0,
+            refused_recipients: 0,
             login_failures: 0,
             mails: 0,
             since: now,
@@ -473,7 +476,7 @@ impl Server {
     fn handle_stored(&mut self, stored: Result<String, MessageRefusal>, out: &mut Output) {
         match stored {
             Ok(id) => {
-                self.errors = 0;
+                (self.errors, self.refused_recipients) = (0, 0);
                 reply::queued(&id, out);
             }
             Err(refusal) => self.refuse("DATA", Reply::from(refusal), out),

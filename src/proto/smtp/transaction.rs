@@ -1,6 +1,7 @@
 //! MAIL and RCPT: the envelope, as the driver lets it grow (RFC 5321 4.1.1.2 and 4.1.1.3).
 
 use crate::bytes::Output;
+use crate::limits::smtp::RECIPIENTS_REFUSED_MAX;
 use crate::mail::envelope::{ByMode, DeliverBy, Envelope, Recipient};
 use crate::mail::time::Timestamp;
 
@@ -81,6 +82,10 @@ impl Server {
             transaction.envelope.recipients.push(recipient);
             self.phase = Phase::Transaction(transaction);
             return reply.write(out);
+        }
+        self.refused_recipients += u32::from(verdict.is_nobody());
+        if self.refused_recipients >= RECIPIENTS_REFUSED_MAX {
+            return self.close_with("RCPT", Reply::TOO_MANY_ERRORS, out);
         }
         self.phase = Phase::Transaction(transaction);
         self.refuse_address(Refusal { verb: "RCPT", reply, address: Some(recipient.address) }, out);

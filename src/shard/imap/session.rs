@@ -71,7 +71,7 @@ impl Session {
             }
         }
         self.conn.flush().await?;
-        self.conn.close().await;
+        self.conn.close_gently().await;
         Ok(())
     }
 

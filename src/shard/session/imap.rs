@@ -32,7 +32,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
             let admitted = match event {
                 Event::Close => {
                     conn.flush().await?;
-                    conn.close().await;
+                    conn.close_gently().await;
                     return Ok(());
                 }
                 Event::StartTls => {
@@ -93,7 +93,7 @@ pub async fn run(
         let mut engine = engine;
         engine.handle_done(Outcome::Refused(Refusal::Unavailable), conn.out(), clock::now());
         conn.flush().await?;
-        conn.close().await;
+        conn.close_gently().await;
         return Ok(());
     };
     tracing::info!(peer = %conn.peer(), login = %admitted.login, tls = conn.tls().is_some(), "IMAP login");

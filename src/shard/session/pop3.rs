@@ -179,7 +179,7 @@ async fn wait(shard: &Shard, conn: &mut Conn, engine: &mut Server) -> io::Result
         Filled::Input => Ok(true),
         Filled::End => Ok(false),
         Filled::Deadline if shard.is_stopping() => {
-            conn.close().await;
+            conn.close_gently().await;
             Ok(false)
         }
         Filled::Deadline => {
@@ -191,7 +191,7 @@ async fn wait(shard: &Shard, conn: &mut Conn, engine: &mut Server) -> io::Result
 
 async fn close(mut conn: Box<Conn>) -> io::Result<()> {
     conn.flush().await?;
-    conn.close().await;
+    conn.close_gently().await;
     Ok(())
 }
 

@@ -101,7 +101,7 @@ impl Smtp {
         loop {
             if !self.take_input().await? {
                 self.conn.flush().await?;
-                self.conn.close().await;
+                self.conn.close_gently().await;
                 return Ok(());
             }
             self.conn.flush().await?;
