@@ -16,8 +16,8 @@
 //! ```
 //!
 //! `answer: by content` stands for what RFC 5321 says of the bytes themselves, read a line at a time: see
-//! [`super::content`]; variants whose content ends before what is said does are left out. Bytes are written as in the transcripts. A file may set `on` and `given` at its top, for all
-//! cases in it.
+//! [`super::content`]; variants whose content ends before what is said does are left out. Bytes are written as in the
+//! transcripts. A file may set `on` and `given` at its top, for all cases in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

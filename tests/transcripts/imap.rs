@@ -2,8 +2,8 @@
 //!
 //! Header: `channel: clear|trusted|tls`, `starttls: yes|no`, `size:` (the largest message), `login: yes` (begins
 //! logged in, without a greeting). INBOX has three messages with the UIDs 11, 12 and 13; `Full` takes no mail; `Box`
-//! does, and cannot be selected; no other mailbox exists. The login is `john@here.test` with the password `secret`. Commands about mailboxes are
-//! not executed but told as effects.
+//! does, and cannot be selected; no other mailbox exists. The login is `john@here.test` with the password `secret`.
+//! Commands about mailboxes are not executed but told as effects.
 
 use std::time::Duration;
 
