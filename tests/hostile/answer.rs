@@ -48,7 +48,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn smtp(bytes: &[u8]) -> (Vec<String>, bool) {
-    let is_last = |line: &&[u8]| line.get(3) != Some(&b'-');
+    // An alert of TLS, which is no line, may stand at the end.
+    let is_last = |line: &&[u8]| line.first().is_some_and(u8::is_ascii_digit) && line.get(3) != Some(&b'-');
     let mut words: Vec<String> = lines(bytes)
         .filter(is_last)
         .map(|line| String::from_utf8_lossy(line.get(..3).unwrap_or(line)).into_owned())
