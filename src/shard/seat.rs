@@ -70,8 +70,10 @@ impl Seat {
 
     /// Appends what was planned just now and waits until it is durable and visible.
     pub async fn carry_out<T>(&self, plan: Plan<T>) -> Result<T, NotStored> {
-        if !plan.changes.is_empty() {
-            self.commit.append(plan.changes).stored().await?;
+        match plan.changes.is_empty() {
+            // It may be so because another session's change of the same is under way, and has to be true first.
+            true => self.commit.barrier().await?,
+            false => self.commit.append(plan.changes).stored().await?,
         }
         Ok(plan.answer)
     }
