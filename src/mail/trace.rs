@@ -276,7 +276,7 @@ mod tests {
         assert!(!rendered(&field).contains("for "));
         field.protocol.smtputf8 = true;
         let text = rendered(&field);
-        assert!(text.contains("with UTF8SMTPS id 0000000001 ") && text.is_ascii(), "{text}");
+        assert!(text.contains("with UTF8SMTPS id 0000000001;") && text.is_ascii(), "{text}");
     }
 
     #[test]
