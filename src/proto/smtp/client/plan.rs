@@ -51,15 +51,17 @@ impl Plan {
         check_size(transaction, offers)?;
         check_deliver_by(transaction, offers)?;
         let charset = charset(transaction, offers);
-        check_octets(transaction, offers, settings.eight_bit)?;
+        let refused = match charset {
+            Charset::Ascii => check_charset(transaction).err(),
+            Charset::Utf8 => None,
+        };
+        if refused.is_none() {
+            check_octets(transaction, offers, settings.eight_bit)?;
+        }
         let is_binary = transaction.body == BodyKind::BinaryMime;
         let carriage = match offers.chunking && (is_binary || settings.chunking == Chunking::WhenOffered) {
             true => Carriage::Chunk,
             false => Carriage::Data,
-        };
-        let refused = match charset {
-            Charset::Ascii => check_charset(transaction).err(),
-            Charset::Utf8 => None,
         };
         let fates = fates(transaction, (charset, refused.as_ref()), offers.limits, domains);
         Ok(Self { charset, carriage, fates })
