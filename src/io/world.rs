@@ -109,6 +109,10 @@ pub enum Change<'a> {
     SyncDirectory {
         path: &'a Path,
     },
+    /// What is cached of a file is dropped, so that it is read from the disk again.
+    Reread {
+        path: &'a Path,
+    },
 }
 
 /// What may be made of a change.

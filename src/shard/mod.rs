@@ -29,7 +29,7 @@ pub mod login;
 pub mod mesh;
 pub mod notify;
 pub mod outbound;
-mod restore;
+pub mod restore;
 pub mod seat;
 pub mod server;
 pub mod session;

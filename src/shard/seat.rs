@@ -38,8 +38,11 @@ impl Seats {
         self.seats.borrow().get(&account).cloned()
     }
 
+    /// In the order of their numbers.
     pub fn all(&self) -> Vec<Rc<Seat>> {
-        self.seats.borrow().values().cloned().collect()
+        let mut seats: Vec<Rc<Seat>> = self.seats.borrow().values().cloned().collect();
+        seats.sort_unstable_by_key(|seat| seat.id());
+        seats
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 
 use crate::bytes::Slice;
@@ -118,14 +118,14 @@ impl File {
         }
     }
 
+    /// What is read from here on comes from the disk, not from a cache.
+    pub fn reread(&self) -> io::Result<()> {
+        permit(&Change::Reread { path: &self.path })?;
+        Ok(fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    }
+
     pub fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
-    }
-}
-
-impl AsFd for File {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

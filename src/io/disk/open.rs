@@ -6,8 +6,6 @@
 
 use std::path::Path;
 
-use rustix::fs::{Advice, fadvise};
-
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
@@ -193,8 +191,7 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
         let path = dir.segment(number);
         let file = File::open(&path).map_err(DiskError::new("open", &path))?;
         file.sync_data().map_err(DiskError::new("sync", &path))?;
-        fadvise(&file, 0, None, Advice::DontNeed)
-            .map_err(|errno| DiskError::new("read again", &path)(errno.into()))?;
+        file.reread().map_err(DiskError::new("read again", &path))?;
     }
     Ok(numbers)
 }

@@ -46,7 +46,7 @@ const PASSED_PER_PULL: usize = 256;
 const WAY_KEPT: Duration = Duration::from_secs(300);
 
 /// Mail that a site may ask for: a line of a log, by names that mean the same on all shards.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Feed {
     pub log: LogId,
     pub destination: Arc<str>,

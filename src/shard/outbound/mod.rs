@@ -34,7 +34,7 @@ mod tenants;
 pub mod way;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -70,7 +70,7 @@ pub struct Outbound {
     triggers: RefCell<Triggers>,
     tenant_rates: TenantRates,
     /// Outcomes that are being written, of items that are not back yet.
-    writing: RefCell<HashMap<(LogId, Item), Rc<Ticket>>>,
+    writing: RefCell<BTreeMap<(LogId, Item), Rc<Ticket>>>,
     /// Outcomes that are not durable yet.
     unwritten: Cell<usize>,
     /// Lines that get nothing before outcomes are durable.
@@ -161,7 +161,7 @@ impl Outbound {
         &self.tenant_rates
     }
 
-    pub fn writing(&self) -> &RefCell<HashMap<(LogId, Item), Rc<Ticket>>> {
+    pub fn writing(&self) -> &RefCell<BTreeMap<(LogId, Item), Rc<Ticket>>> {
         &self.writing
     }
 

@@ -12,7 +12,7 @@
 //! nothing to remember is forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// The sites of a shard.
 pub struct Sites {
-    by_name: RefCell<HashMap<Arc<str>, Rc<Running>>>,
+    by_name: RefCell<BTreeMap<Arc<str>, Rc<Running>>>,
     pub sources: State<Sources>,
 }
 
@@ -70,7 +70,7 @@ pub struct Counts {
 /// Feeds by the numbers that the machine knows them by.
 #[derive(Default)]
 struct Feeds {
-    numbers: HashMap<Feed, FeedId>,
+    numbers: BTreeMap<Feed, FeedId>,
     by_number: HashMap<FeedId, Feed>,
 }
 

@@ -1,0 +1,49 @@
+//! A fault at the n-th change of the file system, for every n of a fixed workload, once and from then on.
+//!
+//! The workload is that of a seed: mail by SMTP, here and on, IMAP and POP3, from the first start on. Whatever fails,
+//! clients get replies of the right kind, what is there can be read, a full disk can be emptied; when the cause is gone
+//! the server serves again, without a start if it was running; and nothing that was acknowledged is lost behind it.
+//! The suite takes a sample; `RINGPOST_FAULTS=all` takes every change.
+
+use std::collections::BTreeMap;
+
+use crate::whole::{self, Plan};
+use crate::world::disk::{Failure, Fault};
+
+const SEED: u64 = 77;
+
+/// Changes in a sample, of each kind of fault.
+const SAMPLE: u64 = 2;
+
+const FAILURES: [Failure; 5] =
+    [Failure::Broken, Failure::Full, Failure::Short, Failure::Sync, Failure::ReadOnly];
+
+#[test]
+fn a_fault_at_any_change_of_the_disk_loses_nothing() {
+    let run = |fault| whole::run(SEED, Plan { fault: Some(fault), ..Plan::default() });
+    let quiet = run(None).unwrap_or_else(|broken| panic!("without any fault: {broken}"));
+    assert!(quiet.acknowledged > 10 && quiet.faults == 0, "{quiet:?}");
+    let takes_all = std::env::var("RINGPOST_FAULTS").is_ok_and(|value| value == "all");
+    let step = if takes_all { 1 } else { quiet.changes / SAMPLE };
+    let mut table: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (kind, what) in (0..).zip(FAILURES) {
+        for is_lasting in [false, true] {
+            // Each kind of fault looks at other changes.
+            for at in (1 + kind * 3..=quiet.changes).step_by(usize::try_from(step).expect("a small number")) {
+                let fault = Fault { what, is_lasting };
+                match run(Some((at, fault))) {
+                    Ok(report) => {
+                        let counts = table.entry(format!("{fault:?}")).or_default();
+                        counts.0 += 1;
+                        counts.1 += u64::from(report.faults > 0);
+                    }
+                    Err(broken) => panic!("{fault:?} at change {at}: {broken}"),
+                }
+            }
+        }
+    }
+    println!("| fault | runs | of these felt |\n|---|---|---|");
+    for (fault, (runs, felt)) in table {
+        println!("| {fault} | {runs} | {felt} |");
+    }
+}
