@@ -6,7 +6,7 @@
 //! covers: SM-01 SM-02              the classes that this shows
 //! on: relay                        relay, submission, imap or pop3
 //! given: data                      what was said before, see `opening`
-//! where: engine wire peers         where it is replayed; all of them if it does not say. `clear` is the wire
+//! where: engine wire               where it is replayed; both if it does not say. `clear` is the wire
 //!                                  without TLS
 //! vary A: \r\n | \n | \r           a value for each ${A}, also in axes below; all combinations are variants
 //! unless: \r\n.\r\n                variants that have this in what they say are left out

@@ -1,8 +1,7 @@
 //! Hostile input as data: what clients must not say, in all its variants, and what must come of it.
 //!
 //! The cases stand in `cases/`; `case.rs` says how they are written. Each variant is replayed against the engines in
-//! all cuts, against the real binary whole, byte by byte, at random cuts and under TLS, and against Postfix and
-//! Dovecot, with whom we need not agree, but every difference is known (`differences.txt`). Besides the replies it is
+//! all cuts, and against the real binary whole, byte by byte, at random cuts and under TLS. Besides the replies it is
 //! looked at what was stored: exactly the messages that the client meant, wherever it put its dots and line ends.
 
 mod answer;
