@@ -427,7 +427,8 @@ fn without_a_server_the_store_is_opened() {
     assert!(code == Some(3) && error.contains("--domain"), "{error}");
     server.start();
     wait_for(&server, ALICE, 1);
-    // The site was found dead before, and is left alone until somebody says otherwise; one of its messages is tried then.
+    // The site was found dead before, and is left alone until somebody says otherwise; one of its messages is tried
+    // then.
     until(&server, &[], |rows| {
         let is_done = rows.len() == 2 && rows.iter().all(|row| row.field("num_attempts") != "1");
         if !is_done {
