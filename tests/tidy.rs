@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Folders of `src/` and the folders they must not name, besides what the order of `lib.rs` forbids.
 const WALLS: [(&str, &[&str]); 4] = [
@@ -239,6 +241,33 @@ fn links_in_documents_lead_somewhere() {
         }
     }
     fail_if_any("every link has an end", offenders);
+}
+
+/// The exposure that docs/operating.md states, as far as other versions of systemd may see it.
+const EXPOSURE_MAX: &str = "--threshold=20";
+
+#[test]
+fn the_unit_is_right_and_tight() {
+    let unit = read(&root().join("docs/ringpost.service")).text;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ringpost.service");
+    // The program is not installed where the tests run.
+    let here = unit.replace("/usr/local/bin/ringpost", env!("CARGO_BIN_EXE_ringpost"));
+    assert_ne!(here, unit);
+    fs::write(&path, here).expect("written");
+    for arguments in [&["verify"][..], &["security", "--offline=true", EXPOSURE_MAX]] {
+        let output = match Command::new("systemd-analyze").args(arguments).arg(&path).output() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let is_required = std::env::var("RINGPOST_INTEROP").is_ok_and(|value| value == "required");
+                assert!(!is_required, "systemd-analyze is required here and not installed");
+                return eprintln!("skipped: systemd-analyze is not installed");
+            }
+            output => output.expect("it runs"),
+        };
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{arguments:?}: {}{}", said[0], said[1]);
+        assert!(!said[1].contains("ringpost.service:"), "{}", said[1]);
+    }
 }
 
 /// Words in backticks.

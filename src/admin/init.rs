@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::admin::cli::Init;
 use crate::admin::failure::Failure;
+use crate::admin::user;
 use crate::config::{Config, DEFAULT_TEXT, domain_name};
 use crate::io::clock;
 use crate::io::tls::ServerTls;
@@ -34,6 +35,9 @@ pub fn run(init: &Init) -> Result<(), Failure> {
 
 pub fn check(file: &Path) -> Result<(), Failure> {
     let config = Config::load(Some(file)).map_err(Failure::wrong)?;
+    if let Some(name) = &config.user {
+        user::find(name).map_err(|error| Failure::wrong(format!("{}: {error}", file.display())))?;
+    }
     if let Some(files) = &config.tls {
         ServerTls::load(files, clock::timestamp())
             .map_err(|error| Failure::wrong(format!("{}: {error}", file.display())))?;
@@ -121,6 +125,13 @@ fn missing(init: &Init) -> Vec<String> {
         missing.push(format!(
             "The listeners in {config} are on this machine alone, on ports from 2110 up. For the world, change their \
              addresses, or write another file with --public."
+        ));
+    }
+    if init.public {
+        let config = init.config.display();
+        missing.push(format!(
+            "Ports under 1024 take root to begin with: make a user for the server, name it as `user` in {config}, and \
+             start it as root, which it gives up once it listens."
         ));
     }
     missing.extend(

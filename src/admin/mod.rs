@@ -29,6 +29,7 @@ pub mod serve;
 pub mod server;
 pub mod storage;
 pub mod transfer;
+pub mod user;
 
 mod line_ends;
 #[cfg(test)]

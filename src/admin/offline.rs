@@ -1,8 +1,9 @@
 //! Reaching the server, or being one where none runs.
 //!
 //! A server that runs holds the lock of its data directory and answers on its socket. A command that finds no
-//! such socket takes the lock itself and serves its own request from a thread: the directory's file for
-//! accounts, aliases and domains; for mail, a server without listeners, which `main` knows how to open.
+//! such socket becomes the user that the configuration names, takes the lock itself and serves its own request from a
+//! thread: the directory's file for accounts, aliases and domains; for mail, a server without listeners, which `main`
+//! knows how to open.
 //!
 //! Invariants: the data directory is read and written only by whoever holds its lock; the thread has ended, and
 //! what it wrote is durable, before the process exits.
@@ -18,7 +19,7 @@ use crate::admin::control::{Change, Control, Refusal, Reply, Request};
 use crate::admin::failure::Failure;
 use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::server::{self, Backend, Finding, MailboxRow, NewMessage, StoredMessage};
-use crate::admin::{directory_file, socket};
+use crate::admin::{directory_file, socket, user};
 use crate::auth::Directory;
 use crate::config::Config;
 use crate::io::disk::DiskError;
@@ -71,10 +72,11 @@ impl Session {
                 let control = Control::over(stream).map_err(Failure::unavailable)?;
                 return Ok(Self { control: Some(control), server: None });
             }
+            user::become_configured(config)?;
             match DataDir::open(&config.data) {
                 Ok(data) => return Self::within(open(config, data.with_sizes(sizes(config)))?),
                 Err(error) if is_locked(&error) => last = Some(error),
-                Err(error) => return Err(Failure::unavailable(error)),
+                Err(error) => return Err(user::no_data(config, &error)),
             }
         }
         let data = config.data.display();

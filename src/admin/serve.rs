@@ -14,14 +14,16 @@ use crate::admin::directory_file;
 use crate::admin::failure::Failure;
 use crate::admin::offline::sizes;
 use crate::admin::server::{Backend, ControlServer};
+use crate::admin::user;
 use crate::auth::password::{ENTROPY_BYTES, RANDOM_PASSWORD_BYTES, random_password};
 use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
 use crate::config::{Config, LogLevel, Protocol, TlsMode};
 use crate::io::disk::layout::DataDir;
 use crate::io::tls::{ClientTls, ServerTls};
-use crate::io::{clock, executor, random};
+use crate::io::{clock, executor, privilege, random, ring};
 use crate::mail::address::Address;
-use crate::shard::server::{Parts, Server, Threads};
+use crate::shard::server::{self, Parts, Server, Threads};
+use crate::shard::start::Addresses;
 
 /// The name of the account that a first start makes.
 const FIRST_USER: &str = "me";
@@ -30,15 +32,12 @@ const FIRST_USER: &str = "me";
 pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
-    let data = Arc::new(DataDir::open(&config.data).map(|data| data.with_sizes(sizes(&config))).map_err(
-        |error| match error.source.kind() {
-            io::ErrorKind::WouldBlock => Failure::unavailable(format!(
-                "another process uses {}; end it first, or name another folder with --data",
-                config.data.display()
-            )),
-            _ => Failure::unavailable(error),
-        },
-    )?);
+    let addresses = take_addresses(&config)?;
+    let data = DataDir::open(&config.data).map_err(|error| match error.source.kind() {
+        io::ErrorKind::WouldBlock => in_use(&config),
+        _ => user::no_data(&config, &error),
+    })?;
+    let data = Arc::new(data.with_sizes(sizes(&config)));
     let mut directory = directory_file::read(&config.data, &config.domains)?;
     let mut welcome = None;
     if directory.accounts().next().is_none() {
@@ -47,7 +46,7 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
         directory = next;
         welcome = Some(words);
     }
-    let (server, threads) = start(&config, &data, &Arc::new(directory.clone()), Listens::Yes)?;
+    let (server, threads) = start(&config, &data, &Arc::new(directory.clone()), Some(addresses))?;
     // Before the signals' thread: whoever stops the server afterwards finds it whole.
     let backend =
         ShardBackend::new(server.clone(), Arc::clone(&data), Arc::clone(&config), Arc::new(directory));
@@ -71,26 +70,47 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
 pub fn open_store(config: &Config, data: DataDir) -> Result<Arc<dyn Backend>, Failure> {
     let (config, data) = (Arc::new(config.clone()), Arc::new(data));
     let directory = Arc::new(directory_file::read(&config.data, &config.domains)?);
-    let (server, threads) = start(&config, &data, &directory, Listens::No)?;
+    let (server, threads) = start(&config, &data, &directory, None)?;
     let backend = ShardBackend::new(server, data, config, directory);
     Ok(Arc::new(backend.with_events(threads.detach())))
 }
 
-/// Whether connections are taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Listens {
-    Yes,
-    No,
+/// Does all that takes root, and gives it up: what is opened afterwards is opened by the configured user.
+fn take_addresses(config: &Config) -> Result<Vec<Addresses>, Failure> {
+    // Before the addresses: one that is taken as well would be a confusing reason.
+    if DataDir::is_in_use(&config.data) {
+        return Err(in_use(config));
+    }
+    ring::raise_limits();
+    let addresses = server::reserve(config, shards(config)).map_err(Failure::unavailable)?;
+    user::become_configured(config)?;
+    if privilege::is_root() {
+        tracing::warn!(
+            "this server runs as root, which it needs only to listen on ports under 1024; \
+             name another user with `user` in the configuration"
+        );
+    }
+    Ok(addresses)
+}
+
+fn in_use(config: &Config) -> Failure {
+    let data = config.data.display();
+    Failure::unavailable(format!(
+        "another process uses {data}; end it first, or name another folder with --data"
+    ))
+}
+
+fn shards(config: &Config) -> usize {
+    config.cores.map_or_else(|| executor::allowed_cpus().len(), |cores| cores.get())
 }
 
 fn start(
     config: &Arc<Config>,
     data: &Arc<DataDir>,
     directory: &Arc<Directory>,
-    listens: Listens,
+    addresses: Option<Vec<Addresses>>,
 ) -> Result<(Server, Threads), Failure> {
     let tls = ServerTls::open(config, clock::timestamp()).map_err(Failure::unavailable)?;
-    let shards = config.cores.map_or_else(|| executor::allowed_cpus().len(), |cores| cores.get());
     let client_tls = ClientTls::open(None).map_err(Failure::unavailable)?;
     let parts = Parts {
         config: Arc::clone(config),
@@ -98,8 +118,8 @@ fn start(
         client_tls,
         directory: Arc::clone(directory),
         data: Arc::clone(data),
-        shards,
-        listens: listens == Listens::Yes,
+        shards: shards(config),
+        addresses,
     };
     Server::start(parts).map_err(Failure::unavailable)
 }

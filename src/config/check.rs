@@ -31,9 +31,10 @@ pub fn config(
     problems: &mut Problems<'_>,
 ) -> Config {
     let Document { top, listeners, tls, limits, domains, relay, outbound, dns, log } = document;
-    let TopKeys { data, hostname, cores } = top;
+    let TopKeys { data, user, hostname, cores } = top;
     Config {
         data: data.map_or_else(|| "./ringpost-data".into(), |data| path(&data, "data", problems)),
+        user: user.map(|user| self::user(&user, problems)),
         hostname: hostname.map_or_else(|| machine_name.to_owned(), |name| self::hostname(&name, problems)),
         cores: cores.and_then(|cores| self::cores(&cores, problems)),
         listeners: listeners.map_or_else(fallback, |all| self::listeners(&all, problems)),
@@ -80,6 +81,17 @@ pub fn path(text: &Spanned<String>, key: &str, problems: &mut Problems<'_>) -> P
         problems.add(text.span(), format!("`{key}`: found an empty string, expected a path"));
     }
     PathBuf::from(text.get_ref())
+}
+
+/// Whether there is such a user is found out by who becomes it.
+fn user(name: &Spanned<String>, problems: &mut Problems<'_>) -> String {
+    let found = name.get_ref();
+    let is_name_byte = |byte: u8| byte.is_ascii_graphic() && byte != b':' && byte != b'/';
+    if found.is_empty() || found.starts_with('-') || !found.bytes().all(is_name_byte) {
+        let expected = "the name of a user of this machine, such as \"ringpost\"";
+        problems.add(name.span(), format!("`user`: found {found:?}, expected {expected}"));
+    }
+    found.clone()
 }
 
 fn hostname(name: &Spanned<String>, problems: &mut Problems<'_>) -> String {

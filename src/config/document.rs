@@ -36,6 +36,7 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 pub struct TopKeys {
     pub data: Option<Spanned<String>>,
+    pub user: Option<Spanned<String>>,
     pub hostname: Option<Spanned<String>>,
     pub cores: Option<Spanned<i64>>,
 }

@@ -39,6 +39,8 @@ pub const FILE_NAME: &str = "ringpost.toml";
 pub struct Config {
     /// The data directory, as written: relative to the working directory.
     pub data: PathBuf,
+    /// Whom a process becomes that is started as root; it may not exist here.
+    pub user: Option<String>,
     /// The name in banners, EHLO and Received; the machine's own if the file says none. Lower case, A-labels.
     pub hostname: String,
     /// Executors to start; `None` is one per allowed CPU.
@@ -277,7 +279,7 @@ mod tests {
             (config.hostname.as_str(), config.cores, config.log_level),
             ("here.example", None, LogLevel::Info)
         );
-        assert!(config.tls.is_none() && config.domains.is_empty());
+        assert!(config.tls.is_none() && config.domains.is_empty() && config.user.is_none());
         assert!(config.relay_allow.is_empty() && config.outbound.routes.is_empty());
         assert_eq!(config.dns, DnsSettings::default());
     }
@@ -295,6 +297,7 @@ mod tests {
     fn a_full_file() {
         let text = r#"
             data = "/var/lib/ringpost"
+            user = "ringpost"
             hostname = "MAIL.Example.Org."
             cores = 4
             [[listener]]
@@ -328,6 +331,7 @@ mod tests {
         "#;
         let config = Config::parse(text, "here").unwrap();
         assert_eq!((config.hostname.as_str(), config.cores.map(usize::from)), ("mail.example.org", Some(4)));
+        assert_eq!(config.user.as_deref(), Some("ringpost"));
         assert!(config.listeners.len() == 1 && config.listeners[0].plaintext_login);
         assert_eq!(
             (config.limits.message_bytes, config.limits.account_bytes),
@@ -348,10 +352,16 @@ mod tests {
     /// Each text with all that is said about it.
     #[test]
     fn problems_say_where_and_what() {
-        let table: [(&str, &[&str]); 28] = [
+        let table: [(&str, &[&str]); 29] = [
             ("dta = \"x\"", &["1:1: unknown key `dta` at the top of the file; did you mean `data`?"]),
             ("data = 5", &["1:8: `data`: found integer `5`, expected a string"]),
             ("data = \"\"", &["1:8: `data`: found an empty string, expected a path"]),
+            (
+                "user = \"a:b\"",
+                &[
+                    "1:8: `user`: found \"a:b\", expected the name of a user of this machine, such as \"ringpost\"",
+                ],
+            ),
             ("cores = \"two\"", &["1:9: `cores`: found string \"two\", expected a whole number"]),
             ("cores = 0", &["1:9: `cores`: found 0, expected 1 to 1024"]),
             (
@@ -366,8 +376,8 @@ mod tests {
             (
                 "frobnicate = 1",
                 &[
-                    "1:1: unknown key `frobnicate` at the top of the file; expected one of data, hostname, cores, \
-                 listener, tls, limits, domain, relay, queue, route, source, pool, shaping, rule, tenant, tenants, \
+                    "1:1: unknown key `frobnicate` at the top of the file; expected one of data, user, hostname, \
+                 cores, listener, tls, limits, domain, relay, queue, route, source, pool, shaping, rule, tenant, tenants, \
                  bounce_class, events, dns, log",
                 ],
             ),

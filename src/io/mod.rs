@@ -14,6 +14,7 @@ pub mod events;
 pub mod executor;
 pub mod inbox;
 pub mod net;
+pub mod privilege;
 pub mod random;
 pub mod ring;
 mod timers;

@@ -10,7 +10,7 @@ use glommio::ExecutorJoinHandle;
 
 use super::mesh::{self, Letter};
 use super::outbound;
-use super::start::{self, Setup, StartError};
+use super::start::{self, Addresses, Setup, StartError};
 use crate::auth::Directory;
 use crate::config::Config;
 use crate::io::disk::large::LargeFiles;
@@ -49,8 +49,8 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     pub data: Arc<DataDir>,
     pub shards: usize,
-    /// False for work on the store alone, such as an import.
-    pub listens: bool,
+    /// For each shard; `None` for work on the store alone, such as an import.
+    pub addresses: Option<Vec<Addresses>>,
 }
 
 /// Why there is no server.
@@ -61,14 +61,19 @@ pub enum ServerError {
     Shard(StartError),
 }
 
+/// The addresses of so many shards, which nobody else has.
+pub fn reserve(config: &Config, shards: usize) -> Result<Vec<Addresses>, ServerError> {
+    start::check_free(config).map_err(ServerError::Shard)?;
+    (0..shards).map(|_| start::reserve(config)).collect::<Result<_, _>>().map_err(ServerError::Shard)
+}
+
 impl Server {
     /// Starts all shards; returns when all of them serve.
     pub fn start(parts: Parts) -> Result<(Self, Threads), ServerError> {
         ring::check(ring::raise_limits()).map_err(ServerError::Ring)?;
-        let Parts { config, tls, client_tls, directory, data, shards, listens } = parts;
-        if listens {
-            start::check_free(&config).map_err(ServerError::Shard)?;
-        }
+        let Parts { config, tls, client_tls, directory, data, shards, addresses } = parts;
+        let listens = addresses.is_some();
+        let mut addresses = addresses.into_iter().flatten();
         let cpus = executor::allowed_cpus();
         let pinned = shards <= cpus.len();
         if !pinned {
@@ -97,7 +102,7 @@ impl Server {
                 own,
                 inboxes: inboxes.clone(),
                 config: Arc::clone(&config),
-                listens,
+                addresses: addresses.next(),
                 tls: tls.clone(),
                 directory: Arc::clone(&directory),
                 data: Arc::clone(&data),

@@ -24,7 +24,7 @@ use super::restore::Loading;
 use super::seat::{Seat, Seats};
 use super::{Shard, accept, session};
 use crate::auth::{Directory, LoginCache, Throttle};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::io::disk::DiskError;
 use crate::io::disk::indexer::Indexer;
 use crate::io::disk::large::{LargeFiles, remove_orphans};
@@ -36,7 +36,7 @@ use crate::io::dns::Resolver;
 use crate::io::events::{EventDoor, EventLog};
 use crate::io::executor::{sleep, spawn, spawn_vital};
 use crate::io::inbox::Inbox;
-use crate::io::net::{Census, Deadlines, Listener, Sockets};
+use crate::io::net::{Census, Deadlines, Listener, Reserved, Sockets};
 use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::workers::Workers;
 use crate::io::{clock, random};
@@ -49,13 +49,16 @@ use crate::store::{AccountId, LogId};
 /// How long sessions may take to end when the server stops.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
+/// For each listener an address where a shard will listen.
+pub type Addresses = Vec<(Reserved, config::Listener)>;
+
 /// What a shard is made of.
 pub struct Setup {
     pub own: usize,
     pub inboxes: Vec<Inbox<Letter>>,
     pub config: Arc<Config>,
-    /// Listeners are opened only where mail is to be served.
-    pub listens: bool,
+    /// Where connections are taken; `None` where no mail is to be served.
+    pub addresses: Option<Addresses>,
     pub tls: ServerTls,
     pub directory: Arc<Directory>,
     pub data: Arc<DataDir>,
@@ -84,7 +87,7 @@ pub enum StartError {
 /// Runs a shard until it is told to stop.
 pub async fn run(setup: Setup) {
     let ready = setup.ready.clone();
-    let (listens, silent) = (setup.listens, Arc::clone(&setup.silent));
+    let (listens, silent) = (setup.addresses.is_some(), Arc::clone(&setup.silent));
     let memory = Arc::clone(&setup.memory.0);
     let (listeners, shard) = match start(setup).await {
         Ok(started) => started,
@@ -121,7 +124,7 @@ pub async fn run(setup: Setup) {
     shard.wind_down(&silent).await;
 }
 
-async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>, Rc<Shard>), StartError> {
+async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Shard>), StartError> {
     let sockets = Sockets::open().map_err(StartError::Ring)?;
     let seats = Rc::new(Seats::default());
     let bells = Rc::new(Bells::default());
@@ -143,7 +146,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, crate::config::Listener)>
     let cleaners = logs.iter().zip(&keepers);
     let cleaners =
         cleaners.map(|(commit, keeper)| Cleaner::new(Rc::clone(commit), Rc::clone(keeper))).collect();
-    let listeners = if setup.listens { listen(&setup.config, &sockets)? } else { Vec::new() };
+    let listeners = listen(setup.addresses.unwrap_or_default(), &sockets)?;
     let part = Part { index: clamp(setup.own), of: clamp(setup.inboxes.len()) };
     let sources = Sources::new(&setup.config.outbound.sources, part, clock::now());
     let outbound = Outbound::new(
@@ -235,21 +238,27 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
     Ok((commit, Rc::new(keeper)))
 }
 
-/// Fails if a listener's address is taken, before any shard listens.
+/// Fails if a listener's address is taken, before any is reserved.
 pub fn check_free(config: &Config) -> Result<(), StartError> {
-    let check = |address| Listener::check_free(address).map_err(|error| StartError::Listen(address, error));
+    let check = |address| Reserved::check_free(address).map_err(|error| StartError::Listen(address, error));
     config.listeners.iter().try_for_each(|listener| check(listener.address))
 }
 
-fn listen(
-    config: &Config,
-    sockets: &Sockets,
-) -> Result<Vec<(Listener, crate::config::Listener)>, StartError> {
-    let bind = |listener: &crate::config::Listener| {
-        let bound = Listener::bind(listener.address, sockets);
+/// The addresses of one shard. Ports under 1024 take privileges, which what follows does not need.
+pub fn reserve(config: &Config) -> Result<Addresses, StartError> {
+    let bind = |listener: &config::Listener| {
+        let bound = Reserved::bind(listener.address);
         bound.map(|bound| (bound, *listener)).map_err(|error| StartError::Listen(listener.address, error))
     };
     config.listeners.iter().map(bind).collect()
+}
+
+fn listen(addresses: Addresses, sockets: &Sockets) -> Result<Vec<(Listener, config::Listener)>, StartError> {
+    let open = |(reserved, listener): (Reserved, config::Listener)| {
+        let opened = Listener::open(reserved, sockets);
+        opened.map(|opened| (opened, listener)).map_err(|error| StartError::Listen(listener.address, error))
+    };
+    addresses.into_iter().map(open).collect()
 }
 
 /// Once a second: deadlines, records that nobody waits for, and messages whose time has come.

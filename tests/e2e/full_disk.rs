@@ -13,7 +13,7 @@ const SENDER: &str = "sender@elsewhere.test";
 /// A busy machine has cleaned its logs by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const DISK: &str = "size=80m";
+const DISK: &str = "size=80m,mode=700";
 
 /// Segments of a megabyte, so that little mail fills some of them.
 const SMALL: &str = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\n";

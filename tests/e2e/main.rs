@@ -14,6 +14,7 @@ mod imap_news;
 mod memory;
 mod persist;
 mod pop3;
+mod privileges;
 mod queue;
 mod restart;
 mod scram;

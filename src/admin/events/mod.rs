@@ -20,6 +20,7 @@ use clap::Args;
 
 use crate::admin::cli::Place;
 use crate::admin::failure::Failure;
+use crate::admin::user;
 use crate::io::clock;
 use crate::queue::event::{EventKind, EventSettings};
 use cursor::Cursor;
@@ -100,6 +101,10 @@ fn kind(name: &str) -> Result<EventKind, String> {
 
 pub fn run(events: &Events) -> Result<(), Failure> {
     let config = events.place.load()?;
+    // A cursor is written, and the next one to move it may not be root.
+    if events.cursor.is_some() {
+        user::become_configured(&config)?;
+    }
     let dir = EventSettings::in_data(&config.data).dir;
     let cursor = match &events.cursor {
         Some(name) => Some(Cursor::open(&dir, name)?),

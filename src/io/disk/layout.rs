@@ -2,14 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::files::{LogFiles, Shared};
 use super::{DiskError, file, sync_parent};
+use crate::io::privilege;
 use crate::store::LogId;
 use crate::store::log::Sizes;
 
@@ -24,9 +26,11 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates what is missing and takes the lock. The error is `WouldBlock` if another server has it.
+    /// Creates what is missing and takes the lock. The error is `WouldBlock` if another server has it. A directory that
+    /// others could have put something into is refused.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         create_directory(path)?;
+        make_private(path)?;
         let name = path.join("lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
@@ -34,6 +38,16 @@ impl DataDir {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| DiskError::new("lock", &name)(errno.into()))?;
         Ok(Self { path: path.to_owned(), shared: Arc::default(), _lock: lock, sizes: Sizes::default() })
+    }
+
+    /// Whether a server has the lock. Nothing is made for it, and a server that looks as well sees no lock of ours.
+    pub fn is_in_use(path: &Path) -> bool {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        // What cannot be opened is told by whoever opens the directory.
+        let looked =
+            options.open(path.join("lock")).map(|lock| flock(&lock, FlockOperation::NonBlockingLockShared));
+        matches!(looked, Ok(Err(Errno::WOULDBLOCK)))
     }
 
     /// With segments and batches of other sizes than usual.
@@ -174,6 +188,34 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), DiskError> {
     }
 }
 
+/// Refuses a directory of another user, and one that others can write: who can do that can put mail, accounts and
+/// keys into it. One that others can only look into is closed to them.
+fn make_private(path: &Path) -> Result<(), DiskError> {
+    let metadata = fs::metadata(path).map_err(DiskError::new("look at", path))?;
+    let refuse =
+        |why: String| DiskError::new("use", path)(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    let (owner, current) = (metadata.uid(), privilege::current_uid());
+    if owner != current {
+        let (owner, current) = (privilege::name_of(owner), privilege::name_of(current));
+        return Err(refuse(format!(
+            "it belongs to {owner}, and this runs as {current}; run it as {owner} (root does with `user` in the \
+             configuration), or give {current} the directory: chown -R {current}: {}",
+            path.display()
+        )));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(refuse(format!(
+            "users besides its owner can write to it; look for what is not yours in it, then: chmod 700 {}",
+            path.display()
+        )));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(path, private).map_err(DiskError::new("close to others", path))?;
+    }
+    Ok(())
+}
+
 /// The names in a directory; none if it does not exist.
 fn list(path: &Path) -> Result<Vec<String>, DiskError> {
     let entries = match std::fs::read_dir(path) {
@@ -198,6 +240,7 @@ fn numbers<N: std::str::FromStr + Ord>(path: &Path, suffix: &str) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::io;
     use std::os::unix::fs::PermissionsExt;
 
@@ -209,6 +252,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("data");
         let data = DataDir::open(&path).expect("opened");
+        assert!(DataDir::is_in_use(&path));
         let refused = DataDir::open(&path).expect_err("it is in use");
         assert_eq!(refused.source.kind(), io::ErrorKind::WouldBlock);
         data.log(LogId(7)).expect("made");
@@ -217,6 +261,31 @@ mod tests {
         let mode = |name: &str| path.join(name).metadata().expect("it exists").permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("lock"), mode("log/07")), (0o700, 0o600, 0o700));
         drop(data);
+        assert!(!DataDir::is_in_use(&path));
         DataDir::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn nothing_is_made_by_a_look() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        assert!(!DataDir::is_in_use(&path) && !path.exists());
+        std::fs::create_dir(&path).expect("made");
+        assert!(!DataDir::is_in_use(&path) && !path.join("lock").exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused_and_one_that_they_can_read_is_closed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let set =
+            |mode| std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).expect("it is ours");
+        for mode in [0o770, 0o702, 0o1777] {
+            set(mode);
+            let refused = DataDir::open(dir.path()).expect_err("others can write").to_string();
+            assert!(refused.contains("chmod 700") && !dir.path().join("lock").exists(), "{refused}");
+        }
+        set(0o755);
+        DataDir::open(dir.path()).expect("opened");
+        assert_eq!(dir.path().metadata().expect("it exists").permissions().mode() & 0o7777, 0o700);
     }
 }

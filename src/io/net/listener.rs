@@ -19,6 +19,13 @@ const BACKLOG: i32 = 4096;
 const LOOKS: usize = 100;
 const LOOK: Duration = Duration::from_millis(20);
 
+/// An address of ours, for one shard, where nobody is let in yet.
+pub struct Reserved {
+    address: SocketAddr,
+    /// `None` in a made world, where there is nothing to be had before a shard listens.
+    socket: Option<Socket>,
+}
+
 pub struct Listener {
     door: Entrance,
     address: SocketAddr,
@@ -37,8 +44,8 @@ pub struct Accepted {
     pub local: SocketAddr,
 }
 
-impl Listener {
-    /// Fails if anyone listens there and goes on to. [`Listener::bind`] cannot tell: with `SO_REUSEPORT` a second
+impl Reserved {
+    /// Fails if anyone listens there and goes on to. [`Reserved::bind`] cannot tell: with `SO_REUSEPORT` a second
     /// server of the same user would get half of the connections, and nobody would be told.
     pub fn check_free(address: SocketAddr) -> io::Result<()> {
         for _ in 0..LOOKS {
@@ -50,15 +57,31 @@ impl Listener {
         fresh_socket(address)?.bind(&address.into())
     }
 
-    /// Binds with `SO_REUSEPORT`, so that every shard listens for itself.
-    pub fn bind(address: SocketAddr, sockets: &Sockets) -> io::Result<Self> {
-        if let Some(world) = world::current() {
-            return Ok(Self { door: Entrance::Made(world.listen(address)?), address });
+    /// Binds with `SO_REUSEPORT`, so that every shard listens for itself. Who connects is refused until it does.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        if world::current().is_some() {
+            return Ok(Self { address, socket: None });
         }
         let socket = fresh_socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
+        Ok(Self { address, socket: Some(socket) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Listener {
+    /// Listens where an address was reserved.
+    pub fn open(reserved: Reserved, sockets: &Sockets) -> io::Result<Self> {
+        let Reserved { address, socket } = reserved;
+        if let Some(world) = world::current() {
+            return Ok(Self { door: Entrance::Made(world.listen(address)?), address });
+        }
+        let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
         socket.listen(BACKLOG)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Self { door: Entrance::Socket(Kept::listener(sockets, socket.into())), address })
@@ -112,19 +135,19 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::Listener;
+    use super::Reserved;
 
     #[test]
     fn an_address_is_free_once_its_last_owner_is_gone() {
         let owner = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = owner.local_addr().expect("it is bound");
-        let taken = Listener::check_free(address).expect_err("somebody listens");
+        let taken = Reserved::check_free(address).expect_err("somebody listens");
         assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         let leaving = thread::spawn(move || {
             thread::sleep(Duration::from_millis(100));
             drop(owner);
         });
-        Listener::check_free(address).expect("nobody listens any more");
+        Reserved::check_free(address).expect("nobody listens any more");
         leaving.join().expect("it left");
     }
 }

@@ -25,7 +25,7 @@ pub use census::{Census, Counted, Crowded};
 pub use conn::{Conn, Filled, Parcel};
 pub use deadline::Deadlines;
 pub use dial::dial;
-pub use listener::{Accepted, Listener};
+pub use listener::{Accepted, Listener, Reserved};
 pub use own::own_addresses;
 pub use sockets::Sockets;
 pub use watch::Watch;

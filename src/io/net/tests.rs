@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_lite::future::{or, poll_once, yield_now};
 
-use super::{Conn, Deadlines, Filled, Listener, Parcel, Sockets};
+use super::{Conn, Deadlines, Filled, Listener, Parcel, Reserved, Sockets};
 use crate::bytes::{Output, Slice};
 use crate::io::executor::{self, sleep};
 use crate::io::ring;
@@ -26,7 +26,8 @@ where
 }
 
 fn listen(sockets: &Sockets) -> Listener {
-    Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), sockets).expect("a free port")
+    let reserved = Reserved::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    Listener::open(reserved, sockets).expect("it listens")
 }
 
 async fn accept(listener: &Listener, sockets: &Sockets) -> Conn {

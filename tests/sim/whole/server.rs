@@ -210,7 +210,7 @@ impl Server {
                     own,
                     inboxes: inboxes.clone(),
                     config: Arc::clone(&config),
-                    listens: true,
+                    addresses: Some(start::reserve(&config).expect("a made world has every address")),
                     tls: tls.clone(),
                     directory: Arc::clone(&directory),
                     data: Arc::clone(&data),
