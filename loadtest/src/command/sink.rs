@@ -17,7 +17,7 @@ use crate::sink::{self, Chance, Conduct, Delay, Fate, Place, Replies};
 /// The letters are those of Postfix's smtp-sink. Places are connect, ehlo, mail, rcpt, data, dot (the end of data).
 #[derive(Args)]
 pub struct Sink {
-    /// [host]:port, inet:host:port.
+    /// `[host]:port`, `inet:host:port`.
     address: String,
     /// Ignored: the kernel's queue of connections is long enough.
     #[arg(hide = true)]
@@ -37,19 +37,19 @@ pub struct Sink {
     /// End after so long.
     #[arg(long, value_parser = time)]
     duration: Option<Duration>,
-    /// Share of [place:]percent that is accepted; the rest is refused with 4xx, if nothing else is said.
+    /// Share of `[place:]percent` that is accepted; the rest is refused with 4xx, if nothing else is said.
     #[arg(long, value_name = "PERCENT")]
     accept: Option<f64>,
-    /// [place:]percent of 4xx.
+    /// `[place:]percent` of 4xx.
     #[arg(long, value_name = "CHANCE")]
     tempfail: Vec<Chance>,
-    /// [place:]percent of 5xx.
+    /// `[place:]percent` of 5xx.
     #[arg(long, value_name = "CHANCE")]
     permfail: Vec<Chance>,
-    /// [place:]percent of connections closed without an answer.
+    /// `[place:]percent` of connections closed without an answer.
     #[arg(long, value_name = "CHANCE")]
     drop: Vec<Chance>,
-    /// [place:]time, or [place:]from..to, before an answer.
+    /// `[place:]time`, or `[place:]from..to`, before an answer.
     #[arg(long, value_name = "DELAY")]
     latency: Vec<Delay>,
     /// Seconds before the answer to the end of data.

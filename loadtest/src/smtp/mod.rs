@@ -2,8 +2,7 @@
 //!
 //! [`Load`] says what to send. [`Load::prepare`] opens the connections that are kept, so that what is measured begins
 //! with the first message; [`Prepared::run`] sends everything and gives what was counted as [`Sent`]. Each thread is
-//! a
-//! [`generator`] with sessions of its own.
+//! a `generator` with sessions of its own.
 
 mod generator;
 mod load;
