@@ -43,7 +43,7 @@ fn a_generator_that_cannot_keep_up_is_invalid() {
     let sink = Sink::start(([127, 0, 0, 1], 0).into(), Conduct::default(), None, 1).expect("a free port");
     let bodies = Arc::new(Bodies::new(&Sizes::Same(1000), 1));
     let load = Load {
-        pace: Pace::Open(Rate(3e6), Arrivals::Poisson),
+        pace: Pace::Open(Rate(3e7), Arrivals::Poisson),
         drain_max: Duration::from_millis(10),
         ..Load::plain(sink.address(), 4, Limit::Time(Duration::from_millis(700)), bodies)
     };
