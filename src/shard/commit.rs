@@ -51,6 +51,9 @@ const SOON: Duration = Duration::from_millis(10);
 /// After a failure to get space the disk is asked again so much later.
 const SPACE_RETRY: Duration = Duration::from_secs(1);
 
+/// What makes room waits for the cleaner through so many of them; then whoever waits is told.
+const SPACE_FAILURES_MAX: u32 = 30;
+
 /// One log with everything that waits for it.
 pub struct Commit {
     id: LogId,
@@ -100,6 +103,8 @@ struct Group {
     /// Of other records that have one.
     places: Vec<RecordPlace>,
     ticket: Rc<Ticket>,
+    /// Failures to get space that it has waited through.
+    failures: u32,
 }
 
 /// The promise of an answer to who appended.
@@ -182,6 +187,7 @@ impl Commit {
             messages: Vec::new(),
             places: Vec::new(),
             ticket: Rc::clone(&ticket),
+            failures: 0,
         };
         if self.stalled.borrow().is_empty() {
             self.place(group);
@@ -513,15 +519,18 @@ impl Commit {
         self.want_segments();
     }
 
-    /// New mail that waits for space is lost, and what was planned on top of it. The rest may go into the reserve.
+    /// New mail that waits for space is lost, and what was planned on top of it. The rest may go into the reserve, and is
+    /// lost when that is used up for long.
     fn refuse_stalled(&self) {
         let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
         let mut hit: BTreeSet<AccountId> = BTreeSet::new();
         let mut kept = VecDeque::new();
-        for group in stalled {
+        for mut group in stalled {
+            group.failures += 1;
             let accounts = group.changes.iter().filter_map(|change| subject(&change.record));
             let accounts: Vec<AccountId> = accounts.map(|(account, _)| account).collect();
-            if draw(&group.changes) == Draw::NewMail || accounts.iter().any(|account| hit.contains(account)) {
+            let is_lost = draw(&group.changes) == Draw::NewMail || group.failures > SPACE_FAILURES_MAX;
+            if is_lost || accounts.iter().any(|account| hit.contains(account)) {
                 hit.extend(accounts);
                 self.lose(group, NotStored::Full);
             } else {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringpost::auth::Directory;
+use ringpost::io::disk::DiskError;
 use ringpost::io::disk::layout::DataDir;
 use ringpost::io::disk::open::{Begin, open_log, verify_log};
 use ringpost::io::disk::reader::Reader;
@@ -45,6 +46,8 @@ struct Found {
     /// UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ, unseen, octets.
     mailboxes: BTreeMap<(u32, String), [u64; 5]>,
     owed: Vec<Row>,
+    /// Where what was written last is not whole: of segments that are used again, what they held before.
+    torn: Vec<(u32, u64)>,
     /// Something was reported.
     is_told: bool,
     /// A digest that is not that of its message.
@@ -58,6 +61,7 @@ enum Outcome {
     Told,
     /// What the last batch held is missing, as if it had never been synced.
     LastBatch,
+    /// The server does not start, and says why.
     Refused,
 }
 
@@ -82,16 +86,17 @@ impl Bench {
         let mut bench = Self { data, older: root.join("older"), files, whole: Found::default(), ends };
         bench.whole = bench.look().expect("a whole store can be opened");
         assert!(bench.whole.messages.len() > 10, "there is something to damage");
-        assert!(bench.whole.messages.values().all(Option::is_some) && !bench.whole.is_told);
+        let unreadable: Vec<_> = bench.whole.messages.iter().filter(|(_, bytes)| bytes.is_none()).collect();
+        assert!(unreadable.is_empty() && !bench.whole.is_told, "{unreadable:?}");
         bench.mend(None);
         bench
     }
 
     /// Starts both logs and reads everything.
-    fn look(&self) -> Option<Found> {
-        let data = DataDir::open(&self.data).ok()?;
+    fn look(&self) -> Result<Found, DiskError> {
+        let data = DataDir::open(&self.data)?;
         let mut found = Found::default();
-        let reader = Reader::new(&data);
+        let (reader, mut accounts) = (Reader::new(&data), Vec::new());
         for id in [LogId(0), LogId(1)] {
             let (opened, loading) = open_log(
                 &data,
@@ -102,34 +107,36 @@ impl Bench {
                     Begin::Nothing => Some(Loading::empty(id)),
                 },
                 Loading::replay,
-            )
-            .ok()?;
-            found.is_told |= !opened.damage.is_empty() || !opened.torn.is_empty();
+            )?;
+            found.is_told |= !opened.damage.is_empty();
+            found.torn.extend(opened.torn.iter().map(|torn| (torn.segment, torn.offset)));
+            // A reader finds messages that were written again by what the log says of them.
+            opened.writer.dir().files.change_places(|places| *places = loading.places);
             found.owed.extend(loading.owed.rows().copied());
-            for loaded in loading.accounts.into_values() {
-                let account = loaded.account;
-                for mailbox in account.mailboxes() {
-                    let name = (account.id().0, mailbox.name().to_owned());
-                    let counts = mailbox.counts();
-                    let numbers = [mailbox.uid_validity(), mailbox.uid_next(), counts.unseen].map(u64::from);
-                    let [validity, next, unseen] = numbers;
-                    let state = [validity, next, mailbox.highest_modseq(), unseen, counts.size];
-                    found.mailboxes.insert(name.clone(), state);
-                    for (uid, locator, _) in mailbox.places() {
-                        let message = reader.message(&locator).ok();
-                        if let (Some(message), Some(digest)) = (&message, mailbox.digest(uid)) {
-                            let right = Digest::of(message);
-                            let is_right = right.envelope == digest.envelope && right.fields == digest.fields;
-                            found.wrong_digests += usize::from(!is_right);
-                        }
-                        found.is_told |= message.is_none();
-                        let key = (name.0, name.1.clone(), uid);
-                        found.messages.insert(key, message.map(|message| message.to_vec()));
+            accounts.extend(loading.accounts.into_values().map(|loaded| loaded.account));
+        }
+        for account in accounts {
+            for mailbox in account.mailboxes() {
+                let name = (account.id().0, mailbox.name().to_owned());
+                let counts = mailbox.counts();
+                let numbers = [mailbox.uid_validity(), mailbox.uid_next(), counts.unseen].map(u64::from);
+                let [validity, next, unseen] = numbers;
+                let state = [validity, next, mailbox.highest_modseq(), unseen, counts.size];
+                found.mailboxes.insert(name.clone(), state);
+                for (uid, locator, _) in mailbox.places() {
+                    let message = reader.message(&locator).ok();
+                    if let (Some(message), Some(digest)) = (&message, mailbox.digest(uid)) {
+                        let right = Digest::of(message);
+                        let is_right = right.envelope == digest.envelope && right.fields == digest.fields;
+                        found.wrong_digests += usize::from(!is_right);
                     }
+                    found.is_told |= message.is_none();
+                    let key = (name.0, name.1.clone(), uid);
+                    found.messages.insert(key, message.map(|message| message.to_vec()));
                 }
             }
         }
-        Some(found)
+        Ok(found)
     }
 
     /// Puts back what a start has changed, and the damaged file.
@@ -159,8 +166,13 @@ impl Bench {
         self.mend(Some(path));
         let name = path.strip_prefix(&self.data).expect("it is inside").display();
         let found = found.unwrap_or_else(|_| panic!("{name} {damage:?}: a panic"));
-        let Some(found) = found else {
-            return Outcome::Refused;
+        let found = match found {
+            Ok(found) => found,
+            // One bad sector that hits both what a checkpoint and what the log's base need.
+            Err(why) => {
+                assert!(why.to_string().contains("freed segments"), "{name} {damage:?}: {why}");
+                return Outcome::Refused;
+            }
         };
         for (key, message) in &found.messages {
             let right = self.whole.messages.get(key);
@@ -168,7 +180,7 @@ impl Bench {
             assert!(is_right, "{name} {damage:?}: {key:?} is another message");
         }
         assert_eq!(found.wrong_digests, 0, "{name} {damage:?}: a header that is not the message's");
-        if found.is_told {
+        if found.is_told || found.torn != self.whole.torn {
             return Outcome::Told;
         }
         let is_end = self.ends.get(path).is_some_and(|end| damage.reaches() >= *end);
@@ -293,9 +305,6 @@ fn damage_to_any_file_is_told_or_harmless() {
     for ((file, how, outcome), count) in &table {
         println!("| {file} | {how} | {outcome:?} | {count} |");
     }
-    let refused: u64 =
-        table.iter().filter(|((_, _, outcome), _)| *outcome == Outcome::Refused).map(|(_, n)| n).sum();
-    assert_eq!(refused, 0, "no damage keeps the server from starting");
 }
 
 #[test]

@@ -29,7 +29,11 @@ fn a_fault_at_any_change_of_the_disk_loses_nothing() {
     for (kind, what) in (0..).zip(FAILURES) {
         for is_lasting in [false, true] {
             // Each kind of fault looks at other changes.
+            let only = std::env::var("RINGPOST_FAULT_AT").ok().and_then(|text| text.parse::<u64>().ok());
             for at in (1 + kind * 3..=quiet.changes).step_by(usize::try_from(step).expect("a small number")) {
+                if only.is_some_and(|only| only != at) {
+                    continue;
+                }
                 let fault = Fault { what, is_lasting };
                 match run(Some((at, fault))) {
                     Ok(report) => {

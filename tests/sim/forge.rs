@@ -54,7 +54,11 @@ pub fn rewrite(path: &Path, mut change: impl FnMut(&Record, &mut [u8]) -> Option
         let (mut place, mut checksum) = (start, crc32fast::Hasher::new());
         let mut is_changed = false;
         while place < end {
-            let frame = Frame::parse(&bytes[place..], key).expect("a frame of a good batch");
+            // A crash may have left the header of a batch and not all of its frames.
+            let Some(frame) = Frame::parse(&bytes[place..], key) else {
+                is_changed = false;
+                break;
+            };
             let (sequence, version, length) = (frame.sequence, frame.version, frame.frame_length());
             let (kind, fields, body, payload) = (frame.kind, frame.fields(), frame.body(), frame.payload());
             let header_length = frame.header_length();

@@ -319,6 +319,7 @@ fn every_mutant_is_caught() {
     for mutant in &MUTANTS {
         let caught = (1..=SEEDS_MAX).find_map(|seed| {
             let broken = whole::run(1000 + seed, Plan { mutant: Some(mutant), ..Plan::default() }).err()?;
+            assert!(broken.starts_with('['), "{}: {broken}", mutant.name);
             Some((seed, broken))
         });
         match caught {

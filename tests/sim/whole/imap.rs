@@ -215,12 +215,18 @@ impl Imap {
         let flags: BTreeSet<String> =
             FLAGS.iter().filter(|_| sim.one_in(2)).map(|flag| (*flag).to_owned()).collect();
         let at = self.at(uid);
-        ledger.with(&self.account, |mail| mail.flags.remove(&at));
+        ledger.with(&self.account, |mail| {
+            mail.flags.remove(&at);
+            mail.unsure.insert(at.clone());
+        });
         let words = flags.iter().cloned().collect::<Vec<_>>().join(" ");
         let answer = self.command(&format!("UID STORE {uid} FLAGS.SILENT ({words})")).await?;
         if answer.is_ok() {
             ledger.acknowledge();
-            ledger.with(&self.account, |mail| mail.flags.insert(at, flags));
+            ledger.with(&self.account, |mail| {
+                mail.unsure.remove(&at);
+                mail.flags.insert(at, flags);
+            });
         }
         Ok(())
     }
@@ -231,6 +237,7 @@ impl Imap {
         self.fetch(ledger, uid).await?;
         ledger.with(&self.account, |mail| {
             mail.flags.remove(&at);
+            mail.unsure.insert(at.clone());
             mail.doubtful.insert(at.clone());
         });
         let stored = self.command(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)")).await?;

@@ -44,6 +44,8 @@ pub struct Mail {
     pub doubtful: BTreeSet<Uid>,
     /// Flags that must be there, of those that nobody changes now.
     pub flags: BTreeMap<Uid, BTreeSet<String>>,
+    /// Those whose change was not told to have worked: what a failed sync was for may be found whole by a start.
+    pub unsure: BTreeSet<Uid>,
     pub modseqs: BTreeMap<Uid, u64>,
     pub validities: BTreeMap<String, u32>,
     /// UIDNEXT and HIGHESTMODSEQ as they were last seen.
@@ -187,11 +189,8 @@ impl Ledger {
                     "{account} {uid:?} {:?} is not there",
                     mail.seen.get(uid)
                 );
-                if mail.doubtful.contains(uid) && !is_there {
-                    mail.doubtful.remove(uid);
+                if !is_there && mail.doubtful.remove(uid) {
                     mail.gone.insert(uid.clone());
-                } else if mail.doubtful.contains(uid) {
-                    mail.doubtful.remove(uid);
                 }
             }
         });
@@ -203,7 +202,7 @@ impl Ledger {
             if let Some(wanted) = mail.flags.get(at) {
                 rule!(
                     "flags that were stored stay",
-                    is_rotten || wanted == flags,
+                    is_rotten || wanted == flags || mail.unsure.contains(at),
                     "{account} {at:?}: {wanted:?} are {flags:?}"
                 );
             }

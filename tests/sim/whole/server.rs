@@ -38,7 +38,7 @@ const SIZES: Sizes = Sizes {
     segment_bytes_min: 64 << 10,
     segment_bytes_max: 1 << 20,
     batch_bytes: 48 << 10,
-    reserve_bytes: 64 << 10,
+    reserve_bytes: 1 << 20,
 };
 
 const CONFIG: &str = r#"
@@ -95,6 +95,11 @@ fn tls() -> (ServerTls, ClientTls) {
 
 /// What has to be made before a thread enters a world.
 pub fn prepare() {
+    // What the server has to say, for who looks at one seed.
+    if std::env::var_os("RINGPOST_SIM_LOG").is_some() {
+        let level = tracing::Level::DEBUG;
+        let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).try_init();
+    }
     tls();
 }
 

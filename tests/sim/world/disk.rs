@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -269,9 +270,11 @@ impl Disk {
         }
         for sector in offset / SECTOR_BYTES..=(offset + length - 1) / SECTOR_BYTES {
             if let std::collections::btree_map::Entry::Vacant(vacant) = unsynced.sectors.entry(sector) {
-                let mut old = vec![0; SECTOR_BYTES as usize];
-                let read = file.read_at(&mut old, sector * SECTOR_BYTES)?;
-                old.truncate(read);
+                // What a failed sync lost is not what the disk has; written again, it can be synced again.
+                let old = match unsynced.lost.remove(&sector) {
+                    Some(old) => old,
+                    None => read_sector(&file, sector)?,
+                };
                 vacant.insert(old);
             }
         }
@@ -320,6 +323,7 @@ impl Disk {
         let mood = Mood::any();
         for (inode, unsynced) in files {
             if let Some(path) = paths.get(&inode) {
+                sim.note(format!("crash {:?} {unsynced}", path.file_name()).as_bytes());
                 unsynced.crash(path, mood).expect("a file can be written");
             }
         }
@@ -331,7 +335,10 @@ impl Disk {
                 Mood::Any => sim.below(entries.len() as u64 + 1),
             };
             while entries.len() as u64 > kept {
-                entries.pop().into_iter().for_each(Entry::undo);
+                if let Some(entry) = entries.pop() {
+                    sim.note(format!("undo {entry}").as_bytes());
+                    entry.undo();
+                }
             }
         }
     }
@@ -384,6 +391,25 @@ impl Unsynced {
     }
 }
 
+impl fmt::Display for Unsynced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sectors, lost, length } = self;
+        write!(f, "{} sectors, {} lost, length {length:?}", sectors.len(), lost.len())
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self {
+            Self::Created(path) => write!(f, "create {}", name(path)),
+            Self::MadeDirectory(path) => write!(f, "mkdir {}", name(path)),
+            Self::Renamed { from, to } => write!(f, "rename {} {}", name(from), name(to)),
+            Self::Buried { path, .. } => write!(f, "remove {}", name(path)),
+        }
+    }
+}
+
 impl Entry {
     fn undo(self) {
         // What lies in a directory that is gone by now is gone with it.
@@ -419,6 +445,13 @@ impl Fault {
             Failure::Full | Failure::Sync => Ok(Permit::All),
         }
     }
+}
+
+fn read_sector(file: &fs::File, sector: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; SECTOR_BYTES as usize];
+    let read = file.read_at(&mut bytes, sector * SECTOR_BYTES)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 fn paths_by_inode(root: &Path) -> BTreeMap<u64, PathBuf> {
