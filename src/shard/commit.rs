@@ -519,8 +519,8 @@ impl Commit {
         self.want_segments();
     }
 
-    /// New mail that waits for space is lost, and what was planned on top of it. The rest may go into the reserve, and is
-    /// lost when that is used up for long.
+    /// New mail that waits for space is lost, and what was planned on top of it. The rest may go into the reserve, and
+    /// is lost when that is used up for long.
     fn refuse_stalled(&self) {
         let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
         let mut hit: BTreeSet<AccountId> = BTreeSet::new();
