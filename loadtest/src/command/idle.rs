@@ -16,7 +16,7 @@ use crate::imap::fill::Pace;
 use crate::imap::idle::{Found, Memory, Plan, Run};
 use crate::imap::options::Security;
 use crate::imap::profile::duration;
-use crate::record::{Health, Record, SERVICE, summary};
+use crate::record::{Record, SERVICE, summary};
 
 #[derive(Args)]
 pub struct Idle {
@@ -144,15 +144,7 @@ fn fill(record: &mut Record, found: &Found, effort: Effort, sessions: usize) {
     record.figures.extend(figures.map(|(name, value)| (name.to_owned(), value as f64)));
     record.errors =
         found.wrongs.iter().map(|(rule, (count, _))| (format!("wrong: {}", rule.name()), *count)).collect();
-    record.health = Health {
-        lag_p99_ns: found.lag.percentile(99.0),
-        cpu_us: effort.cpu_ns / 1000,
-        spin_us: effort.spin_ns / 1000,
-        cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
-        threads: 1,
-        invalid: None,
-    }
-    .judge();
+    record.health = effort.health(found.lag.percentile(99.0));
 }
 
 /// As many descriptors as this process may have.

@@ -12,7 +12,7 @@ use crate::engine::{Clock, Effort, Ports, Waiting, run};
 use crate::imap::client::resolve;
 use crate::imap::drive::{Drive, Found};
 use crate::imap::options::Options;
-use crate::record::{CORRECTED, Health, Record, SERVICE, summary};
+use crate::record::{CORRECTED, Record, SERVICE, summary};
 
 /// Everything but the options of every command is spelt as for imaptest.
 #[derive(Args)]
@@ -74,13 +74,5 @@ fn fill(record: &mut Record, found: &Found, effort: Effort, rate: Option<f64>) {
         record.latency.insert(CORRECTED.to_owned(), found.corrected.clone());
     }
     record.errors = found.errors.clone();
-    record.health = Health {
-        lag_p99_ns: found.lag.percentile(99.0),
-        cpu_us: effort.cpu_ns / 1000,
-        spin_us: effort.spin_ns / 1000,
-        cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
-        threads: 1,
-        invalid: None,
-    }
-    .judge();
+    record.health = effort.health(found.lag.percentile(99.0));
 }

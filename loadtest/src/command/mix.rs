@@ -17,7 +17,7 @@ use crate::imap::profile::{Profile, duration};
 use crate::mix::drive::{Drive, Found, Places};
 use crate::mix::imap::FOLDER;
 use crate::mix::smtp::Dialect;
-use crate::record::{Health, Record, duration as spelt, summary};
+use crate::record::{Record, duration as spelt, summary};
 
 #[derive(Args)]
 pub struct Mix {
@@ -193,15 +193,7 @@ fn fill(record: &mut Record, found: &Found, effort: Effort) {
     let sessions_per_hour = found.sessions as f64 / record.seconds.max(1e-9) * 3600.0;
     record.figures.insert("sessions_per_hour".to_owned(), sessions_per_hour);
     record.errors = found.errors.clone();
-    record.health = Health {
-        lag_p99_ns: found.lag.percentile(99.0),
-        cpu_us: effort.cpu_ns / 1000,
-        spin_us: effort.spin_ns / 1000,
-        cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
-        threads: 1,
-        invalid: None,
-    }
-    .judge();
+    record.health = effort.health(found.lag.percentile(99.0));
 }
 
 /// `run.json` at 80 % is `run-80.json`.

@@ -16,7 +16,7 @@ use crate::imap::profile::duration;
 use crate::ledger::{Durability, Writer};
 use crate::pop3::drive::{Drive, Found, Load};
 use crate::pop3::session::{Listing, Plan};
-use crate::record::{Health, Record, SERVICE, summary};
+use crate::record::{Record, SERVICE, summary};
 
 #[derive(Args)]
 pub struct Pop3 {
@@ -155,15 +155,7 @@ fn fill(record: &mut Record, found: &Found, effort: Effort) {
     }
     record.figures.insert("sessions".to_owned(), found.sessions as f64);
     record.errors = found.errors.clone();
-    record.health = Health {
-        lag_p99_ns: found.lag.percentile(99.0),
-        cpu_us: effort.cpu_ns / 1000,
-        spin_us: effort.spin_ns / 1000,
-        cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
-        threads: 1,
-        invalid: None,
-    }
-    .judge();
+    record.health = effort.health(found.lag.percentile(99.0));
 }
 
 /// `80:20`, or `80`.

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::record::Health;
+
 pub use ports::{PortId, Ports};
 
 /// Where the times of a run begin.
@@ -79,6 +81,21 @@ pub struct Effort {
     /// Active waiting.
     pub spin_ns: u64,
     pub elapsed_ns: u64,
+}
+
+impl Effort {
+    /// Whether one thread kept up, with the 99th percentile of its lag.
+    pub fn health(&self, lag_p99_ns: u64) -> Health {
+        Health {
+            lag_p99_ns,
+            cpu_us: self.cpu_ns / 1000,
+            spin_us: self.spin_ns / 1000,
+            cpu_share: self.cpu_ns as f64 / self.elapsed_ns.max(1) as f64,
+            threads: 1,
+            invalid: None,
+        }
+        .judge()
+    }
 }
 
 impl Clock {
