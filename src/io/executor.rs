@@ -5,8 +5,8 @@
 //! calls. So that the ring knows when nobody else has anything to do, the polls of all tasks are counted.
 //!
 //! glommio 0.9 can go to sleep although tasks are ready (it loses the race between a preemption flag and its
-//! first look at the queues). A heartbeat in each executor bounds such a sleep to [`HEARTBEAT`], and never
-//! creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the executor with all
+//! first look at the queues). A heartbeat in each executor, by a timer of glommio's own, bounds such a sleep to
+//! [`HEARTBEAT`], and never creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the executor with all
 //! its connections, so that every task runs inside `catch_unwind`. A task without which nothing goes on is vital:
 //! its panic ends the process.
 
@@ -171,7 +171,8 @@ async fn survive<T>(name: &'static str, task: impl Future<Output = T>) -> T {
 impl Pulse {
     async fn run(self) {
         loop {
-            sleep(HEARTBEAT).await;
+            // Not `sleep`: our timers are fired by a task, which may be among those that glommio forgot.
+            glommio::timer::sleep(HEARTBEAT).await;
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -217,5 +218,40 @@ impl Turns {
         }
         sleep(Duration::from_micros(1)).await;
         self.looked = clock::instant();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::{sleep_in_ring, start};
+    use crate::io::inbox::Inbox;
+
+    /// Far above [`super::HEARTBEAT`], for a machine with more to do.
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn an_executor_that_fell_asleep_in_glommio_beats_on() {
+        let end = Inbox::new();
+        let ended = end.clone();
+        let (report, begun) = mpsc::channel();
+        let body = move |pulse| async move {
+            // Nobody drives the ring, as when its driver is the task that glommio forgot.
+            sleep_in_ring();
+            report.send(pulse).expect("the test waits for it");
+            ended.next().await
+        };
+        let (handle, _) = start("asleep", None, body).expect("an executor");
+        let pulse: super::Pulse = begun.recv().expect("it starts");
+        let (before, began) = (pulse.beats(), Instant::now());
+        while pulse.beats() < before + 3 {
+            assert!(began.elapsed() < SOON, "it sleeps on");
+            thread::sleep(Duration::from_millis(1));
+        }
+        end.post(());
+        handle.join().expect("the executor ends");
     }
 }
