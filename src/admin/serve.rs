@@ -20,7 +20,7 @@ use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
 use crate::config::{Config, LogLevel, Protocol, TlsMode};
 use crate::io::disk::layout::DataDir;
 use crate::io::tls::{ClientTls, ServerTls};
-use crate::io::{clock, executor, privilege, random, ring};
+use crate::io::{clock, executor, privilege, random, ring, stderr};
 use crate::mail::address::Address;
 use crate::shard::server::{self, Parts, Server, Threads};
 use crate::shard::start::Addresses;
@@ -33,6 +33,8 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
     let addresses = take_addresses(&config)?;
+    // Not before root was given up, which a process can do that has one thread.
+    let _log = stderr::start().map_err(Failure::unavailable)?;
     let data = DataDir::open(&config.data).map_err(|error| match error.source.kind() {
         io::ErrorKind::WouldBlock => in_use(&config),
         _ => user::no_data(&config, &error),
@@ -173,6 +175,8 @@ fn welcome(config: &Config, address: &Address, password: &str) -> String {
 }
 
 fn say_ready(config: &Config, welcome: Option<&str>) -> Result<(), Failure> {
+    // Whoever reads both has all of the start before the word.
+    stderr::flush();
     let mut out = io::stdout().lock();
     if let Some(welcome) = welcome {
         write!(out, "{welcome}")?;
@@ -208,7 +212,10 @@ fn answer_signals(serve: Serve, server: Server) -> Result<(), Failure> {
         for signal in signals.forever() {
             match signal {
                 SIGHUP => reload(&serve, &server),
-                _ if stopping => std::process::exit(0),
+                _ if stopping => {
+                    stderr::flush();
+                    std::process::exit(0)
+                }
                 _ => {
                     tracing::info!("stopping");
                     stopping = true;
@@ -243,5 +250,5 @@ fn log_to_stderr(level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt().with_max_level(level).with_writer(|| stderr::Lines).with_target(false).init();
 }

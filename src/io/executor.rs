@@ -6,9 +6,9 @@
 //!
 //! glommio 0.9 can go to sleep although tasks are ready (it loses the race between a preemption flag and its
 //! first look at the queues). A heartbeat in each executor, by a timer of glommio's own, bounds such a sleep to
-//! [`HEARTBEAT`], and never creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the executor with all
-//! its connections, so that every task runs inside `catch_unwind`. A task without which nothing goes on is vital:
-//! its panic ends the process.
+//! [`HEARTBEAT`], and never creating a queue with `Latency::Matters` makes it rare. A panic in a task would end the
+//! executor with all its connections, so that every task runs inside `catch_unwind`. A task without which nothing
+//! goes on is vital: its panic ends the process.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -23,7 +23,7 @@ use futures_lite::future::yield_now;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 
 use super::timers::Timer;
-use super::{clock, world};
+use super::{clock, stderr, world};
 use crate::mail::time::Instant;
 
 /// The longest that a lost wake-up can last.
@@ -163,6 +163,7 @@ async fn survive<T>(name: &'static str, task: impl Future<Output = T>) -> T {
                 task = name,
                 "a vital task panicked; the server ends, and a start repairs what is half done"
             );
+            stderr::flush();
             std::process::abort();
         }
     }

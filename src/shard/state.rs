@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::process::abort;
 use std::thread::panicking;
 
+use crate::io::stderr;
+
 /// A `RefCell` whose value no panic leaves half changed.
 #[derive(Default)]
 pub struct State<T>(RefCell<T>);
@@ -52,6 +54,7 @@ impl<T> Drop for Changing<'_, T> {
             tracing::error!(
                 "a panic while mail was being changed in memory: the server ends, a start repairs it"
             );
+            stderr::flush();
             abort();
         }
     }

@@ -15,6 +15,9 @@ use crate::client::{Imap, Pop3, Smtp};
 
 /// A debug build on a busy machine still starts well within this.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Of its log, when a test fails.
+const LOG_LINES_SHOWN: usize = 40;
+
 const STOP_MAX: Duration = Duration::from_secs(60);
 
 pub const SMTP: u16 = 2525;
@@ -231,6 +234,8 @@ impl Server {
 
     /// What the server logged so far.
     pub fn log(&self) -> String {
+        // It gathers lines for a moment before it writes them.
+        std::thread::sleep(Duration::from_millis(100));
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
@@ -274,6 +279,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         if self.child.is_some() {
             self.kill();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            eprintln!("the server's last lines:\n{last}");
         }
     }
 }
