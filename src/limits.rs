@@ -261,6 +261,8 @@ pub mod mailbox {
 }
 
 pub mod store {
+    /// How fast a backup of a running server reads, unless it is told: a fraction of what disks for mail can do.
+    pub const BACKUP_BYTES_PER_S: u64 = 64 << 20;
     /// The first segments of a new log; later ones are a small part of it, up to `SEGMENT_BYTES_MAX`.
     pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
     /// What one recycling frees, one mapping holds, and one search for a torn tail reads.

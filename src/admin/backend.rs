@@ -1,17 +1,19 @@
 //! What operators ask of a server, answered over its shards.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_lite::future::block_on;
 
-use crate::admin::control::{Change, Refusal};
+use crate::admin::control::{Change, KeptBytes, KeptFile, Refusal};
 use crate::admin::directory_file;
 use crate::admin::queue::words::{QueueReply, QueueRequest};
-use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
 use crate::auth::Directory;
 use crate::config::Config;
+use crate::io::disk::copy::{Extent, extras};
 use crate::io::disk::layout::DataDir;
 use crate::io::disk::open::verify_log;
 use crate::io::events::EventWriter;
@@ -20,6 +22,7 @@ use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
 use crate::shard::clean::Cycle;
 use crate::shard::control::{Append, Figures, Held, NewMail, Request, Space};
+use crate::shard::cut::Pins;
 use crate::shard::mesh::Letter;
 use crate::shard::server::Server;
 use crate::shard::submit::{Submission, Submitted};
@@ -39,6 +42,8 @@ pub struct ShardBackend {
     submissions: AtomicUsize,
     /// The number of the last suspension.
     suspended: AtomicU64,
+    /// The number of the last cut through all logs.
+    cuts: Mutex<u32>,
     /// Where nobody else waits for events to be written: dropping it does.
     _events: Option<EventWriter>,
 }
@@ -59,6 +64,7 @@ impl ShardBackend {
             directory: Mutex::new(directory),
             submissions: AtomicUsize::new(0),
             suspended: AtomicU64::new(0),
+            cuts: Mutex::new(0),
             _events: None,
         }
     }
@@ -98,6 +104,36 @@ impl ShardBackend {
     pub fn next_suspension(&self, known: u64) -> u64 {
         self.suspended.fetch_max(known, Ordering::Relaxed);
         self.suspended.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Nothing of any log is freed from here on.
+    fn pin_all(&self) -> Pins {
+        let shards = 0..self.server.shards();
+        let release: Vec<Inbox<()>> = shards.map(|_| Inbox::new()).collect();
+        // From the first one on they are let go of, whatever happens.
+        let pins = Pins::new(release.clone());
+        let ask = |(shard, release): (usize, Inbox<()>)| {
+            let pinned = Inbox::new();
+            self.server.post(shard, Letter::Control(Request::Pin(pinned.clone(), release)));
+            pinned
+        };
+        let pinned: Vec<Inbox<()>> = release.into_iter().enumerate().map(ask).collect();
+        pinned.into_iter().for_each(|pinned| block_on(pinned.next()));
+        pins
+    }
+
+    /// The files of all logs as of a moment that all agree upon. One after the other: each cut has its number.
+    fn cut(&self) -> Result<Vec<Extent>, Refusal> {
+        let mut last = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        *last += 1;
+        let files = self.ask_all(|answer| Request::FilesAt(*last, answer));
+        let files: Vec<Vec<Extent>> =
+            files.into_iter().collect::<Result<_, _>>().map_err(Refusal::unavailable)?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    fn path_below(&self, path: &Path) -> String {
+        path.strip_prefix(self.data.path()).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     fn owner(&self, place: Place) -> usize {
@@ -282,6 +318,24 @@ impl Backend for ShardBackend {
             }
         }
         self.verify_mailboxes(report).map_err(Refusal::unavailable)
+    }
+
+    fn keep_files(&self) -> Result<Kept, Refusal> {
+        let pins = self.pin_all();
+        let files = self.cut()?;
+        let store = self.data.identity().map_err(Refusal::unavailable)?;
+        let kept = |extent: Extent| {
+            let Extent { path, bytes, length } = extent;
+            KeptFile { path: self.path_below(&path), extent: Some(KeptBytes { bytes, length }) }
+        };
+        let extras = extras(self.data.path()).map_err(Refusal::unavailable)?;
+        let extras = extras.iter().map(|path| KeptFile { path: self.path_below(path), extent: None });
+        Ok(Kept { store, files: files.into_iter().map(kept).chain(extras).collect(), pins })
+    }
+
+    fn raise_uid_validity(&self, floor: u32) -> Result<u64, Refusal> {
+        let raised = self.ask_all(|answer| Request::RaiseUidValidity(floor, answer));
+        raised.into_iter().sum::<Result<u64, String>>().map_err(Refusal::unavailable)
     }
 
     fn message_bytes_max(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! Each command is a struct whose doc comments are its help; the man pages are printed from the same
 //! ([`crate::admin::manual`]). Families of commands live in files of their own beside this one.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::admin::failure::Failure;
 use crate::admin::offline::OpenStore;
 use crate::admin::queue::QueueCommand;
-use crate::admin::{accounts, events, init, manual, queue, sendmail, storage, transfer};
+use crate::admin::{accounts, backup, events, init, manual, queue, sendmail, storage, transfer};
 use crate::config::{Config, FILE_NAME};
 
 const EXIT_CODES: &str = "\
@@ -63,6 +63,8 @@ enum Command {
     /// Check what is stored, and say how much it is
     #[command(subcommand)]
     Store(StoreCommand),
+    Backup(Backup),
+    Restore(Restore),
     Import(Import),
     Export(Export),
     /// Look at the mail that waits for its way out, and say what is to happen to it
@@ -287,6 +289,59 @@ pub enum StoreCommand {
     },
 }
 
+/// Copy everything that is stored to a folder, as of now
+///
+/// All mail that was acknowledged before this was begun is in the backup, with accounts, keys and the queue, but not
+/// the configuration file. The server may run, and mail goes on; without one it works, too. A second backup into the
+/// same folder copies only what is new since the first and takes its place, once it is complete: until then, whatever
+/// happens, the first can be restored. The folder holds one store's backup and is as secret as the mail.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ringpost backup /backup/mail --config /etc/ringpost.toml
+  ringpost backup /backup/mail --data /var/lib/ringpost --bytes-per-s 10000000")]
+pub struct Backup {
+    /// The folder to copy to: an empty one, or that of the last backup
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How many bytes to copy in a second at most [default: 67108864 beside a running server, else as many as can be]
+    #[arg(long, value_name = "N")]
+    pub bytes_per_s: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Make a data directory from a backup
+///
+/// The backup is checked whole before anything is written. The data directory must be empty; no server takes it
+/// before the restore is finished. One that was interrupted is run again.
+///
+/// What happened after the backup is lost, but clients and other servers remember it. So every mailbox gets a new
+/// UIDVALIDITY, by which mail programs fetch their mail again (POP3 programs that leave mail on the server too), and
+/// queued mail, which may have been sent since, is held: `ringpost queue release` sends it.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ringpost restore /backup/mail --check
+  ringpost restore /backup/mail --config /etc/ringpost.toml
+  ringpost restore /backup/mail --data /var/lib/ringpost --set-aside")]
+pub struct Restore {
+    /// The folder of the backup
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Check the backup and restore nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Rename the data directory first if it is not empty; nothing in it is deleted
+    #[arg(long, conflicts_with = "check")]
+    pub set_aside: bool,
+    /// Leave queued mail to be sent, though it may have been sent after the backup
+    #[arg(long, conflicts_with = "check")]
+    pub send_queue: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
 /// How other programs keep mail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
@@ -394,6 +449,8 @@ impl Command {
             Self::Queue(command) => queue::run(command, open_store)?,
             Self::Events(events) => events::run(&events)?,
             Self::Sendmail(sendmail) => return Ok(sendmail::run(&sendmail.arguments)),
+            Self::Backup(arguments) => backup::backup(&arguments, open_store)?,
+            Self::Restore(arguments) => backup::restore::restore(&arguments, open_store)?,
             Self::Import(import) => return transfer::import(&import, open_store),
             Self::Export(export) => transfer::export(&export, open_store)?,
             Self::Man(man) => manual::write(&man.folder)?,
@@ -457,6 +514,11 @@ mod tests {
             "store verify --data d",
             "store stats --config c.toml",
             "store clean",
+            "backup b --data d",
+            "backup b --config c.toml --bytes-per-s 1000",
+            "restore b --data d",
+            "restore b --check",
+            "restore b --config c.toml --set-aside --send-queue",
             "import maildir p --account bob@example.org",
             "import mbox p --account bob@example.org --mailbox M --data d",
             "export maildir p --account bob@example.org",
@@ -494,6 +556,9 @@ mod tests {
             "alias add a@b",
             "init",
             "import tar p --account a@b",
+            "backup",
+            "backup b --bytes-per-s 0",
+            "restore b --check --set-aside",
             "events --type X",
             "queue list --state lost",
             "queue list --older soon",

@@ -19,6 +19,13 @@
 //!   C: {"submit":{"sender":"bob@example.org","recipients":[{"address":"eve@example.net"}],…,"bytes":5}}
 //!   S: {"submitted":{"id":"00010000002A","refused":[]}}   durable; 5 octets followed the request
 //!   S: "done"
+//!
+//!   C: "backup"
+//!   S: {"kept":{"path":"log/00/0000000001.seg","extent":{"bytes":8192,"length":2097152}}}
+//!   S: {"all_kept":{"store":"5f0c…"}}              those stay as they are from here on
+//!   C: "still"                                         now and then, while it copies
+//!   C: "end"                                           it may change again
+//!   S: "done"
 //! ```
 //!
 //! Each line is one JSON value. A request is answered by any number of lines, of which the last is `done` or
@@ -58,6 +65,8 @@ pub enum Request {
     Clean,
     /// Reads everything that is stored and checks it.
     Verify,
+    /// Keeps all files as they are and names those that a copy needs; [`BackupItem`]s follow.
+    Backup,
     /// [`ImportItem`]s follow.
     Import {
         account: String,
@@ -149,6 +158,14 @@ pub enum ImportItem {
     End,
 }
 
+/// What follows a request for a backup.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupItem {
+    Still,
+    End,
+}
+
 /// What is known of a message besides its octets.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct MessageHead {
@@ -197,6 +214,12 @@ pub enum Reply {
     Damage {
         text: String,
     },
+    /// A file of the data directory: how much of it counts, and how long it is.
+    Kept(KeptFile),
+    /// Those were all, of the store with this identity.
+    AllKept {
+        store: String,
+    },
     Mailbox {
         name: String,
         messages: u64,
@@ -222,6 +245,22 @@ pub struct AccountRow {
     pub usage_bytes: u64,
     pub quota_bytes: Option<u64>,
     pub is_closed: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptFile {
+    /// Below the data directory.
+    pub path: String,
+    /// `None` for one that is replaced as a whole: it is to be taken as it is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extent: Option<KeptBytes>,
+}
+
+/// How much of a file counts, from its beginning; the rest of its length is zeroes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptBytes {
+    pub bytes: u64,
+    pub length: u64,
 }
 
 /// Why something was not done, as a sentence, and whose fault it is.

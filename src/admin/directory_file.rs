@@ -27,7 +27,10 @@ pub fn read(data: &Path, domains: &[String]) -> Result<Directory, Failure> {
     let path = path(data);
     let directory = match fs::read(&path) {
         Ok(bytes) => Directory::parse(&bytes).map_err(|damage| {
-            Failure::unavailable(format!("{}: {damage}; put back a copy of the file", path.display()))
+            Failure::unavailable(format!(
+                "{}: {damage}; put back a copy of the file, or run the program that wrote it",
+                path.display()
+            ))
         })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::new(random::bytes()),
         Err(error) => {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use crate::io::disk::DiskError;
+
 /// What went wrong, for a person, and the exit status that says whose move it is.
 #[derive(Debug)]
 pub enum Failure {
@@ -46,6 +48,12 @@ impl fmt::Display for Failure {
             Self::Wrong(text) | Self::Unavailable(text) => f.write_str(text),
             Self::Unheard => f.write_str("nobody hears"),
         }
+    }
+}
+
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Self {
+        Self::unavailable(error)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::admin::control::{Change, Refusal};
 use crate::admin::directory_file::{self, tests::secrets};
 use crate::admin::queue::words::{Meta, QueueReply, QueueRequest, QueueRow};
-use crate::admin::server::{Backend, Finding, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
 use crate::auth::Directory;
 use crate::bytes::Slice;
 use crate::mail::address::Address;
@@ -116,6 +116,14 @@ impl Backend for MemoryBackend {
         report(Finding::Progress { done: 5, total: 10 }).map_err(Refusal::unavailable)?;
         report(Finding::Damage("log 0, message 7: a block has another checksum".to_owned()))
             .map_err(Refusal::unavailable)
+    }
+
+    fn keep_files(&self) -> Result<Kept, Refusal> {
+        Err(Refusal::unavailable("nothing is in files"))
+    }
+
+    fn raise_uid_validity(&self, _: u32) -> Result<u64, Refusal> {
+        Err(Refusal::unavailable("nothing has a number"))
     }
 
     fn message_bytes_max(&self) -> u64 {

@@ -5,7 +5,8 @@
 //! none runs, one inside this very process that holds the data directory's lock instead ([`offline`]). Both
 //! ends are [`server`] over a [`server::Backend`], so that a command does the same either way. [`maildir`] and
 //! [`mbox`] read and write mail as other programs keep it; [`queue`] looks at mail on its way out and changes what
-//! happens to it, [`events`] reads the event log by itself, and [`sendmail`] hands in mail.
+//! happens to it, [`events`] reads the event log by itself, [`backup`] copies the store and puts it back, and
+//! [`sendmail`] hands in mail.
 //!
 //! Invariants: a command that succeeded said so after its effect was durable and known to all; what fails says
 //! in one sentence what to do; passwords come by standard input and go on only as what is kept of them; the
@@ -13,6 +14,7 @@
 
 pub mod accounts;
 pub mod backend;
+pub mod backup;
 pub mod cli;
 pub mod control;
 pub mod directory_file;

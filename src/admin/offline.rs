@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::admin::control::{Change, Control, Refusal, Reply, Request};
 use crate::admin::failure::Failure;
 use crate::admin::queue::words::{QueueReply, QueueRequest};
-use crate::admin::server::{self, Backend, Finding, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{self, Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
 use crate::admin::{directory_file, socket, user};
 use crate::auth::Directory;
 use crate::config::Config;
@@ -202,6 +202,14 @@ impl Backend for DirectoryBackend {
     }
 
     fn verify(&self, _: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        Err(without_mail())
+    }
+
+    fn keep_files(&self) -> Result<Kept, Refusal> {
+        Err(without_mail())
+    }
+
+    fn raise_uid_validity(&self, _: u32) -> Result<u64, Refusal> {
         Err(without_mail())
     }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 use rustix::net::sockopt::socket_peercred;
 
 use crate::admin::control::{
-    AccountRow, Change, ImportItem, MessageHead, Refusal, Reply, Request, SubmitHead, SubmitRecipient,
-    read_line, read_octets, write_line,
+    AccountRow, BackupItem, Change, ImportItem, KeptFile, MessageHead, Refusal, Reply, Request, SubmitHead,
+    SubmitRecipient, read_line, read_octets, write_line,
 };
 use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::socket;
@@ -31,6 +31,7 @@ use crate::mail::flags::Flags;
 use crate::mail::header::Header;
 use crate::mail::time::Timestamp;
 use crate::proto::smtp::{MessageRefusal, RecipientVerdict};
+use crate::shard::cut::Pins;
 use crate::shard::submit::{self, Relaying, Submission, Submitted};
 
 /// Operators at once. The next one waits.
@@ -70,6 +71,13 @@ pub trait Backend: Send + Sync {
     /// Reads all that is stored and checks it. `report` is told of progress and damage; its error ends the work.
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal>;
 
+    /// Keeps all files as they are for as long as what comes back lives, and names those that a copy of all that was
+    /// acknowledged by now needs.
+    fn keep_files(&self) -> Result<Kept, Refusal>;
+
+    /// Gives every mailbox a UIDVALIDITY above this one; says of how many accounts. For a store that serves nobody.
+    fn raise_uid_validity(&self, floor: u32) -> Result<u64, Refusal>;
+
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
 
@@ -99,6 +107,14 @@ pub enum Finding {
     Progress { done: u64, total: u64 },
     /// Something that cannot be read, and where.
     Damage(String),
+}
+
+/// Files of a store that stay as they are.
+pub struct Kept {
+    pub store: String,
+    pub files: Vec<KeptFile>,
+    /// As long as it lives.
+    pub pins: Pins,
 }
 
 /// A mailbox and how many messages are in it.
@@ -200,7 +216,7 @@ pub fn serve(backend: &dyn Backend, stream: UnixStream) -> io::Result<()> {
             }
         };
         // What follows these on its way would be taken for requests after a refusal.
-        let has_more = matches!(request, Request::Import { .. } | Request::Submit(_));
+        let has_more = matches!(request, Request::Import { .. } | Request::Submit(_) | Request::Backup);
         match peer.answer(backend, request) {
             Ok(()) => peer.reply(&Reply::Done)?,
             Err(Trouble::Refused(refusal)) => {
@@ -255,6 +271,7 @@ impl Peer {
             Request::Stats => self.stats(backend),
             Request::Clean => self.clean(backend),
             Request::Verify => self.verify(backend),
+            Request::Backup => self.backup(backend),
             Request::Import { account } => self.import(backend, &account),
             Request::Export { account, mailbox } => self.export(backend, &account, mailbox),
             Request::Submit(head) => self.submit(backend, head),
@@ -316,6 +333,24 @@ impl Peer {
             Finding::Damage(text) => self.reply(&Reply::Damage { text }),
         };
         Ok(backend.verify(&mut report)?)
+    }
+
+    /// A client that hangs up lets go of the files as well.
+    fn backup(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
+        let Kept { store, files, pins } = backend.keep_files()?;
+        for file in files {
+            self.reply(&Reply::Kept(file))?;
+        }
+        self.reply(&Reply::AllKept { store })?;
+        loop {
+            match read_line(&mut self.reader)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)? {
+                BackupItem::Still => {}
+                BackupItem::End => {
+                    drop(pins);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     fn import(&mut self, backend: &dyn Backend, account: &str) -> Result<(), Trouble> {

@@ -29,6 +29,8 @@ const LOGIN_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Directory {
     pub(super) next_id: u32,
+    /// Mailboxes of accounts that are made from here on have a UIDVALIDITY above this; 0 but after a restore.
+    pub(super) uid_validity: u32,
     /// What decoys are made of.
     pub(super) secret: [u8; 32],
     pub(super) accounts: BTreeMap<u32, Arc<Account>>,
@@ -120,12 +122,24 @@ impl Directory {
     pub fn new(secret: [u8; 32]) -> Self {
         Self {
             next_id: 1,
+            uid_validity: 0,
             secret,
             accounts: BTreeMap::new(),
             ids: HashMap::new(),
             aliases: BTreeMap::new(),
             domains: BTreeSet::new(),
         }
+    }
+
+    /// For accounts that are made from here on; see [`Self::uid_validity`].
+    pub fn with_uid_validity(&self, floor: u32) -> Self {
+        Self { uid_validity: floor, ..self.clone() }
+    }
+
+    /// Accounts that were made after a backup, which the restored directory knows nothing of, have used numbers up to
+    /// this for their mailboxes.
+    pub fn uid_validity(&self) -> u32 {
+        self.uid_validity
     }
 
     /// Makes an account, or opens the closed one of this address again. Its domain becomes local.

@@ -1,13 +1,15 @@
 //! The directory as the bytes of its file.
 //!
 //! ```text
-//!   ringpost directory 1
+//!   ringpost directory 2
 //!   {"next_id":3,"secret":"<base64>"}
 //!   {"domain":"example.org"}
 //!   {"account":{"id":1,"address":"bob@example.org","log":0,"hash":"$argon2id$…","scram":"SCRAM-SHA-256$…"}}
 //!   {"alias":{"name":"info@example.org","targets":["bob@example.org"]}}
 //!   crc32 89abcdef
 //! ```
+//!
+//! `uid_validity` in the second line is there after a restore. Version 1 did not have it.
 //!
 //! One row a line, so that an operator can read and compare it. The last line is the checksum of all before:
 //! the file is replaced whole, and one that does not end so was cut or changed, and is refused rather than
@@ -28,7 +30,9 @@ use crate::auth::directory::{Account, Alias, AliasName, Directory, address_key};
 use crate::auth::password::{PasswordHash, PasswordRecord, ScramVerifier};
 use crate::mail::address::{Address, domain_key};
 
-const FIRST_LINE: &str = "ringpost directory 1";
+const NAME: &str = "ringpost directory";
+
+const VERSION: u32 = 2;
 
 /// Why bytes are not a directory, and in which line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +45,8 @@ pub struct DirectoryDamage {
 #[serde(deny_unknown_fields)]
 struct HeadRow {
     next_id: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uid_validity: u32,
     secret: String,
 }
 
@@ -76,9 +82,9 @@ struct AliasRow {
 impl Directory {
     /// The bytes of its file.
     pub fn render(&self) -> Vec<u8> {
-        let mut bytes = format!("{FIRST_LINE}\n").into_bytes();
+        let mut bytes = format!("{NAME} {VERSION}\n").into_bytes();
         let secret = STANDARD.encode(self.secret);
-        push_row(&mut bytes, &HeadRow { next_id: self.next_id, secret });
+        push_row(&mut bytes, &HeadRow { next_id: self.next_id, uid_validity: self.uid_validity, secret });
         self.domains().for_each(|domain| push_row(&mut bytes, &Row::Domain(domain.to_owned())));
         self.accounts().for_each(|account| push_row(&mut bytes, &Row::Account(account.into())));
         self.aliases().for_each(|alias| push_row(&mut bytes, &Row::Alias(alias.into())));
@@ -91,9 +97,7 @@ impl Directory {
     pub fn parse(bytes: &[u8]) -> Result<Self, DirectoryDamage> {
         let text = checked_text(bytes)?;
         let mut rows = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-        if rows.next().is_none_or(|(_, line)| line != FIRST_LINE) {
-            return Err(damage(1, format!("it does not begin with {FIRST_LINE:?}")));
-        }
+        check_version(rows.next().map_or("", |(_, line)| line))?;
         let head = rows.next().ok_or_else(|| damage(2, "there is no second line"))?;
         let mut directory = Self::from_head(head.1).map_err(|what| damage(2, what))?;
         for (line, row) in rows {
@@ -107,7 +111,7 @@ impl Directory {
         let head: HeadRow = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let secret = STANDARD.decode(head.secret).ok().and_then(|bytes| bytes.try_into().ok());
         let secret = secret.ok_or("the secret is not 32 bytes of base64")?;
-        Ok(Self { next_id: head.next_id, ..Self::new(secret) })
+        Ok(Self { next_id: head.next_id, uid_validity: head.uid_validity, ..Self::new(secret) })
     }
 
     fn take_row(&mut self, row: Row) -> Result<(), &'static str> {
@@ -206,6 +210,24 @@ fn push_row(bytes: &mut Vec<u8>, row: &impl Serialize) {
     bytes.push(b'\n');
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn check_version(first_line: &str) -> Result<(), DirectoryDamage> {
+    let version = first_line.strip_prefix(NAME).and_then(|rest| rest.trim_start().parse::<u32>().ok());
+    match version {
+        Some(1..=VERSION) => Ok(()),
+        Some(newer) => Err(damage(
+            1,
+            format!(
+                "it has version {newer} of the format, and this program knows no later one than {VERSION}"
+            ),
+        )),
+        None => Err(damage(1, format!("it does not begin with \"{NAME} {VERSION}\""))),
+    }
+}
+
 /// The text before the checksum, if that is right.
 fn checked_text(bytes: &[u8]) -> Result<&str, DirectoryDamage> {
     let last_line = line_count(bytes).max(1);
@@ -246,6 +268,13 @@ mod tests {
         directory.set_quota(&address("gr\u{fc}n@b\u{fc}cher.example"), None).expect("it is there")
     }
 
+    /// Without the checksum.
+    fn sealed_rows(bytes: &[u8]) -> Vec<u8> {
+        let body = &bytes[..bytes.len() - 1];
+        let end = body.iter().rposition(|&byte| byte == b'\n').expect("there are lines") + 1;
+        bytes[..end].to_vec()
+    }
+
     /// With a checksum that is right.
     fn sealed(rows: &str) -> Vec<u8> {
         format!("{rows}crc32 {:08x}\n", crc32fast::hash(rows.as_bytes())).into_bytes()
@@ -260,6 +289,15 @@ mod tests {
             |directory: &Directory| directory.accounts().map(|each| format!("{each:?}")).collect::<Vec<_>>();
         assert_eq!(shown(&read), shown(&sample()));
         assert_eq!((read.next_id, read.domains().count()), (4, 3));
+        let first = String::from_utf8(sealed_rows(&bytes)).expect("it is text").replacen(
+            "directory 2",
+            "directory 1",
+            1,
+        );
+        assert_eq!(Directory::parse(&sealed(&first)).expect("version 1 is read").render(), bytes);
+        let restored =
+            Directory::parse(&sample().with_uid_validity(7).render()).expect("it was just written");
+        assert_eq!(restored.uid_validity(), 7);
         let empty = Directory::new([1; 32]);
         assert!(Directory::parse(&empty.render()).is_ok());
     }
@@ -271,14 +309,19 @@ mod tests {
         let rows = &rows[..rows.len() - 1];
         let with = |line: &str| sealed(&format!("{}\n{line}\n", rows.join("\n")));
         let bob = rows.iter().find(|row| row.contains("bob@")).expect("bob is there");
-        let table: [(Vec<u8>, &str); 9] = [
+        let table: [(Vec<u8>, &str); 10] = [
             (
                 Vec::new(),
                 "line 1 of the directory of accounts: the checksum is missing or wrong; the file was cut or changed",
             ),
             (
                 sealed("something else\n"),
-                "line 1 of the directory of accounts: it does not begin with \"ringpost directory 1\"",
+                "line 1 of the directory of accounts: it does not begin with \"ringpost directory 2\"",
+            ),
+            (
+                sealed("ringpost directory 3\n{\"next_id\":1,\"sort\":\"new\"}\n"),
+                "line 1 of the directory of accounts: it has version 3 of the format, \
+                 and this program knows no later one than 2",
             ),
             (
                 sealed("ringpost directory 1\n"),

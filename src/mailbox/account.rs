@@ -2,7 +2,7 @@
 //!
 //! This file holds what is visible and how records change it. How commands become records is in
 //! `namespace.rs`
-//! (names) and `plan.rs` (messages); what those look at besides is in `flight.rs`.
+//! (names), `plan.rs` (messages) and `renumber.rs` (after a restore); what those look at besides is in `flight.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -100,6 +100,7 @@ impl Account {
                 self.subscriptions.remove(&subscribed.name);
             }
             Record::AccountPurged(_) => self.apply_purged(),
+            Record::UidValidityRaised(raised) => self.apply_raised(raised),
             _ => {}
         }
     }
@@ -314,6 +315,7 @@ pub fn account_of(record: &Record) -> Option<AccountId> {
         Record::MailboxDeleted(record) => Some(record.account),
         Record::Subscribed(record) | Record::Unsubscribed(record) => Some(record.account),
         Record::AccountPurged(record) => Some(record.account),
+        Record::UidValidityRaised(record) => Some(record.account),
         Record::Message(_)
         | Record::Settled(_)
         | Record::Deferred(_)

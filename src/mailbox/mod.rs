@@ -31,6 +31,7 @@ mod model;
 pub mod name;
 mod namespace;
 pub mod plan;
+mod renumber;
 pub mod rows;
 pub mod saved;
 pub mod search;

@@ -777,6 +777,7 @@ pub fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>)> {
         Record::MailboxDeleted(record) => Some((record.account, Some(record.mailbox))),
         Record::Subscribed(record) | Record::Unsubscribed(record) => Some((record.account, None)),
         Record::AccountPurged(record) => Some((record.account, None)),
+        Record::UidValidityRaised(record) => Some((record.account, Some(record.mailbox))),
     }
 }
 

@@ -12,6 +12,7 @@ use super::seat::Seat;
 use super::submit::{Submission, Submitted};
 use crate::bytes::Slice;
 use crate::io::clock;
+use crate::io::disk::copy::Extent;
 use crate::io::inbox::Inbox;
 use crate::mail::digest::Digest;
 use crate::mail::flags::Flags;
@@ -45,6 +46,12 @@ pub enum Request {
     Figures(Inbox<Figures>),
     /// Cleans all logs of the shard.
     Clean(Inbox<Vec<Cleaned>>),
+    /// Keeps all files as they are from the first on until the second.
+    Pin(Inbox<()>, Inbox<()>),
+    /// The files of the shard's logs as of the cut with this number.
+    FilesAt(u32, Inbox<Result<Vec<Extent>, String>>),
+    /// Gives every mailbox of the shard a UIDVALIDITY above this one; says how many accounts there are.
+    RaiseUidValidity(u32, Inbox<Result<u64, String>>),
 }
 
 /// Messages for mailboxes of one account.
@@ -123,6 +130,9 @@ impl Shard {
             Request::Purge(account, log, answer) => answer.post(self.purge(account, log).await),
             Request::Figures(answer) => answer.post(self.figures()),
             Request::Clean(answer) => answer.post(self.clean().await),
+            Request::Pin(pinned, release) => self.pin(pinned, release).await,
+            Request::FilesAt(cut, answer) => answer.post(self.files_at(cut).await),
+            Request::RaiseUidValidity(floor, answer) => answer.post(self.raise_uid_validity(floor).await),
         }
     }
 
@@ -195,6 +205,22 @@ impl Shard {
             cleaned.push((cleaner.commit().id(), answer.next().await));
         }
         cleaned
+    }
+
+    async fn raise_uid_validity(&self, floor: u32) -> Result<u64, String> {
+        let seats = self.seats.all();
+        let accounts = seats.len() as u64;
+        let mut tickets: Vec<Rc<Ticket>> = Vec::new();
+        for seat in seats {
+            let plan = seat.account_mut().plan_raise(floor);
+            if !plan.changes.is_empty() {
+                tickets.push(seat.commit().append(plan.changes));
+            }
+        }
+        for ticket in tickets {
+            ticket.stored().await.map_err(|_| "the store cannot be written")?;
+        }
+        Ok(accounts)
     }
 
     fn figures(&self) -> Figures {

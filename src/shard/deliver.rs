@@ -132,7 +132,8 @@ impl Shard {
             let shard = self.mesh.driver_of(LogId(owner.log));
             let (message, recipient) = (message.placed(row.record), row.recipient);
             let received_seconds = i64::from(row.received);
-            self.mesh.ask(shard, Deliver { message, recipient, account, low_water, received_seconds });
+            let cut = self.cut_number();
+            self.mesh.ask(shard, Deliver { message, recipient, account, low_water, received_seconds, cut });
         }
     }
 
@@ -143,7 +144,8 @@ impl Shard {
             match self.try_deliver(&letter).await {
                 Ok(kept) => {
                     let Deliver { message, recipient, .. } = letter;
-                    let delivered = Delivered { log: message.id.log, message: message.id, recipient, kept };
+                    let (log, message, cut) = (message.id.log, message.id, self.cut_number());
+                    let delivered = Delivered { log, message, recipient, kept, cut };
                     return self.mesh.post(from, Letter::Delivered(delivered));
                 }
                 Err(reason) => {

@@ -67,6 +67,8 @@ pub struct Deliver {
     pub low_water: Sequence,
     /// In UTC, when the message was accepted.
     pub received_seconds: i64,
+    /// The sender's last cut.
+    pub cut: u32,
 }
 
 /// The answer to a [`Deliver`].
@@ -76,6 +78,8 @@ pub struct Delivered {
     pub recipient: u32,
     /// False if there is no such account any more: the message stays in the queue.
     pub kept: bool,
+    /// The sender's last cut.
+    pub cut: u32,
 }
 
 /// Which of so many shards drives a log.
@@ -157,8 +161,14 @@ mod tests {
         let id = MessageId { log: LogId(0), sequence: Sequence(1) };
         let place = Place::Segment { number: 1, offset: 0 };
         let message = Locator { id, place, length: 1, return_path_length: 0 };
-        let deliver =
-            || Deliver { message, recipient: 0, account: 1, low_water: Sequence(1), received_seconds: 0 };
+        let deliver = || Deliver {
+            message,
+            recipient: 0,
+            account: 1,
+            low_water: Sequence(1),
+            received_seconds: 0,
+            cut: 0,
+        };
         mesh.ask(1, deliver());
         mesh.ask(0, deliver());
         // The other shard has taken its letter and is not done with it.

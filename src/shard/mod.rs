@@ -21,6 +21,7 @@ pub mod checkpoint;
 pub mod clean;
 pub mod commit;
 pub mod control;
+pub mod cut;
 pub mod deliver;
 mod hold;
 pub mod imap;
@@ -55,6 +56,7 @@ use crate::store::{AccountId, Locator, LogId};
 use checkpoint::Keeper;
 use clean::Cleaner;
 use commit::Commit;
+use cut::Cuts;
 use hold::Held;
 use mesh::Mesh;
 use notify::Bells;
@@ -88,6 +90,7 @@ pub struct Shard {
     /// Sessions that are being served here.
     sessions: Cell<usize>,
     held: Held,
+    cuts: Cuts,
 }
 
 impl Shard {

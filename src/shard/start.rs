@@ -14,6 +14,7 @@ use super::alarm::Alarm;
 use super::checkpoint::Keeper;
 use super::clean::Cleaner;
 use super::commit::{Around, Commit};
+use super::cut::Cuts;
 use super::hold::Held;
 use super::mesh::{Letter, Mesh};
 use super::notify::Bells;
@@ -178,6 +179,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
         stopping: Cell::new(false),
         sessions: Cell::new(0),
         held: Held::default(),
+        cuts: Cuts::default(),
     });
     shard.take_directory(setup.directory).await;
     Ok((listeners, shard))
@@ -276,8 +278,14 @@ async fn read_letters(shard: &Rc<Shard>) {
     loop {
         for letter in shard.mesh.own_inbox().take().await {
             match letter {
-                Letter::Deliver(deliver) => shard.start_delivery(deliver),
-                Letter::Delivered(delivered) => shard.delivered(delivered),
+                Letter::Deliver(deliver) => {
+                    shard.cut(deliver.cut);
+                    shard.start_delivery(deliver);
+                }
+                Letter::Delivered(delivered) => {
+                    shard.cut(delivered.cut);
+                    shard.delivered(delivered);
+                }
                 Letter::Work(work) => shard.take_work(*work),
                 Letter::Pull(pull) => shard.answer_pull(pull),
                 Letter::Jobs(jobs) => shard.take_jobs_of(jobs),
@@ -334,6 +342,7 @@ impl Shard {
         });
         let is_new = seat.account().named("INBOX").is_none();
         if is_new {
+            seat.account_mut().begin_above(self.directory().uid_validity());
             let plan = seat.account_mut().plan_new();
             seat.carry_out(plan).await.ok()?;
             // Somebody else may have planned the mailboxes just before.

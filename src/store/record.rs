@@ -25,6 +25,7 @@ pub enum Record {
     Subscribed(Subscribed),
     Unsubscribed(Subscribed),
     AccountPurged(AccountPurged),
+    UidValidityRaised(UidValidityRaised),
     Settled(Settled),
     Deferred(Deferred),
     Held(Selected),
@@ -169,6 +170,14 @@ pub struct MailboxDeleted {
 pub struct Subscribed {
     pub account: AccountId,
     pub name: String,
+}
+
+/// After a restore: what the mailbox's UIDs mean is said under another number from here on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UidValidityRaised {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub uid_validity: u32,
 }
 
 /// Everything of the account is gone.

@@ -1,6 +1,7 @@
 //! The real binary, from outside: mail in by SMTP, out by IMAP and POP3, through kills and stops.
 
 mod accounts;
+mod backup;
 mod client;
 mod crash;
 mod events;
@@ -23,3 +24,4 @@ mod sendmail;
 mod server;
 mod stop;
 mod submission;
+mod versions;

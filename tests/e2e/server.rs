@@ -198,18 +198,17 @@ impl Server {
 
     /// Runs one of the command line's verbs on this server's configuration, with `input` at its standard input.
     pub fn command(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = self
-            .ringpost()
-            .args(arguments)
-            .arg("--config")
-            .arg(self.config_path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child = self.spawn(arguments);
         child.stdin.take().expect("standard input is a pipe").write_all(input).expect("input is taken");
         child.wait_with_output().expect("the command ends")
+    }
+
+    /// As [`Server::command`], without waiting for its end.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.ringpost();
+        command.args(arguments).arg("--config").arg(self.config_path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
     }
 
     pub fn address(&self) -> Ipv4Addr {

@@ -10,10 +10,20 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::files::{LogFiles, Shared};
-use super::{DiskError, file, sync_parent};
-use crate::io::privilege;
+use super::{DiskError, file, replace_file, sync_parent};
+use crate::io::{privilege, random};
 use crate::store::LogId;
 use crate::store::log::Sizes;
+
+/// Stands in a data directory for as long as a restore into it is not finished.
+const RESTORING: &str = "restoring";
+
+/// What a restore makes, and so what one may remove that begins again.
+const RESTORED: [&str; 8] =
+    ["directory", "directory.tmp", "events", "identity", "large", "log", "outbound", "tls"];
+
+/// What may be in a directory that counts as empty: a file system has the latter at its root.
+const NOTHING: [&str; 2] = ["lock", "lost+found"];
 
 /// The data directory of a server, locked for as long as this lives. The kernel gives the lock up with the
 /// process, however that ends.
@@ -29,6 +39,78 @@ impl DataDir {
     /// Creates what is missing and takes the lock. The error is `WouldBlock` if another server has it. A directory that
     /// others could have put something into is refused.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let data = Self::take(path)?;
+        match path.join(RESTORING).exists() {
+            false => Ok(data),
+            true => Err(DiskError::invalid(
+                "use",
+                path,
+                "a restore into it was not finished; run `ringpost restore` again, which begins anew",
+            )),
+        }
+    }
+
+    /// Takes a directory for a restore: one that is empty, or in which a restore was not finished, which is emptied.
+    /// Nobody opens it before [`DataDir::finish_restore`].
+    pub fn open_for_restore(path: &Path) -> Result<Self, DiskError> {
+        let is_unfinished = path.join(RESTORING).exists();
+        if !is_unfinished && !Self::is_empty(path)? {
+            return Err(DiskError::new("restore into", path)(io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        let data = Self::take(path)?;
+        replace_file(&path.join(RESTORING), b"a restore into this directory was not finished\n")?;
+        for name in RESTORED.map(|name| path.join(name)).into_iter().filter(|name| name.exists()) {
+            let removed = if name.is_dir() { fs::remove_dir_all(&name) } else { fs::remove_file(&name) };
+            removed.map_err(DiskError::new("remove", &name))?;
+        }
+        Ok(data)
+    }
+
+    /// All is there, and durable. The caller has the lock still.
+    pub fn finish_restore(path: &Path) -> Result<(), DiskError> {
+        let name = path.join(RESTORING);
+        file::remove(&name).map_err(DiskError::new("remove", &name))?;
+        sync_parent(&name)
+    }
+
+    /// Whether there is nothing in a directory, or no directory.
+    pub fn is_empty(path: &Path) -> Result<bool, DiskError> {
+        Ok(list(path)?.iter().all(|name| NOTHING.contains(&name.as_str())))
+    }
+
+    /// Renames a data directory that no server uses, and says how.
+    pub fn set_aside(path: &Path) -> Result<PathBuf, DiskError> {
+        if Self::is_in_use(path) {
+            return Err(DiskError::new("move", path)(io::ErrorKind::WouldBlock.into()));
+        }
+        let aside = |number: u32| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".before-restore-{number}"));
+            path.with_file_name(name)
+        };
+        let aside = (1..).map(aside).find(|name| !name.exists()).expect("not all names are in use");
+        file::rename(path, &aside).map_err(DiskError::new("move", path))?;
+        sync_parent(path)?;
+        Ok(aside)
+    }
+
+    /// What tells this store from others, and from what is restored from its backups: made when it is first asked
+    /// for, and in no backup.
+    pub fn identity(&self) -> Result<String, DiskError> {
+        let path = self.path.join("identity");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim_end().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = format!("{:032x}", u128::from_le_bytes(random::bytes()));
+                replace_file(&path, format!("{identity}\n").as_bytes())?;
+                Ok(identity)
+            }
+            Err(error) => Err(DiskError::new("read", &path)(error)),
+        }
+    }
+
+    /// Whether it was restored or not, whoever looks.
+    fn take(path: &Path) -> Result<Self, DiskError> {
         create_directory(path)?;
         make_private(path)?;
         let name = path.join("lock");
@@ -217,7 +299,7 @@ fn make_private(path: &Path) -> Result<(), DiskError> {
 }
 
 /// The names in a directory; none if it does not exist.
-fn list(path: &Path) -> Result<Vec<String>, DiskError> {
+pub(super) fn list(path: &Path) -> Result<Vec<String>, DiskError> {
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(DiskError::new("list", path))?,
@@ -263,6 +345,34 @@ mod tests {
         drop(data);
         assert!(!DataDir::is_in_use(&path));
         DataDir::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn a_restore_takes_what_is_empty_and_is_told_when_it_is_not_finished() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        let data = DataDir::open_for_restore(&path).expect("there is nothing");
+        data.log(LogId(3)).expect("made");
+        drop(data);
+        let refused = DataDir::open(&path).expect_err("it is half done").to_string();
+        assert!(refused.contains("ringpost restore"), "{refused}");
+        let data = DataDir::open_for_restore(&path).expect("it begins anew");
+        assert!(data.logs().expect("listed").is_empty());
+        data.log(LogId(4)).expect("made");
+        DataDir::finish_restore(&path).expect("finished");
+        drop(data);
+        let data = DataDir::open(&path).expect("it is done");
+        assert_eq!(data.logs().expect("listed"), [LogId(4)]);
+        let busy = DataDir::set_aside(&path).expect_err("it is in use");
+        assert_eq!(busy.source.kind(), io::ErrorKind::WouldBlock);
+        let identity = data.identity().expect("made");
+        assert_eq!((data.identity().expect("read"), identity.len()), (identity, 32));
+        drop(data);
+        let full = DataDir::open_for_restore(&path).expect_err("there is something");
+        assert_eq!(full.source.kind(), io::ErrorKind::DirectoryNotEmpty);
+        let aside = DataDir::set_aside(&path).expect("moved");
+        assert!(!path.exists() && aside.join("log/04").exists());
+        DataDir::open_for_restore(&path).expect("there is nothing");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! DATA/log/NN/0000000001.idx     its index file, by generation
 //! DATA/log/NN/index.root         which generation, and where its newest directory is
 //! DATA/large/NN/000000000001     messages of log NN that are too large for memory
+//! DATA/identity                  tells backups of this store from others
+//! DATA/restoring                 a restore into this directory was not finished
 //! ```
 //!
 //! Threads take work from an [`Inbox`](super::inbox::Inbox) and post what came of it into another; any executor can
@@ -16,6 +18,7 @@
 //! entry where that matters; nothing is stored through a mapping; a mapped file never shrinks; directories are
 //! 0700 and files 0600.
 
+pub mod copy;
 mod file;
 pub mod files;
 pub mod index_file;
@@ -90,6 +93,13 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     sync_parent(path)
 }
 
+/// Writes a file that nobody needs yet; durable on return, but for its name.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let file = create_file(path)?;
+    file.write_all_at(bytes, 0).map_err(DiskError::new("write", path))?;
+    file.sync_all().map_err(DiskError::new("sync", path))
+}
+
 /// A new empty file, or an old one emptied, that only its owner may read.
 fn create_file(path: &Path) -> Result<File, DiskError> {
     File::create(path).map_err(DiskError::new("create", path))
@@ -104,7 +114,8 @@ fn sync_parent(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-fn sync_directory(path: &Path) -> Result<(), DiskError> {
+/// Makes durable what was created, renamed or removed in it.
+pub fn sync_directory(path: &Path) -> Result<(), DiskError> {
     file::sync_directory(path).map_err(DiskError::new("sync", path))
 }
 

@@ -18,7 +18,7 @@ use upkeep::{put_part, put_reason_moved, take_part, take_reason_moved};
 use super::fields::{Count, Malformed, Put, Take};
 use super::record::{
     AccountPurged, Based, Body, Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated,
-    MailboxDeleted, MailboxRenamed, Moved, Part, Record, Settled, SpecialUse, Subscribed,
+    MailboxDeleted, MailboxRenamed, Moved, Part, Record, Settled, SpecialUse, Subscribed, UidValidityRaised,
 };
 use super::{AccountId, Locator, LogId, MailboxId, MessageId, Place, Sequence};
 use crate::bytes::Slice;
@@ -52,6 +52,7 @@ pub const MOVED: u8 = 18;
 const REASON_MOVED: u8 = 19;
 const PART: u8 = 20;
 const BASED: u8 = 21;
+const UID_VALIDITY_RAISED: u8 = 22;
 
 /// The number of the record's kind.
 pub fn kind(record: &Record) -> u8 {
@@ -76,6 +77,7 @@ pub fn kind(record: &Record) -> u8 {
         Record::ReasonMoved(_) => REASON_MOVED,
         Record::Part(_) => PART,
         Record::Based(_) => BASED,
+        Record::UidValidityRaised(_) => UID_VALIDITY_RAISED,
     }
 }
 
@@ -145,6 +147,10 @@ pub fn encode(record: &Record, to: &mut impl Put) {
         Record::ReasonMoved(moved) => put_reason_moved(moved, to),
         Record::Part(part) => put_part(part, to),
         Record::Based(based) => to.put_u64(based.snapshot.0),
+        Record::UidValidityRaised(UidValidityRaised { account, mailbox, uid_validity }) => {
+            put_mailbox(*account, *mailbox, to);
+            to.put_u32(*uid_validity);
+        }
     }
 }
 
@@ -193,6 +199,10 @@ pub fn decode(kind: u8, fields: &[u8], body: Slice) -> Result<Record, Malformed>
         REASON_MOVED => Record::ReasonMoved(take_reason_moved(&mut take)?),
         PART => Record::Part(take_part(&mut take, body)?),
         BASED => Record::Based(Based { snapshot: Sequence(take.u64()?) }),
+        UID_VALIDITY_RAISED => {
+            let (account, mailbox) = take_mailbox(&mut take)?;
+            Record::UidValidityRaised(UidValidityRaised { account, mailbox, uid_validity: take.u32()? })
+        }
         _ => return Err(take.malformed()),
     };
     match take.left() {
@@ -413,7 +423,7 @@ mod tests {
     use crate::store::record::{
         Accepted, AccountPurged, Based, Body, Deferred, Delivered, Expunged, FlagsChanged, KeywordAdded,
         MailboxCreated, MailboxDeleted, MailboxRenamed, Message, Moved, Part, PartKind, Piece, ReasonMoved,
-        Rebound, Record, Route, Selected, Settled, Subscribed, Warning,
+        Rebound, Record, Route, Selected, Settled, Subscribed, UidValidityRaised, Warning,
     };
     use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, RecordPlace, Sequence};
 
@@ -499,6 +509,7 @@ mod tests {
             Record::Subscribed(subscribed.clone()),
             Record::Unsubscribed(subscribed),
             Record::AccountPurged(AccountPurged { account }),
+            Record::UidValidityRaised(UidValidityRaised { account, mailbox, uid_validity: u32::MAX }),
             Record::Settled(Settled { message: Sequence(3), recipient: 4 }),
             Record::Held(selected.clone()),
             Record::Released(selected),
