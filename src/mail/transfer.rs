@@ -112,7 +112,8 @@ pub fn for_each_piece(encoding: Encoding, body: &[u8], mut take: impl FnMut(&[u8
 /// A line of an encoded body without its CRLF (RFC 2045 6.7 and 6.8).
 const ENCODED_LINE_BYTES_MAX: usize = 76;
 
-/// Appends text with CRLF line ends as quoted-printable (RFC 2045 6.7).
+/// Appends text with CRLF line ends as quoted-printable (RFC 2045 6.7). No line of it begins with a hyphen, as a
+/// boundary does.
 pub fn encode_quoted_printable(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut column = 0;
@@ -130,17 +131,17 @@ pub fn encode_quoted_printable(text: &[u8], out: &mut Vec<u8>) {
             b' ' | b'\t' => !ends_line,
             byte => byte.is_ascii_graphic(),
         };
-        let width = if is_plain { 1 } else { 3 };
         // One place is kept for the `=` of a soft line break.
-        if column + width >= ENCODED_LINE_BYTES_MAX {
+        if column + if is_plain { 1 } else { 3 } >= ENCODED_LINE_BYTES_MAX {
             out.extend_from_slice(b"=\r\n");
             column = 0;
         }
+        let is_plain = is_plain && (column > 0 || byte != b'-');
         match is_plain {
             true => out.push(byte),
             false => out.extend([b'=', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
-        column += width;
+        column += if is_plain { 1 } else { 3 };
     }
 }
 
@@ -407,11 +408,14 @@ mod tests {
         out.clear();
         encode_quoted_printable(&[b'x'; 80], &mut out);
         assert_eq!(out, [&[b'x'; 75][..], b"=\r\n", b"xxxxx"].concat());
+        out.clear();
+        encode_quoted_printable(&[b'-'; 79], &mut out);
+        assert_eq!(out, [&b"=2D"[..], &[b'-'; 72][..], b"=\r\n=2D", b"-----"].concat());
     }
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes_to_the_same(octets in any::<Vec<u8>>(), text in "[ =\u{e9}a\\.\t\r\n]{0,200}") {
+        fn what_is_encoded_decodes_to_the_same(octets in any::<Vec<u8>>(), text in "[ =\u{e9}a\\.\t\r\n-]{0,200}") {
             for octets in [octets, text.into_bytes()] {
                 for encoding in [Encoding::Base64, Encoding::QuotedPrintable] {
                     let mut out = Vec::new();
@@ -420,7 +424,8 @@ mod tests {
                         _ => encode_quoted_printable(&octets, &mut out),
                     }
                     assert_eq!(decode(encoding, &out), octets);
-                    assert!(out.split(|byte| *byte == b'\n').all(|line| line.len() <= 77 && line.is_ascii()));
+                    let is_good = |line: &[u8]| line.len() <= 77 && line.is_ascii() && !line.starts_with(b"-");
+                    assert!(out.split(|byte| *byte == b'\n').all(is_good));
                 }
             }
         }

@@ -307,6 +307,19 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Where a long line is broken, the rest of it must not look like the end of the part.
+#[test]
+fn our_boundary_at_a_line_break_is_no_boundary() {
+    let said = format!("\r\n{}--{BOUNDARY}--", "\u{1b}[2J\u{202e}\0\u{2028}".repeat(3));
+    let mut case = Case::new();
+    case.reply = Some(Reply { code: 550, enhanced: None, text: said });
+    case.sender = address("\u{e5}nn@here.example");
+    for padding in 0..80 {
+        assert_eq!(parts(&case.composed()).len(), 3, "after {padding}");
+        case.reply.as_mut().expect("it was given").text.insert(2, 'x');
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_a_server_says_stays_in_its_place(
