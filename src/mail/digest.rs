@@ -11,6 +11,7 @@ use super::header::{Field, compare_names};
 use super::line_ends;
 use super::mime::{PartId, Structure};
 use super::render::{EnvelopeFields, Form, body, body_structure};
+use super::section::{Section, SectionText};
 use super::time::Timestamp;
 
 /// Made once per delivered message; wire forms as IMAP4rev1 wants them (`render::Form::Ascii`).
@@ -143,9 +144,17 @@ pub const KEPT_FIELDS: &[&str] = &[
     "x-universally-unique-identifier",
 ];
 
-/// Whether fields of this name are in [`Digest::fields`], so that HEADER.FIELDS can be answered from them alone.
+/// Whether fields of this name are in [`Digest::fields`].
 pub fn kept(name: &str) -> bool {
     is_kept_name(name.as_bytes())
+}
+
+/// Whether [`Digest::fields`] alone answers for the section.
+pub fn answers(section: &Section) -> bool {
+    match &section.text {
+        SectionText::HeaderFields(names) => section.part.is_empty() && names.iter().all(|name| kept(name)),
+        _ => false,
+    }
 }
 
 fn is_kept(field: &Field<'_>) -> bool {

@@ -55,6 +55,11 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// The fields as they lie there; those of them that are looked at.
+    pub fn block(&self) -> &'a [u8] {
+        looked_at(self.block)
+    }
+
     /// Where the body begins.
     pub fn len(&self) -> usize {
         self.block.len() + if self.closed { 2 } else { 0 }
@@ -116,26 +121,31 @@ impl<'a> Field<'a> {
 
 /// The named fields in the header's order, as they are, and the empty line if the header has one (RFC 9051 6.4.5.1).
 pub fn subset(header: &Header<'_>, names: &[String]) -> Vec<u8> {
-    let names = Names::of(names);
+    let names = FieldNames::of(names);
     gather(header, |field| names.contain(field.name))
 }
 
 /// All fields but the named ones.
 pub fn subset_not(header: &Header<'_>, names: &[String]) -> Vec<u8> {
-    let names = Names::of(names);
+    let names = FieldNames::of(names);
     gather(header, |field| !names.contain(field.name))
 }
 
 /// The fields that `wanted` says, and the empty line if the header has one.
 pub fn gather(header: &Header<'_>, wanted: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
     let mut out = Vec::new();
+    gather_into(&mut out, header, wanted);
+    out
+}
+
+/// As [`gather`], behind what is in `out`.
+pub fn gather_into(out: &mut Vec<u8>, header: &Header<'_>, wanted: impl Fn(&Field<'_>) -> bool) {
     for field in header.fields().filter(wanted) {
         out.extend_from_slice(field.raw);
     }
     if header.closed {
         out.extend_from_slice(b"\r\n");
     }
-    out
 }
 
 /// A raw value without its folding (RFC 5322 2.2.3) and without whitespace around it.
@@ -219,18 +229,38 @@ fn looked_at(block: &[u8]) -> &[u8] {
     &[]
 }
 
-/// Field names to look up: sorted, since a client may send thousands.
-struct Names<'a>(Vec<&'a [u8]>);
+/// Names of fields to look up, in any case: sorted, since a client may send thousands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldNames {
+    /// In lower case, the short ones first.
+    names: Vec<Vec<u8>>,
+    /// A bit for each length that there is: most fields of a message are dismissed by theirs.
+    lengths: u64,
+}
 
-impl<'a> Names<'a> {
-    fn of(names: &'a [String]) -> Self {
-        let mut sorted: Vec<_> = names.iter().map(|name| name.as_bytes()).collect();
-        sorted.sort_unstable_by(|left, right| compare_names(left, right));
-        Self(sorted)
+impl FieldNames {
+    pub fn of(names: &[String]) -> Self {
+        let mut names: Vec<Vec<u8>> =
+            names.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect();
+        names.sort_unstable_by(|left, right| left.len().cmp(&right.len()).then_with(|| left.cmp(right)));
+        let lengths = names.iter().fold(0, |lengths, name| lengths | Self::bit(name.len()));
+        Self { names, lengths }
     }
 
-    fn contain(&self, name: &[u8]) -> bool {
-        !name.is_empty() && self.0.binary_search_by(|known| compare_names(known, name)).is_ok()
+    pub fn contain(&self, name: &[u8]) -> bool {
+        if name.is_empty() || self.lengths & Self::bit(name.len()) == 0 {
+            return false;
+        }
+        let order = |known: &Vec<u8>| {
+            let lower = name.iter().map(u8::to_ascii_lowercase);
+            known.len().cmp(&name.len()).then_with(|| known.iter().copied().cmp(lower))
+        };
+        self.names.binary_search_by(order).is_ok()
+    }
+
+    /// The lengths that it has no place for share the last.
+    fn bit(length: usize) -> u64 {
+        1 << length.min(63)
     }
 }
 

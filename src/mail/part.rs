@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::header::{subset, subset_not};
+use super::header::{Header, subset, subset_not};
 use super::mime::{Kind, Part, PartId, Structure};
 use super::section::{Section, SectionText};
 use super::transfer::{Encoding, for_each_piece};
@@ -79,6 +79,22 @@ pub fn section_bytes(structure: &Structure<'_>, section: &Section) -> Option<Sec
             let header = structure.header(message_id_of(structure, section)?);
             Some(SectionBytes::Owned(subset_not(&header, names)))
         }
+    }
+}
+
+/// As [`section_bytes`] for a section of the message itself, whose parts do not matter; `None` for one of a part.
+pub fn message_bytes(message: &[u8], section: &Section) -> Option<SectionBytes> {
+    if !section.part.is_empty() {
+        return None;
+    }
+    let header = || Header::of(message);
+    match &section.text {
+        SectionText::Whole => Some(SectionBytes::Range(0..message.len())),
+        SectionText::Header => Some(SectionBytes::Range(0..header().len())),
+        SectionText::Text => Some(SectionBytes::Range(header().len()..message.len())),
+        SectionText::HeaderFields(names) => Some(SectionBytes::Owned(subset(&header(), names))),
+        SectionText::HeaderFieldsNot(names) => Some(SectionBytes::Owned(subset_not(&header(), names))),
+        SectionText::Mime => None,
     }
 }
 
@@ -186,7 +202,7 @@ fn message_of<'a>(structure: &'a Structure<'_>, section: &Section) -> Option<&'a
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{BinaryError, binary, binary_len, section_bytes};
+    use super::{BinaryError, binary, binary_len, message_bytes, section_bytes};
     use crate::mail::mime::Structure;
     use crate::mail::section::{Section, SectionText};
 
@@ -204,6 +220,9 @@ mod tests {
     fn shown(message: &[u8], section: &Section) -> String {
         let structure = Structure::of(message);
         let found = section_bytes(&structure, section);
+        if let Some(alone) = message_bytes(message, section) {
+            assert_eq!(Some(alone), found, "{section:?}");
+        }
         found.map_or("NIL".to_owned(), |found| found.bytes(message).escape_ascii().to_string())
     }
 
@@ -235,6 +254,25 @@ mod tests {
         ];
         for (part, expected) in cases {
             assert_eq!(shown(MESSAGE, &section(part, SectionText::Whole)), expected, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn the_message_itself_needs_no_structure() {
+        let texts = [
+            SectionText::Whole,
+            SectionText::Header,
+            SectionText::Text,
+            SectionText::HeaderFields(vec!["to".to_owned()]),
+            SectionText::HeaderFieldsNot(vec!["to".to_owned()]),
+        ];
+        let messages: [&[u8]; 7] =
+            [b"", b"\r\n", b"To: b", b"To: b\r\n", b"To: b\r\n\r\n", b"\r\nTo: b\r\n\r\n", MESSAGE];
+        for message in messages {
+            for text in &texts {
+                assert_ne!(shown(message, &section(&[], text.clone())), "NIL");
+                assert!(message_bytes(message, &section(&[], text.clone())).is_some());
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 //! through the mapping and its parts leave as slices of it. The answer goes out in bursts; between two of them
 //! other sessions have their turn, and the mailbox may change.
 
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::news::{flags_row, keyword_names};
@@ -15,7 +17,10 @@ use crate::limits;
 use crate::mail::digest::Digest;
 use crate::mail::flags::{Flags, FlagsAction, SystemFlags};
 use crate::mail::mime::Structure;
-use crate::mail::part::{BinaryError, Decoded, SectionBytes, binary, binary_len, section_bytes};
+use crate::mail::part::{
+    BinaryError, Decoded, SectionBytes, binary, binary_len, message_bytes, section_bytes,
+};
+use crate::mail::section::Section;
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::StoreFlags;
 use crate::mailbox::view::Message;
@@ -58,16 +63,18 @@ impl Session {
                 Err(done) => return done,
             }
         }
+        let burst = Burst {
+            plan: &plan,
+            spans: &spans,
+            seen: &seen,
+            changed_since: command.changed_since.unwrap_or(0),
+            scratch: RefCell::default(),
+        };
         let mut trouble = Trouble::default();
         let mut turns = Turns::begin();
         let mut after = Some(0);
         while let Some(from) = after {
-            let changed_since = command.changed_since.unwrap_or(0);
-            after = self.burst(
-                &Burst { plan: &plan, spans: &spans, seen: &seen, changed_since },
-                from,
-                &mut trouble,
-            );
+            after = self.burst(&burst, from, &mut trouble);
             if self.conn.flush().await.is_err() {
                 return Done::no(Some(Code::Unavailable), "The client went away");
             }
@@ -145,6 +152,8 @@ struct Burst<'a> {
     seen: &'a Ranges,
     /// Only messages changed after this; 0 for all (RFC 7162 3.1.4.1).
     changed_since: u64,
+    /// Where fields are gathered.
+    scratch: RefCell<Vec<u8>>,
 }
 
 impl Burst<'_> {
@@ -166,8 +175,7 @@ impl Burst<'_> {
             return;
         }
         let mut bytes = None;
-        let needs_message =
-            !self.plan.parts().is_empty() || (self.plan.needs_digest() && row.digest.is_none());
+        let needs_message = self.plan.needs_message() || (self.plan.needs_digest() && row.digest.is_none());
         if needs_message {
             bytes = read(&row.locator);
             if bytes.is_none() {
@@ -188,14 +196,13 @@ impl Burst<'_> {
             (row.envelope, row.body, row.body_structure) =
                 (digest.envelope, digest.body, digest.body_structure);
         }
-        match &bytes {
-            Some(bytes) if !self.plan.parts().is_empty() => {
-                fetch::open(out, self.plan, &row);
-                tell_parts(self.plan.parts(), bytes, out, trouble);
-                fetch::close(out);
-            }
-            _ => fetch::row(out, self.plan, &row),
+        fetch::open(out, self.plan, &row);
+        let mut parts =
+            Parts { bytes: bytes.as_ref(), kept: digest.map(|digest| digest.fields), structure: None };
+        for part in self.plan.parts() {
+            parts.tell(part, out, trouble, &mut self.scratch.borrow_mut());
         }
+        fetch::close(out);
         supplied.extend(made.map(|digest| (message.uid, digest)));
     }
 }
@@ -211,21 +218,25 @@ fn row_digest(digest: &Digest) -> RowDigest<'_> {
     }
 }
 
-fn tell_parts(parts: &[FetchPart], bytes: &Slice, out: &mut Output, trouble: &mut Trouble) {
-    let structure = Structure::of(bytes);
-    for part in parts {
+/// What the parts of one message are made from. The plan says what is needed, and that is there.
+struct Parts<'a> {
+    bytes: Option<&'a Slice>,
+    /// The fields that its digest keeps.
+    kept: Option<&'a [u8]>,
+    /// Made when the first part asks for it.
+    structure: Option<Structure<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn tell(&mut self, part: &FetchPart, out: &mut Output, trouble: &mut Trouble, scratch: &mut Vec<u8>) {
         match part {
-            FetchPart::Section(item) => {
-                let content = match section_bytes(&structure, &item.section) {
-                    None => Content::Missing,
-                    Some(SectionBytes::Range(range)) => Content::Bytes(bytes.part(range)),
-                    Some(SectionBytes::Owned(owned)) => Content::Bytes(Slice::from(owned)),
-                };
-                fetch::section(out, item, content);
+            FetchPart::Fields(item, names) => {
+                fetch::fields(out, item, names, self.kept.unwrap_or_default(), scratch);
             }
+            FetchPart::Section(item) => fetch::section(out, item, self.section(&item.section)),
             FetchPart::Binary(item) => {
-                let content = match binary(&structure, &item.part) {
-                    Ok(Decoded::Range(range)) => Content::Bytes(bytes.part(range)),
+                let content = match binary(self.structure(), &item.part) {
+                    Ok(Decoded::Range(range)) => self.part(range),
                     Ok(Decoded::Owned(owned)) => Content::Bytes(Slice::from(owned)),
                     Err(error) => {
                         trouble.add(error);
@@ -235,13 +246,35 @@ fn tell_parts(parts: &[FetchPart], bytes: &Slice, out: &mut Output, trouble: &mu
                 fetch::binary(out, item, content);
             }
             FetchPart::BinarySize(item) => {
-                let size = binary_len(&structure, &item.part).unwrap_or_else(|error| {
+                let size = binary_len(self.structure(), &item.part).unwrap_or_else(|error| {
                     trouble.add(error);
                     0
                 });
                 fetch::binary_size(out, item, size);
             }
         }
+    }
+
+    fn section(&mut self, section: &Section) -> Content {
+        let found = message_bytes(self.message(), section);
+        match found.or_else(|| section_bytes(self.structure(), section)) {
+            None => Content::Missing,
+            Some(SectionBytes::Range(range)) => self.part(range),
+            Some(SectionBytes::Owned(owned)) => Content::Bytes(Slice::from(owned)),
+        }
+    }
+
+    fn part(&self, range: Range<usize>) -> Content {
+        self.bytes.map_or(Content::Missing, |bytes| Content::Bytes(bytes.part(range)))
+    }
+
+    fn message(&self) -> &'a [u8] {
+        self.bytes.map_or(&[], |bytes| bytes)
+    }
+
+    fn structure(&mut self) -> &Structure<'a> {
+        let message = self.message();
+        self.structure.get_or_insert_with(|| Structure::of(message))
     }
 }
 

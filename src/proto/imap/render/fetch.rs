@@ -1,9 +1,9 @@
 //! What FETCH tells of a message.
 //!
 //! A [`FetchPlan`] is made once per command and says what it needs of each message. Where the row is enough,
-//! [`row`] writes the whole response: this is how clients list a mailbox, and it is a few copies. Where the
-//! message is needed, [`open`] writes the row's part, then for each of [`FetchPlan::parts`] one of
-//! [`section`], [`binary`] and [`binary_size`] writes a part, then [`close`] ends the response.
+//! [`row`] writes the whole response: this is how clients list a mailbox, and it is a few copies. Where more is
+//! needed, [`open`] writes the row's part, then for each of [`FetchPlan::parts`] one of [`section`], [`fields`],
+//! [`binary`] and [`binary_size`] writes a part, then [`close`] ends the response.
 //!
 //! ```text
 //!   * 12 FETCH (UID 47 FLAGS (\Seen) BODY[TEXT] {342}⏎ ...)⏎
@@ -17,8 +17,10 @@ use memchr::memchr;
 use super::text;
 use crate::bytes::{Output, Slice};
 use crate::mail::date::ImapDateTime;
+use crate::mail::digest;
 use crate::mail::flags::SystemFlags;
-use crate::mail::section::Partial;
+use crate::mail::header::{FieldNames, Header, gather_into};
+use crate::mail::section::{Partial, SectionText};
 use crate::mail::time::Timestamp;
 use crate::proto::imap::command::{Fetch, FetchBinary, FetchItem, FetchSection, Numbering};
 use crate::proto::imap::server::Enabled;
@@ -28,17 +30,19 @@ use crate::proto::imap::server::Enabled;
 pub struct FetchPlan {
     /// Items that the row answers.
     columns: Vec<Column>,
-    /// Items that need the message.
+    /// Items that the row does not answer.
     parts: Vec<FetchPart>,
     /// Items that are told beside these when the flags have changed under the command.
     columns_changed: Vec<Column>,
     sets_seen: bool,
 }
 
-/// An item that needs the message.
+/// An item that needs the message, or its digest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchPart {
     Section(FetchSection),
+    /// A section that the digest answers: these of the fields that it keeps.
+    Fields(FetchSection, FieldNames),
     Binary(FetchBinary),
     BinarySize(FetchBinary),
 }
@@ -126,9 +130,14 @@ impl FetchPlan {
         plan
     }
 
-    /// Items for which the message must be read.
+    /// Items that the row does not answer.
     pub fn parts(&self) -> &[FetchPart] {
         &self.parts
+    }
+
+    /// Whether the message must be read.
+    pub fn needs_message(&self) -> bool {
+        !self.parts.iter().all(|part| matches!(part, FetchPart::Fields(..)))
     }
 
     /// Some item sets `\Seen`, unless the mailbox is read-only. Set it before the row is made.
@@ -136,11 +145,12 @@ impl FetchPlan {
         self.sets_seen
     }
 
-    /// ENVELOPE, BODY or BODYSTRUCTURE are asked for.
+    /// ENVELOPE, BODY, BODYSTRUCTURE or fields that the digest keeps are asked for.
     pub fn needs_digest(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|column| matches!(column, Column::Envelope | Column::Body | Column::BodyStructure))
+        let is_digested =
+            |column: &Column| matches!(column, Column::Envelope | Column::Body | Column::BodyStructure);
+        self.columns.iter().any(is_digested)
+            || self.parts.iter().any(|part| matches!(part, FetchPart::Fields(..)))
     }
 
     /// What is asked for twice is told once.
@@ -163,7 +173,7 @@ impl FetchPlan {
             FetchItem::SaveDate => self.add(Column::SaveDate),
             FetchItem::Section(section) => {
                 self.sets_seen |= section.sets_seen;
-                self.parts.push(FetchPart::Section(section.clone()));
+                self.parts.push(FetchPart::of(section.clone()));
             }
             FetchItem::Binary(binary) => {
                 self.sets_seen |= binary.sets_seen;
@@ -183,6 +193,18 @@ impl FetchPlan {
         ];
         let wanted = wanted.into_iter().filter(|(column, wanted)| *wanted && !self.columns.contains(column));
         wanted.map(|(column, _)| column).collect()
+    }
+}
+
+impl FetchPart {
+    fn of(item: FetchSection) -> Self {
+        match &item.section.text {
+            SectionText::HeaderFields(names) if digest::answers(&item.section) => {
+                let names = FieldNames::of(names);
+                Self::Fields(item, names)
+            }
+            _ => Self::Section(item),
+        }
     }
 }
 
@@ -210,6 +232,25 @@ pub fn section(out: &mut Output, item: &FetchSection, content: Content) {
     out.push(item.label.as_bytes());
     out.push(b" ");
     write_content(out, content, (item.partial, b""));
+}
+
+/// `BODY[HEADER.FIELDS (FROM)] {34}` and those of the digest's fields, of which this cuts what the client asked for.
+pub fn fields(out: &mut Output, item: &FetchSection, names: &FieldNames, kept: &[u8], scratch: &mut Vec<u8>) {
+    scratch.clear();
+    gather_into(scratch, &Header::whole(kept), |field| names.contain(field.name));
+    let asked = match item.partial {
+        Some(partial) => &scratch[partial.range(scratch.len())],
+        None => &scratch[..],
+    };
+    let text = out.text_mut();
+    text.extend_from_slice(item.label.as_bytes());
+    text.push(b' ');
+    if asked.is_empty() {
+        return text.extend_from_slice(b"\"\" ");
+    }
+    text::literal_head(text, asked.len());
+    text.extend_from_slice(asked);
+    text.push(b' ');
 }
 
 /// `BINARY[1] {342}`, or `~{342}` if a NUL is inside, and the content, cut.
@@ -342,7 +383,7 @@ fn write_content(out: &mut Output, content: Content, (partial, nul_prefix): (Opt
 mod tests {
     use super::{
         Content, Enabled, FetchPart, FetchPlan, FetchRow, FlagsNews, RowFlags, SystemFlags, Timestamp,
-        binary, binary_size, close, flags_changed, open, row, section,
+        binary, binary_size, close, fields, flags_changed, open, row, section,
     };
     use crate::bytes::{Output, Slice};
     use crate::proto::imap::command::Command;
@@ -425,6 +466,9 @@ mod tests {
         for part in plan.parts() {
             match part {
                 FetchPart::Section(item) => section(&mut out, item, content.clone()),
+                FetchPart::Fields(item, names) => {
+                    fields(&mut out, item, names, b"Subject: a\r\nTo: b\r\n\r\n", &mut Vec::new());
+                }
                 FetchPart::Binary(item) => binary(&mut out, item, content.clone()),
                 FetchPart::BinarySize(item) => binary_size(&mut out, item, 7),
             }
@@ -451,6 +495,24 @@ mod tests {
                 some,
                 rev1,
                 "BODY[1] {6}\r\nbody ( BODY[HEADER.FIELDS (x)] {6}\r\nbody (",
+            ),
+            (
+                "a FETCH 1 BODY.PEEK[HEADER.FIELDS (to cc)]",
+                None,
+                rev1,
+                "BODY[HEADER.FIELDS (to cc)] {9}\r\nTo: b\r\n\r\n",
+            ),
+            (
+                "a FETCH 1 BODY.PEEK[HEADER.FIELDS (to)]<4.2>",
+                None,
+                rev1,
+                "BODY[HEADER.FIELDS (to)]<4> {2}\r\nb\r",
+            ),
+            (
+                "a FETCH 1 BODY.PEEK[HEADER.FIELDS (to)]<99.2>",
+                None,
+                rev1,
+                "BODY[HEADER.FIELDS (to)]<99> \"\"",
             ),
             ("a FETCH 1 BINARY.PEEK[1]", nul, rev1, "BINARY[1] ~{3}\r\na\0b"),
             ("a FETCH 1 BINARY.PEEK[1]<0.1>", nul, rev1, "BINARY[1]<0> {1}\r\na"),
