@@ -3,12 +3,16 @@
 //! Bodies are decoded piece by piece, so that a search of a large message needs no memory for it; what could
 //! be the beginning of the text searched for is kept from one piece to the next.
 //!
+//! Most mail is ASCII that nothing was done to, and does not hold what is searched for. That is found out on the
+//! bytes as they lie there; only what may be a match, or is not as plain, is decoded.
+//!
 //! Invariants: linear in the message; a match is found however the pieces fall; ASCII is compared without
 //! allocating per word.
 
 use std::borrow::Cow;
 
 use memchr::memmem::{Finder, find};
+use memchr::{memchr, memchr2_iter};
 
 use super::charset::encoding_of;
 use super::encoded_word::decode;
@@ -21,13 +25,54 @@ use super::transfer::{Encoding, for_each_piece};
 pub struct Needle {
     folded: String,
     finder: Finder<'static>,
+    /// Where the byte is that is seldom in mail.
+    rare_at: usize,
 }
+
+/// Bytes of mail, the frequent ones first; what is not here is rarer.
+const FREQUENT: &[u8] = b" etaoinsrhldcu\r\nmfpgwybv.,-0k1=/:2<>;x\"_'3j4q5z6789()";
+
+/// Octets that may be compared in vain, for each that is searched, before a plain search gives up.
+const VAIN_MAX: usize = 8;
 
 impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text).into_owned();
         let finder = Finder::new(folded.as_bytes()).into_owned();
-        Self { folded, finder }
+        let rank = |byte: u8| FREQUENT.iter().position(|&known| known == byte).unwrap_or(FREQUENT.len());
+        let rare_at = (0..folded.len()).max_by_key(|&at| rank(folded.as_bytes()[at])).unwrap_or(0);
+        Self { folded, finder, rare_at }
+    }
+
+    /// Whether it is in these bytes, if they are ASCII and mean what they say. `None` where that is not so easily
+    /// known.
+    fn is_in_plain(&self, haystack: &[u8]) -> Option<bool> {
+        if !haystack.is_ascii() {
+            return None;
+        }
+        let needle = self.folded.as_bytes();
+        let Some(&rare) = needle.get(self.rare_at).filter(|_| needle.is_ascii()) else {
+            return Some(needle.is_empty());
+        };
+        let Some(last) = haystack.len().checked_sub(needle.len()) else {
+            return Some(false);
+        };
+        let mut left = VAIN_MAX * haystack.len();
+        for start in
+            memchr2_iter(rare, rare.to_ascii_uppercase(), &haystack[self.rare_at..=self.rare_at + last])
+        {
+            if haystack[start..start + needle.len()].eq_ignore_ascii_case(needle) {
+                return Some(true);
+            }
+            left = left.checked_sub(needle.len())?;
+        }
+        Some(false)
+    }
+
+    /// Whether it is certainly not in a header block, nor in any of its fields.
+    fn is_not_among(&self, fields: &[u8]) -> bool {
+        let is_plain = find(fields, b"=?").is_none();
+        is_plain && self.is_in_plain(fields) == Some(false)
     }
 
     /// Whether `haystack` holds it in any case; an empty one is everywhere.
@@ -37,6 +82,10 @@ impl Needle {
 
     pub fn is_empty(&self) -> bool {
         self.folded.is_empty()
+    }
+
+    fn spans_lines(&self) -> bool {
+        self.folded.contains(['\r', '\n'])
     }
 }
 
@@ -74,9 +123,23 @@ pub fn body_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
 /// SEARCH TEXT: header and body.
 pub fn text_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     let mut parts = structure.parts();
-    let in_headers =
-        parts.any(|(id, _)| structure.header(id).fields().any(|field| needle.is_in(&decode(field.raw))));
-    in_headers || body_contains(structure, needle)
+    parts.any(|(id, _)| any_field_contains(&structure.header(id), needle)) || body_contains(structure, needle)
+}
+
+fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
+    let block = header.block();
+    if !is_folded(block) && needle.is_not_among(block) {
+        return false;
+    }
+    header.fields().any(|field| {
+        let is_missed = !is_folded(field.raw) && needle.is_not_among(field.raw);
+        !is_missed && needle.is_in(&decode(field.raw))
+    })
+}
+
+/// Whether a line goes on that one before it has begun: a match may span them.
+fn is_folded(fields: &[u8]) -> bool {
+    find(fields, b"\n ").is_some() || find(fields, b"\n\t").is_some()
 }
 
 fn fold_char(char: char) -> impl Iterator<Item = char> {
@@ -90,6 +153,9 @@ fn part_contains(part: &Part<'_>, body: &[u8], needle: &Needle) -> bool {
     let label = part.media.parameter("charset");
     // A body that is encoded in no known way is searched as it lies there.
     let encoding = part.transfer().unwrap_or(Encoding::Identity);
+    if let Some(is_found) = plain_body_contains(encoding, label.as_deref(), body, needle) {
+        return is_found;
+    }
     let mut text = Window { needle, kept: String::new() };
     let mut decoder = None;
     let mut utf8 = String::new();
@@ -103,6 +169,26 @@ fn part_contains(part: &Part<'_>, body: &[u8], needle: &Needle) -> bool {
         !is_found
     });
     is_found
+}
+
+/// Whether a body as it lies there holds the text; `None` where only its decoded form can tell.
+fn plain_body_contains(
+    encoding: Encoding,
+    charset: Option<&[u8]>,
+    body: &[u8],
+    needle: &Needle,
+) -> Option<bool> {
+    if !encoding_of(charset, body).is_ascii_compatible() {
+        return None;
+    }
+    match encoding {
+        Encoding::Identity => needle.is_in_plain(body),
+        // Without an equals sign nothing is encoded, but blanks at the ends of lines do not count.
+        Encoding::QuotedPrintable if memchr(b'=', body).is_none() && !needle.spans_lines() => {
+            needle.is_in_plain(body).filter(|is_found| !is_found)
+        }
+        _ => None,
+    }
 }
 
 /// The folded text just read, from which a match may go on.
@@ -130,9 +216,13 @@ impl Window<'_> {
 mod tests {
     use proptest::prelude::proptest;
 
-    use super::{Needle, Window, body_contains, contains_folded, fold, header_contains, text_contains};
-    use crate::mail::header::Header;
+    use super::{
+        Needle, Window, any_field_contains, body_contains, contains_folded, decode, fold, header_contains,
+        plain_body_contains, text_contains,
+    };
+    use crate::mail::header::{Field, Header};
     use crate::mail::mime::Structure;
+    use crate::mail::transfer::{self, Encoding};
 
     const MESSAGE: &[u8] = b"Subject: =?utf-8?Q?K=C3=84se?=\r\n =?utf-8?Q?_auf_Brot?=\r\nX-Empty:\r\n\
         Content-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n\
@@ -166,6 +256,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_compared_in_vain_is_bounded() {
+        let haystack = "a".repeat(100_000);
+        let needle = Needle::new(&format!("{}b{}", "a".repeat(500), "a".repeat(500)));
+        assert_eq!(needle.is_in_plain(haystack.as_bytes()), Some(false));
+        let needle = Needle::new(&"ab".repeat(500));
+        assert_eq!(needle.is_in_plain("ba".repeat(50_000).as_bytes()), Some(true));
+        let needle = Needle::new(&format!("{}ac", "ab".repeat(500)));
+        assert_eq!(needle.is_in_plain("ab".repeat(50_000).as_bytes()), None);
+        let needle = Needle::new(&format!("b{}", "a".repeat(500)));
+        assert_eq!(needle.is_in_plain("b".repeat(50_000).as_bytes()), None);
+    }
+
+    #[test]
     fn header_searches() {
         let header = Header::of(MESSAGE);
         let cases = [
@@ -190,6 +293,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn plain_text_is_searched_as_decoded_text_is(
+            text in "[aAbB\r\n=?ä ]{0,40}", needle in "[abAB ä\r\n]{0,4}",
+        ) {
+            let needle = Needle::new(&needle);
+            if let Some(is_found) = needle.is_in_plain(text.as_bytes()) {
+                assert_eq!(is_found, needle.is_in(&text));
+            }
+            let header = Header::of(text.as_bytes());
+            let in_field = |field: Field<'_>| needle.is_in(&decode(field.raw));
+            assert_eq!(any_field_contains(&header, &needle), header.fields().any(in_field));
+            for encoding in [Encoding::Identity, Encoding::QuotedPrintable] {
+                let plain = plain_body_contains(encoding, None, text.as_bytes(), &needle);
+                let decoded = transfer::decode(encoding, text.as_bytes());
+                let decoded = String::from_utf8_lossy(&decoded);
+                assert!(plain.is_none_or(|plain| plain == needle.is_in(&decoded)), "{decoded:?}");
+            }
+        }
+
         #[test]
         fn pieces_do_not_matter(text in "[aAbBäÄ]{0,30}", needle in "[abä]{1,5}", cut in 0usize..30) {
             let cut = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
