@@ -375,6 +375,10 @@ fn write_parts(out: &mut Output, plan: &FetchPlan, message: &[u8]) {
                     found.map_or(Content::Missing, |found| content(found.bytes(message))),
                 );
             }
+            FetchPart::Fields(item, names) => {
+                let kept = Digest::of(message).fields;
+                fetch::fields(out, item, names, &kept, &mut Vec::new());
+            }
             FetchPart::Binary(item) => {
                 let found = part::binary(&structure, &item.part);
                 fetch::binary(
