@@ -1,9 +1,10 @@
 //! The directory's file, and how a change that an operator asks for becomes the next directory.
 //!
-//! The file `directory` in the data directory is replaced whole. Whoever changes it holds the lock of the data
-//! directory: the running server, or a command while no server runs.
+//! The file `directory` in the data directory is replaced whole, and before it a copy, `directory.copy`, which is read
+//! where a bad sector has made the first one useless. Whoever changes them holds the lock of the data directory: the
+//! running server, or a command while no server runs.
 //!
-//! Invariant: a file that cannot be read is never taken for an empty one.
+//! Invariants: a file that cannot be read is never taken for an empty one; a change is acknowledged when both have it.
 
 use std::fs;
 use std::io;
@@ -20,29 +21,66 @@ use crate::io::random;
 use crate::mail::address::{Address, domain_key};
 
 const NAME: &str = "directory";
+const COPY: &str = "directory.copy";
 
 /// Reads the directory under `data`, or makes an empty one where there is none yet, and adds the domains that
 /// the configuration names. Nothing is written.
 pub fn read(data: &Path, domains: &[String]) -> Result<Directory, Failure> {
-    let path = path(data);
-    let directory = match fs::read(&path) {
-        Ok(bytes) => Directory::parse(&bytes).map_err(|damage| {
-            Failure::unavailable(format!(
-                "{}: {damage}; put back a copy of the file, or run the program that wrote it",
-                path.display()
-            ))
-        })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::new(random::bytes()),
-        Err(error) => {
-            return Err(Failure::unavailable(format!("{} cannot be read: {error}", path.display())));
+    let directory = match (read_file(&path(data)), read_file(&copy_path(data))) {
+        (Ok(Some(directory)), _) => directory,
+        (Ok(None), Ok(None)) => Directory::new(random::bytes()),
+        (first, Ok(Some(directory))) => {
+            let why = first.err().unwrap_or_else(|| format!("{} is not there", path(data).display()));
+            tracing::error!("{why}; its copy is read instead, and the next start or change writes it anew");
+            directory
+        }
+        (Err(why), _) | (Ok(None), Err(why)) => {
+            return Err(Failure::unavailable(format!(
+                "{why}; put back a copy of the file, or run the program that wrote it"
+            )));
         }
     };
     directory.with_domains(domains.iter().map(String::as_str)).map_err(Failure::wrong)
 }
 
-/// Replaces the file under `data`; durable on return.
+/// Replaces both files under `data`; durable on return. The copy comes first: it is never older, and what is read from
+/// it instead is at least what was acknowledged.
 pub fn write(data: &Path, directory: &Directory) -> Result<(), Refusal> {
-    replace_file(&path(data), &directory.render()).map_err(Refusal::unavailable)
+    let bytes = directory.render();
+    replace_file(&copy_path(data), &bytes).map_err(Refusal::unavailable)?;
+    replace_file(&path(data), &bytes).map_err(Refusal::unavailable)
+}
+
+/// Makes both files the same again, if a bad sector or a crash has made them differ: what [`read`] takes stays.
+pub fn mend(data: &Path) -> Result<(), Failure> {
+    let (first, copy) = (fs::read(path(data)).ok(), fs::read(copy_path(data)).ok());
+    let is_good =
+        |bytes: &Option<Vec<u8>>| bytes.as_ref().is_some_and(|bytes| Directory::parse(bytes).is_ok());
+    let (from, to) = match (is_good(&first), is_good(&copy)) {
+        (true, true) if first == copy => return Ok(()),
+        (true, _) => (first, copy_path(data)),
+        (false, true) => (copy, path(data)),
+        (false, false) => return Ok(()),
+    };
+    let bytes = from.unwrap_or_default();
+    // Its sectors may be bad: it is not written over but replaced.
+    replace_file(&to, &bytes).map_err(Failure::unavailable)
+}
+
+/// What is wrong with the two files, in words.
+pub fn damage(data: &Path) -> Vec<String> {
+    [path(data), copy_path(data)].iter().filter_map(|path| read_file(path).err()).collect()
+}
+
+/// `None` if there is no such file.
+fn read_file(path: &Path) -> Result<Option<Directory>, String> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            Directory::parse(&bytes).map(Some).map_err(|damage| format!("{}: {damage}", path.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
 }
 
 /// The directory after `change`. The mail of a new account goes to the one of `logs` that has the fewest.
@@ -88,6 +126,10 @@ fn path(data: &Path) -> PathBuf {
     data.join(NAME)
 }
 
+fn copy_path(data: &Path) -> PathBuf {
+    data.join(COPY)
+}
+
 fn done(next: Result<Directory, DirectoryError>) -> Result<Directory, Refusal> {
     next.map_err(Refusal::wrong)
 }
@@ -114,7 +156,9 @@ fn emptiest_log(directory: &Directory, logs: &[u16]) -> u16 {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{apply, emptiest_log, password_record};
+    use std::fs;
+
+    use super::{apply, emptiest_log, mend, password_record, read, write};
     use crate::admin::control::{Change, RefusalKind, Secrets};
     use crate::auth::{Cost, Directory, PasswordRecord};
 
@@ -179,6 +223,39 @@ pub mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_bad_sector_in_either_file_costs_nothing() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let data = folder.path();
+        let mut directory = Directory::new([1; 32]);
+        for number in 0..9 {
+            directory = apply(add(&format!("user{number}@example.org")), &directory, &[0]).unwrap();
+        }
+        write(data, &directory).unwrap_or_else(|_| panic!());
+        let whole = directory.render();
+        for name in ["directory", "directory.copy"] {
+            for sector in 0..whole.len().div_ceil(512) {
+                let mut bytes = whole.clone();
+                let range = sector * 512..whole.len().min((sector + 1) * 512);
+                bytes[range].fill(0);
+                fs::write(data.join(name), &bytes).unwrap();
+                assert_eq!(read(data, &[]).unwrap().render(), whole, "{name} {sector}");
+                mend(data).unwrap();
+                let files = ["directory", "directory.copy"].map(|name| fs::read(data.join(name)).unwrap());
+                assert!(files.iter().all(|bytes| *bytes == whole), "{name} {sector}");
+            }
+            fs::remove_file(data.join(name)).unwrap();
+            assert_eq!(read(data, &[]).unwrap().render(), whole);
+            mend(data).unwrap();
+        }
+        for name in ["directory", "directory.copy"] {
+            fs::write(data.join(name), "no directory").unwrap();
+        }
+        assert!(read(data, &[]).is_err(), "two bad files are not an empty one");
+        mend(data).unwrap();
+        assert_eq!(fs::read(data.join("directory")).unwrap(), b"no directory", "nothing is thrown away");
     }
 
     #[test]

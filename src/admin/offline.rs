@@ -205,6 +205,10 @@ impl Backend for DirectoryBackend {
         Err(without_mail())
     }
 
+    fn repair(&self, _: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        Err(without_mail())
+    }
+
     fn keep_files(&self) -> Result<Kept, Refusal> {
         Err(without_mail())
     }
@@ -324,10 +328,12 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let config = config(&folder);
         Session::for_directory(&config).unwrap().change(add("a@example.org")).unwrap();
-        let path = config.data.join("directory");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes.truncate(bytes.len() - 5);
-        std::fs::write(&path, bytes).unwrap();
+        for name in ["directory", "directory.copy"] {
+            let path = config.data.join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.truncate(bytes.len() - 5);
+            std::fs::write(&path, bytes).unwrap();
+        }
         let opened = Session::for_directory(&config);
         assert!(matches!(opened, Err(Failure::Unavailable(text)) if text.contains("directory: ")));
     }

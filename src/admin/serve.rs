@@ -41,6 +41,7 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     })?;
     let data = Arc::new(data.with_sizes(sizes(&config)));
     let mut directory = directory_file::read(&config.data, &config.domains)?;
+    directory_file::mend(&config.data)?;
     let mut welcome = None;
     if directory.accounts().next().is_none() {
         let (next, words) = first_account(&config, &directory)?;
@@ -72,6 +73,7 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
 pub fn open_store(config: &Config, data: DataDir) -> Result<Arc<dyn Backend>, Failure> {
     let (config, data) = (Arc::new(config.clone()), Arc::new(data));
     let directory = Arc::new(directory_file::read(&config.data, &config.domains)?);
+    directory_file::mend(&config.data)?;
     let (server, threads) = start(&config, &data, &directory, None)?;
     let backend = ShardBackend::new(server, data, config, directory);
     Ok(Arc::new(backend.with_events(threads.detach())))

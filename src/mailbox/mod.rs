@@ -24,6 +24,7 @@ mod flight;
 mod forest;
 mod journal;
 pub mod list;
+mod loss;
 #[allow(clippy::module_inception, reason = "a mailbox is what this folder is about")]
 pub mod mailbox;
 #[cfg(test)]

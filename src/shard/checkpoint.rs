@@ -102,6 +102,11 @@ impl Keeper {
         self.is_due.set(true);
     }
 
+    /// Whether the last checkpoint is of this record or a later one.
+    pub fn has_checkpoint_behind(&self, through: Sequence) -> bool {
+        self.last.get().0.is_some_and(|position| position.through >= through)
+    }
+
     /// The thread of the log's slow work.
     pub fn indexer(&self) -> &Indexer {
         &self.indexer

@@ -89,6 +89,8 @@ pub struct Commit {
     upkeep_bytes: Cell<u64>,
     /// There is no space for another segment: what is left is for what makes room.
     is_short: Cell<bool>,
+    /// Records that the start found damaged: what they said of an account that is not known here nobody knows.
+    lost_records: u64,
     /// Deliveries of messages of a log, for its cleaner, since it asked.
     watched: RefCell<BTreeMap<LogId, Vec<Locator>>>,
 }
@@ -136,7 +138,8 @@ pub enum NotStored {
 }
 
 impl Commit {
-    pub fn new(log: Log, writer: Writer, owed: Owed, around: Around) -> Rc<Self> {
+    /// What is owed and how many records are lost, as a start found.
+    pub fn new(log: Log, writer: Writer, (owed, lost_records): (Owed, u64), around: Around) -> Rc<Self> {
         let Around { preparer, sockets, seats, bells, alarm } = around;
         let schedule: Schedule = owed.dues().map(|due| (item(&due), due.at)).collect();
         let commit = Rc::new(Self {
@@ -162,6 +165,7 @@ impl Commit {
             taken_bytes: Cell::new(0),
             upkeep_bytes: Cell::new(0),
             is_short: Cell::new(false),
+            lost_records,
             watched: RefCell::default(),
         });
         spawn_vital("commit", drive(Rc::clone(&commit)));
@@ -238,6 +242,10 @@ impl Commit {
     /// The identity that a message will have which is the first record of the next group.
     pub fn next_message(&self) -> MessageId {
         MessageId { log: self.id, sequence: self.next_sequence() }
+    }
+
+    pub fn lost_records(&self) -> u64 {
+        self.lost_records
     }
 
     /// Every message of this log below this is settled.

@@ -5,7 +5,7 @@
 //! is known by its mod-sequence, everything else of an account by the sequence in the name of its blob. The snapshot
 //! that is the log's base is gathered in the same way, and its parts are restored by the same rules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::bytes::Slice;
 use crate::io::disk::index_file::IndexFile;
@@ -15,7 +15,7 @@ use crate::store::index::Chunk;
 use crate::store::owed::Owed;
 use crate::store::places::Places;
 use crate::store::record::{Part, PartKind, Piece, Record};
-use crate::store::recover::Recovered;
+use crate::store::recover::{Damage, Recovered};
 use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
 /// The section of a checkpoint's directory with what the log owes.
@@ -39,6 +39,10 @@ pub struct Loaded {
     through: Sequence,
     /// Mailboxes that are not as the checkpoint says; `None` for what is of the account alone.
     pub changed: Vec<Option<MailboxId>>,
+    /// Numbers of mailboxes that were passed over: their making failed, or is lost.
+    unmade: BTreeSet<MailboxId>,
+    /// Records about mailboxes that nothing says to have been made.
+    homeless: BTreeMap<MailboxId, Vec<Record>>,
 }
 
 impl Loading {
@@ -98,7 +102,7 @@ impl Loading {
 
     fn restore_account(&mut self, of: Of, through: Sequence, payload: &[u8]) -> Option<()> {
         let account = Account::restore(payload).ok()?;
-        let loaded = Loaded { account, through, changed: Vec::new() };
+        let loaded = Loaded { account, through, ..Loaded::new(of.account) };
         let id = loaded.account.id();
         let is_first = self.accounts.insert(id, loaded).is_none();
         (is_first && id == of.account).then_some(())
@@ -135,11 +139,27 @@ impl Loading {
             self.accounts.entry(id).or_insert_with(|| Loaded::new(id)).replay(sequence, &record);
         }
     }
+
+    /// The end of the replay. Of records that were lost nobody knows what they said, so that anything they may have
+    /// given is taken as given. Says how many those are.
+    pub fn allow_for(&mut self, damage: &[Damage]) -> u64 {
+        let lost = damage.iter().map(Damage::records).sum();
+        if lost > 0 {
+            self.accounts.values_mut().for_each(|loaded| loaded.allow_for(lost));
+        }
+        lost
+    }
 }
 
 impl Loaded {
     fn new(id: AccountId) -> Self {
-        Self { account: Account::new(id), through: Sequence(0), changed: Vec::new() }
+        Self {
+            account: Account::new(id),
+            through: Sequence(0),
+            changed: Vec::new(),
+            unmade: BTreeSet::new(),
+            homeless: BTreeMap::new(),
+        }
     }
 
     fn replay(&mut self, sequence: Sequence, record: &Record) {
@@ -150,11 +170,38 @@ impl Loaded {
         if sequence <= self.through && !is_of_messages {
             return;
         }
-        self.account.apply(record, None);
         let mailbox = super::commit::subject(record).and_then(|(_, mailbox)| mailbox);
+        if let Some(mailbox) = mailbox
+            && self.is_homeless(mailbox, record)
+        {
+            self.homeless.entry(mailbox).or_default().push(record.clone());
+            return;
+        }
+        self.account.apply(record, None);
         if self.changed.last() != Some(&mailbox) {
             self.changed.push(mailbox);
         }
+    }
+}
+
+impl Loaded {
+    /// Whether the record is about a mailbox that nothing says to have been made.
+    fn is_homeless(&mut self, mailbox: MailboxId, record: &Record) -> bool {
+        if matches!(record, Record::MailboxCreated(_)) {
+            self.unmade.extend(self.account.unmade_below(mailbox));
+            return false;
+        }
+        self.unmade.contains(&mailbox) || !self.account.has_counted(mailbox)
+    }
+
+    fn allow_for(&mut self, lost: u64) {
+        for (mailbox, records) in std::mem::take(&mut self.homeless) {
+            self.account.remake(mailbox, lost);
+            records.iter().for_each(|record| self.account.apply(record, None));
+        }
+        self.account.allow_for(lost);
+        let mailboxes: Vec<MailboxId> = self.account.mailboxes().map(|mailbox| mailbox.id()).collect();
+        self.changed = mailboxes.into_iter().map(Some).chain([None]).collect();
     }
 }
 

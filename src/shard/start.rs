@@ -45,6 +45,7 @@ use crate::mailbox::account::{Account, Quota};
 use crate::queue::memory::Memory;
 use crate::queue::policy::Part;
 use crate::queue::sources::Sources;
+use crate::store::recover::Damage;
 use crate::store::{AccountId, LogId};
 
 /// How long sessions may take to end when the server stops.
@@ -212,7 +213,8 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
         Begin::Base(parts) => Loading::restore_base(id, parts),
         Begin::Nothing => Some(Loading::empty(id)),
     };
-    let (mut opened, loading) = open_log(data, id, begin, Loading::replay)?;
+    let (mut opened, mut loading) = open_log(data, id, begin, Loading::replay)?;
+    let lost_records = loading.allow_for(&opened.damage);
     let files = &opened.writer.dir().files;
     files.change_places(|places| *places = loading.places);
     // Where records are lost, nobody can say that a file is nobody's.
@@ -224,11 +226,19 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();
     tracing::info!(log = id.0, records = replayed, with_checkpoint, "a log was read back");
-    for damage in &opened.damage {
-        tracing::error!(log = id.0, ?damage, "a part of the log is damaged");
+    for Damage { segment, offset, first, last, .. } in &opened.damage {
+        tracing::error!(
+            log = id.0,
+            segment,
+            offset,
+            first = first.0,
+            last = last.0,
+            "these records are damaged and lost, all others are there; `ringpost store verify` says whose mail it hit, \
+             `ringpost store repair` puts it aside"
+        );
     }
     let seats = Rc::clone(&around.seats);
-    let commit = Commit::new(opened.log, opened.writer, loading.owed, around);
+    let commit = Commit::new(opened.log, opened.writer, (loading.owed, lost_records), around);
     for loaded in loading.accounts.into_values() {
         let seat = Seat::new(loaded.account, Rc::clone(&commit));
         loaded.changed.into_iter().for_each(|mailbox| seat.mark(mailbox));
@@ -237,6 +247,9 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
     let found = opened.index.directory().cloned();
     let indexer = Indexer::start(data, opened.index)?;
     let keeper = Keeper::new(Rc::clone(&commit), seats, indexer, (found.as_ref(), replayed));
+    if lost_records > 0 {
+        keeper.checkpoint_soon();
+    }
     Ok((commit, Rc::new(keeper)))
 }
 
@@ -336,7 +349,9 @@ impl Shard {
     pub async fn open_seat(&self, account: AccountId, log: LogId) -> Option<Rc<Seat>> {
         let commit = self.log(log)?;
         let seat = self.seats.seat(account).unwrap_or_else(|| {
-            let seat = Seat::new(Account::new(account), Rc::clone(commit));
+            let mut new = Account::new(account);
+            new.allow_for(commit.lost_records());
+            let seat = Seat::new(new, Rc::clone(commit));
             self.seats.insert(Rc::clone(&seat));
             seat
         });

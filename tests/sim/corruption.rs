@@ -6,19 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ringpost::auth::Directory;
+use ringpost::bytes::Slice;
 use ringpost::io::disk::DiskError;
 use ringpost::io::disk::layout::DataDir;
 use ringpost::io::disk::open::{Begin, open_log, verify_log};
 use ringpost::io::disk::reader::Reader;
 use ringpost::mail::digest::Digest;
 use ringpost::shard::restore::Loading;
-use ringpost::store::LogId;
 use ringpost::store::owed::Row;
+use ringpost::store::record::{Body, Record};
+use ringpost::store::recover::{Found as Read, Recovered, Scan, SegmentFile};
+use ringpost::store::{LogId, MessageId};
 
 use crate::random::Random;
 use crate::whole::{self, copy};
@@ -52,6 +56,7 @@ struct Found {
     is_told: bool,
     /// A digest that is not that of its message.
     wrong_digests: usize,
+    ids: BTreeMap<(u32, String, u32), MessageId>,
 }
 
 /// How a case ended.
@@ -61,8 +66,32 @@ enum Outcome {
     Told,
     /// What the last batch held is missing, as if it had never been synced.
     LastBatch,
-    /// The server does not start, and says why.
+    /// The index is lost, and what stands in the log instead is damaged: the server does not start, and says why.
     Refused,
+}
+
+/// What a stretch of a file holds of the mail: without it the message is lost, and no other.
+#[derive(Clone, Debug)]
+struct Stretch {
+    bytes: Range<usize>,
+    holds: Holds,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Holds {
+    /// A message itself.
+    Message(MessageId),
+    /// That it came into a mailbox of an account, and under which UID.
+    Delivery(u32, u32),
+    /// What stands for segments that were freed.
+    BasePart,
+}
+
+/// Whether the store has its index, which is the second copy of what the log has for freed segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Index {
+    There,
+    Lost,
 }
 
 /// A store, as it was and as it is.
@@ -73,18 +102,31 @@ struct Bench {
     whole: Found,
     /// Where the last batch of each log begins. Nobody can tell one that was lost from one that was never written.
     ends: BTreeMap<PathBuf, usize>,
+    stretches: BTreeMap<PathBuf, Vec<Stretch>>,
+    index: Index,
+    /// Whose message has which identity.
+    ids: BTreeMap<(u32, String, u32), MessageId>,
 }
 
 impl Bench {
     /// The store that a seed makes, and the same some time before its end.
-    fn of(seed: u64, root: &Path) -> Self {
+    fn of(seed: u64, root: &Path, index: Index) -> Self {
         whole::make_store(seed, root);
         let data = root.join("world/data");
         copy(&root.join("data"), &data);
+        if index == Index::Lost {
+            let is_index = |path: &PathBuf| path.extension().is_some_and(|end| end == "idx" || end == "root");
+            files_in(&data).iter().filter(|path| is_index(path)).for_each(|path| {
+                fs::remove_file(path).expect("it can be removed");
+            });
+        }
         let files = files(&data);
         let ends = last_batches(&data);
-        let mut bench = Self { data, older: root.join("older"), files, whole: Found::default(), ends };
+        let (stretches, older) = (stretches(&data), root.join("older"));
+        let (whole, ids) = (Found::default(), BTreeMap::new());
+        let mut bench = Self { data, older, files, whole, ends, stretches, index, ids };
         bench.whole = bench.look().expect("a whole store can be opened");
+        bench.ids = bench.whole.ids.clone();
         assert!(bench.whole.messages.len() > 10, "there is something to damage");
         let unreadable: Vec<_> = bench.whole.messages.iter().filter(|(_, bytes)| bytes.is_none()).collect();
         assert!(unreadable.is_empty() && !bench.whole.is_told, "{unreadable:?}");
@@ -98,7 +140,7 @@ impl Bench {
         let mut found = Found::default();
         let (reader, mut accounts) = (Reader::new(&data), Vec::new());
         for id in [LogId(0), LogId(1)] {
-            let (opened, loading) = open_log(
+            let (opened, mut loading) = open_log(
                 &data,
                 id,
                 |begin| match begin {
@@ -108,6 +150,7 @@ impl Bench {
                 },
                 Loading::replay,
             )?;
+            loading.allow_for(&opened.damage);
             found.is_told |= !opened.damage.is_empty();
             found.torn.extend(opened.torn.iter().map(|torn| (torn.segment, torn.offset)));
             // A reader finds messages that were written again by what the log says of them.
@@ -132,6 +175,7 @@ impl Bench {
                     }
                     found.is_told |= message.is_none();
                     let key = (name.0, name.1.clone(), uid);
+                    found.ids.insert(key.clone(), locator.id);
                     found.messages.insert(key, message.map(|message| message.to_vec()));
                 }
             }
@@ -155,11 +199,11 @@ impl Bench {
     }
 
     /// Does damage to a file and judges what a start makes of it.
-    fn judge(&self, path: &Path, damage: Damage) -> Outcome {
+    fn judge(&self, path: &Path, damage: Damage) -> Option<Outcome> {
         let mut bytes = self.files[path].clone();
         if !damage.befall(&mut bytes, &self.older.join(path.strip_prefix(&self.data).expect("it is inside")))
         {
-            return Outcome::Harmless;
+            return None;
         }
         fs::write(path, &bytes).expect("it can be written");
         let found = catch_unwind(AssertUnwindSafe(|| self.look()));
@@ -168,24 +212,68 @@ impl Bench {
         let found = found.unwrap_or_else(|_| panic!("{name} {damage:?}: a panic"));
         let found = match found {
             Ok(found) => found,
-            // One bad sector that hits both what a checkpoint and what the log's base need.
+            // The other copy is lost, too.
             Err(why) => {
-                assert!(why.to_string().contains("freed segments"), "{name} {damage:?}: {why}");
-                return Outcome::Refused;
+                let is_base = self.touched(path, damage).any(|holds| *holds == Holds::BasePart);
+                assert!(self.index == Index::Lost && is_base, "{name} {damage:?}: it does not start: {why}");
+                return Some(Outcome::Refused);
             }
         };
         for (key, message) in &found.messages {
             let right = self.whole.messages.get(key);
-            let is_right = message.is_none() || right == Some(message);
+            let is_right = message.is_none() || right == Some(message) || self.is_known(&found, key);
             assert!(is_right, "{name} {damage:?}: {key:?} is another message");
         }
         assert_eq!(found.wrong_digests, 0, "{name} {damage:?}: a header that is not the message's");
-        if found.is_told || found.torn != self.whole.torn {
-            return Outcome::Told;
-        }
         let is_end = self.ends.get(path).is_some_and(|end| damage.reaches() >= *end);
+        if !is_end {
+            self.check_extent(path, damage, &found);
+        }
+        if found.is_told || found.torn != self.whole.torn {
+            return Some(Outcome::Told);
+        }
         assert!(found == self.whole || is_end, "{name} {damage:?}: something is missing, and nobody says so");
-        if found == self.whole { Outcome::Harmless } else { Outcome::LastBatch }
+        Some(if found == self.whole { Outcome::Harmless } else { Outcome::LastBatch })
+    }
+}
+
+impl Bench {
+    /// Where a name or a UID is lost, the message has another: it is the account's own all the same.
+    fn is_known(&self, found: &Found, key: &(u32, String, u32)) -> bool {
+        let id = found.ids[key];
+        let same = |(whole, of): (&(u32, String, u32), &MessageId)| whole.0 == key.0 && *of == id;
+        found.is_told && (self.ids.iter().any(same) || !self.whole.messages.contains_key(key))
+    }
+
+    fn touched(&self, path: &Path, damage: Damage) -> impl Iterator<Item = &Holds> {
+        let stretches = self.stretches.get(path).into_iter().flatten();
+        stretches.filter(move |stretch| damage.touches(&stretch.bytes)).map(|stretch| &stretch.holds)
+    }
+
+    /// Nothing is lost but what the damaged bytes held, and no number is given again.
+    fn check_extent(&self, path: &Path, damage: Damage, found: &Found) {
+        let name = path.strip_prefix(&self.data).expect("it is inside").display();
+        let touched: Vec<&Holds> = self.touched(path, damage).collect();
+        let readable = |key: &(u32, String, u32)| found.messages.get(key).is_some_and(Option::is_some);
+        for (key, id) in self.ids.iter().filter(|(key, _)| !readable(key)) {
+            let elsewhere = found.ids.iter().any(|(at, of)| at.0 == key.0 && of == id && readable(at));
+            let was_hit = touched.iter().any(|holds| match holds {
+                Holds::Message(message) => message == id,
+                Holds::Delivery(account, uid) => (*account, *uid) == (key.0, key.2),
+                Holds::BasePart => false,
+            });
+            assert!(elsewhere || was_hit, "{name} {damage:?}: {key:?} is lost, which was elsewhere");
+        }
+        for (key, [validity, next, modseq, ..]) in &self.whole.mailboxes {
+            let Some([found_validity, found_next, found_modseq, ..]) = found.mailboxes.get(key) else {
+                continue;
+            };
+            let is_kept = found_next >= next && found_modseq >= modseq;
+            assert!(
+                validity != found_validity || is_kept,
+                "{name} {damage:?}: numbers of {key:?} are given again"
+            );
+        }
     }
 }
 
@@ -214,6 +302,17 @@ impl Damage {
         bytes != before
     }
 
+    /// Whether it changes any of these bytes.
+    fn touches(self, bytes: &Range<usize>) -> bool {
+        let within =
+            |sector: usize| sector * SECTOR_BYTES < bytes.end && bytes.start < (sector + 1) * SECTOR_BYTES;
+        match self {
+            Self::Flip { bit } => bytes.contains(&(bit / 8)),
+            Self::Zero { sector } | Self::Old { sector } => within(sector),
+            Self::Swap { one, other } => within(one) || within(other),
+        }
+    }
+
     /// The last byte that it changes, or one behind it.
     fn reaches(self) -> usize {
         match self {
@@ -235,10 +334,11 @@ impl Damage {
             let olds = (0..sectors).map(|sector| Self::Old { sector });
             return zeroes.chain(swaps).chain(olds).chain(flips).collect();
         }
-        let mut cases = Vec::new();
+        // A sector that cannot be read: each of them.
+        let mut cases: Vec<Self> = (0..sectors).map(|sector| Self::Zero { sector }).collect();
         for _ in 0..SAMPLE {
             let mut sector = || random.below(sectors as u64) as usize;
-            cases.extend([Self::Zero { sector: sector() }, Self::Old { sector: sector() }]);
+            cases.push(Self::Old { sector: sector() });
             cases.push(Self::Swap { one: sector(), other: sector() });
             cases.push(Self::Flip { bit: random.below(length as u64 * 8) as usize });
         }
@@ -255,6 +355,62 @@ fn last_batches(data: &Path) -> BTreeMap<PathBuf, usize> {
         Some((data.log_dir(id).segment(position.segment), position.offset as usize))
     };
     [LogId(0), LogId(1)].into_iter().filter_map(end).collect()
+}
+
+/// Where each message and each delivery lies in the files, up to whatever comes behind it.
+fn stretches(data: &Path) -> BTreeMap<PathBuf, Vec<Stretch>> {
+    let data = DataDir::open(data).expect("nobody else has it");
+    let mut stretches: BTreeMap<PathBuf, Vec<Stretch>> = BTreeMap::new();
+    for log in [LogId(0), LogId(1)] {
+        let dir = data.log_dir(log);
+        let mut segments = Vec::new();
+        for number in dir.segments().expect("they can be listed") {
+            let bytes = fs::read(dir.segment(number)).expect("it can be read");
+            segments.push(SegmentFile { number, bytes: Slice::from(bytes) });
+        }
+        let mut last: Option<(PathBuf, usize)> = None;
+        for found in Scan::new(log, segments, None).expect("a whole log") {
+            let Ok(Read::Record(Recovered { sequence, place, record })) = found else {
+                panic!("a whole log");
+            };
+            let (path, at) = (dir.segment(place.segment), place.offset as usize);
+            if let Some((path, of)) = last.take()
+                && at > of
+                && let Some(before) = stretches.get_mut(&path).and_then(|all| all.last_mut())
+                && before.bytes.start == of
+            {
+                before.bytes.end = at;
+            }
+            last = Some((path.clone(), at));
+            let message = |sequence, body: &Body| {
+                let id = MessageId { log, sequence };
+                let file = match body {
+                    Body::File { number, .. } => Some(dir.large(*number)),
+                    Body::Inline { .. } => None,
+                };
+                (Holds::Message(id), file)
+            };
+            let (holds, file) = match &record {
+                Record::Message(content) => message(sequence, &content.body),
+                Record::Moved(moved) => message(moved.message, &moved.content.body),
+                Record::Delivered(delivered) => (Holds::Delivery(delivered.account.0, delivered.uid), None),
+                Record::Part(_) => (Holds::BasePart, None),
+                _ => continue,
+            };
+            if let Some(file) = file {
+                stretches
+                    .entry(file)
+                    .or_default()
+                    .push(Stretch { bytes: 0..usize::MAX, holds: holds.clone() });
+            }
+            stretches.entry(path).or_default().push(Stretch { bytes: at..usize::MAX, holds });
+        }
+    }
+    stretches
+}
+
+fn seed() -> u64 {
+    std::env::var("RINGPOST_CORRUPTION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5)
 }
 
 fn takes_all() -> bool {
@@ -278,21 +434,26 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files_in(folder).into_iter().map(|path| (path.clone(), fs::read(path).expect("it can be read"))).collect()
 }
 
-#[test]
-fn damage_to_any_file_is_told_or_harmless() {
+/// How the cases of each kind ended.
+type Table = BTreeMap<(String, String, Outcome), u64>;
+
+fn judge_all(index: Index) -> Table {
     whole::prepare();
     // The thread gets a world of its own, so that recovery starts no threads.
-    let judged = std::thread::Builder::new().stack_size(16 << 20).spawn(|| {
+    let judged = std::thread::Builder::new().stack_size(16 << 20).spawn(move || {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let sim: Rc<Sim> = Sim::begin(1, &folder.path().join("world"));
         let mut random = Random::new(99);
-        let mut table: BTreeMap<(String, String, Outcome), u64> = BTreeMap::new();
-        let bench = Bench::of(5, folder.path());
+        let mut table = Table::new();
+        let bench = Bench::of(seed(), folder.path(), index);
         for path in bench.files.keys().filter(|path| !path.ends_with("lock")) {
             let length = bench.files[path].len();
             let kind = path.extension().map_or("large", |end| end.to_str().unwrap_or_default()).to_owned();
             for damage in Damage::cases(length, &mut random) {
-                let outcome = bench.judge(path, damage);
+                // What changes nothing is no case.
+                let Some(outcome) = bench.judge(path, damage) else {
+                    continue;
+                };
                 let how = format!("{damage:?}").split(' ').next().unwrap_or_default().to_owned();
                 *table.entry((kind.clone(), how, outcome)).or_default() += 1;
             }
@@ -305,6 +466,19 @@ fn damage_to_any_file_is_told_or_harmless() {
     for ((file, how, outcome), count) in &table {
         println!("| {file} | {how} | {outcome:?} | {count} |");
     }
+    table
+}
+
+#[test]
+fn damage_to_any_file_is_told_or_harmless() {
+    let table = judge_all(Index::There);
+    assert!(table.keys().all(|(_, _, outcome)| *outcome != Outcome::Refused));
+}
+
+#[test]
+fn without_an_index_damage_costs_no_more_than_it_hit() {
+    let table = judge_all(Index::Lost);
+    assert!(table.keys().any(|(_, _, outcome)| *outcome == Outcome::Told));
 }
 
 #[test]

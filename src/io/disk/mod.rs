@@ -9,6 +9,7 @@
 //! DATA/large/NN/000000000001     messages of log NN that are too large for memory
 //! DATA/identity                  tells backups of this store from others
 //! DATA/restoring                 a restore into this directory was not finished
+//! DATA/quarantine/               what was damaged, as it was
 //! ```
 //!
 //! Threads take work from an [`Inbox`](super::inbox::Inbox) and post what came of it into another; any executor can
@@ -29,6 +30,7 @@ mod mapping;
 pub mod notes;
 pub mod open;
 pub mod prepare;
+pub mod quarantine;
 pub mod reader;
 pub mod sigbus;
 pub mod writer;

@@ -4,6 +4,7 @@
 //! and a kill, the cache holds bytes that the disk does not. Doing all of this again, after a crash in the middle
 //! of it, gives the same.
 
+use std::io;
 use std::path::Path;
 
 use super::file::{self, File};
@@ -49,10 +50,19 @@ pub enum Begin<'a> {
     Nothing,
 }
 
+/// Where a state is to be had that records are applied to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Start {
+    /// In the checkpoint of the index.
+    Checkpoint(Option<Position>),
+    Base(Base),
+    Beginning,
+}
+
 /// Recovers a log, or makes a new one.
 ///
 /// `begin` makes the state that records are applied to: from the checkpoint, if there is one that it can use (`None`
-/// sends it back), else from the log's base, else from nothing. Then `replay` gets every record after that, in order.
+/// sends it on), else from the log's base, else from nothing. Then `replay` gets every record after that, in order.
 pub fn open_log<S>(
     data: &DataDir,
     id: LogId,
@@ -65,57 +75,83 @@ pub fn open_log<S>(
     let log_key = newest.map(|header| header.log_key);
     let owner = IndexOwner { log: id, key: log_key.unwrap_or_else(random_key) };
     let mut index = IndexFile::open(dir.clone(), owner)?;
-    // What is before the base may have been freed in places: a checkpoint from there is of no use any more.
-    let base = newest.and_then(|header| header.base);
-    let is_behind = |position: Option<Position>| match (position, base) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(position), Some(base)) => position.through >= base.position.through,
-    };
-    let checkpoint = index.directory().filter(|directory| is_behind(directory.position));
-    let checkpoint = checkpoint.map(|directory| (directory.position, directory.reaches()));
-    let recovered = match checkpoint {
-        Some((position, reaches)) => match scan_from(&dir, &numbers, position) {
-            Ok(scan) => match begin(Begin::Checkpoint(&index)) {
-                // A log that ends before what is in the checkpoint is not the one it was made from.
-                Some(state) => {
-                    Some(recover(scan, &dir, state, &mut replay)?).filter(|all| all.end.next > reaches)
-                }
-                None => None,
-            },
-            Err(Failure::Unreadable(Unreadable::NoSuchPosition)) => None,
-            Err(failure) => return Err(failure.at(&dir)),
-        },
-        None => None,
-    };
-    let RecoveredAll { state, damage, end } = match recovered {
-        Some(recovered) => recovered,
-        None => {
+    let promised = index.directory().map(|directory| directory.reaches()).unwrap_or_default();
+    for start in starts(&dir, &numbers, &index, newest.and_then(|header| header.base))? {
+        let Some(scan) = scan_behind(&dir, &numbers, start)? else {
+            continue;
+        };
+        let state = match start {
+            Start::Checkpoint(_) => begin(Begin::Checkpoint(&index)),
+            Start::Base(base) => parts(&dir, &numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
+            Start::Beginning => begin(Begin::Nothing),
+        };
+        let Some(state) = state else {
+            tell_passed_over(&dir, start);
+            continue;
+        };
+        let RecoveredAll { state, mut damage, mut end } = recover(scan, &dir, state, &mut replay)?;
+        // Whatever the state begins with: what a checkpoint had was durable.
+        damage.extend(end.promise(promised));
+        if !matches!(start, Start::Checkpoint(_)) {
             index = IndexFile::create(dir.clone(), owner)?;
-            let scan = scan_from(&dir, &numbers, base.map(|base| base.position));
-            let scan = scan.map_err(|failure| failure.at(&dir))?;
-            let state = match base {
-                Some(base) => begin(Begin::Base(parts(&dir, &numbers, base)?)),
-                None if lacks_beginning(&dir, &numbers)? => None,
-                None => begin(Begin::Nothing),
-            };
-            let state = state.ok_or_else(|| without_beginning(&dir))?;
-            recover(scan, &dir, state, &mut replay)?
         }
-    };
-    let log = resume(&dir, &end, owner, data.sizes())?;
-    let writer = Writer::start(dir)?;
-    Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
+        let log = resume(&dir, &end, owner, data.sizes())?;
+        let writer = Writer::start(dir)?;
+        return Ok((Opened { log, writer, index, damage, torn: end.torn }, state));
+    }
+    Err(without_beginning(&dir))
 }
 
-/// The parts of the log's base. If one of them is gone the state cannot be known, and nothing is guessed.
-fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Vec<Part>, DiskError> {
-    let mut scan = scan_from(dir, numbers, Some(base.position)).map_err(|failure| failure.at(dir))?;
+/// What can be started from, the best first. As long as nothing else is wrong, one of them is whole: a cleaning frees
+/// no segment before both a base and a checkpoint stand for it.
+fn starts(
+    dir: &LogDir,
+    numbers: &[u32],
+    index: &IndexFile,
+    base: Option<Base>,
+) -> Result<Vec<Start>, DiskError> {
+    let checkpoint = index.directory().map(|directory| Start::Checkpoint(directory.position));
+    let position = index.directory().and_then(|directory| directory.position);
+    let Some(base) = base else {
+        let beginning = (!lacks_beginning(dir, numbers)?).then_some(Start::Beginning);
+        return Ok(checkpoint.into_iter().chain(beginning).collect());
+    };
+    // What is before the base may have been freed in places, and a checkpoint from there is of use only if it was not.
+    let is_behind = position.is_some_and(|position| position.through >= base.position.through);
+    let is_kept = |number: u32| numbers.binary_search(&number).is_ok();
+    let is_whole = position.is_some_and(|position| (position.segment..=base.position.segment).all(is_kept));
+    let base = Start::Base(base);
+    Ok(match checkpoint {
+        Some(checkpoint) if is_behind => vec![checkpoint, base],
+        Some(checkpoint) if is_whole => vec![base, checkpoint],
+        _ => vec![base],
+    })
+}
+
+fn tell_passed_over(dir: &LogDir, start: Start) {
+    let log = dir.id.0;
+    match start {
+        Start::Checkpoint(_) => {
+            tracing::warn!(log, "the index is damaged; it is made again from the log, and no mail is lost");
+        }
+        Start::Base(_) => tracing::error!(
+            log,
+            "a part of the log that stands for freed segments is damaged; the index has the same. \
+             Run `ringpost store repair` to write it anew"
+        ),
+        Start::Beginning => {}
+    }
+}
+
+/// The parts of the log's base; `None` if one of them is gone: then the state cannot be known, and nothing is guessed.
+fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Option<Vec<Part>>, DiskError> {
+    let Some(scan) = scan_behind(dir, numbers, Start::Base(base))? else {
+        return Ok(None);
+    };
     let mut parts = Vec::new();
-    let within = |found: &Recovered| found.sequence <= base.last;
-    for found in &mut scan {
+    for found in scan {
         match found.map_err(|unreadable| unreadable_at(dir, unreadable))? {
-            Found::Record(recovered) if !within(&recovered) => break,
+            Found::Record(recovered) if recovered.sequence > base.last => break,
             Found::Record(Recovered { record: Record::Part(part), .. })
                 if part.snapshot == base.position.through =>
             {
@@ -124,10 +160,7 @@ fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Vec<Part>, DiskErr
             _ => {}
         }
     }
-    match parts.len() == base.parts as usize {
-        true => Ok(parts),
-        false => Err(without_beginning(dir)),
-    }
+    Ok((parts.len() == base.parts as usize).then_some(parts))
 }
 
 /// Whether records were durable before the first segment that is there.
@@ -146,11 +179,42 @@ fn without_beginning(dir: &LogDir) -> DiskError {
     DiskError::invalid("read the log in", dir.segment(1).parent().unwrap_or(Path::new(".")), why)
 }
 
-/// A scan of one segment alone, which is not used again meanwhile.
+/// A scan for all that can still be found in one segment, which is not used again meanwhile.
 pub fn scan_segment(dir: &LogDir, number: u32) -> Result<Scan, DiskError> {
     let bytes = map_held(&dir.segment(number), dir.files.hold(number))?;
-    Scan::new(dir.id, vec![SegmentFile { number, bytes }], None)
+    Scan::of_remains(dir.id, SegmentFile { number, bytes })
         .map_err(|unreadable| unreadable_at(dir, unreadable))
+}
+
+/// A scan from where a start wants it; `None` if that place is not in the log.
+fn scan_behind(dir: &LogDir, numbers: &[u32], start: Start) -> Result<Option<Scan>, DiskError> {
+    let position = match start {
+        Start::Checkpoint(position) => position,
+        Start::Base(base) => Some(base.position),
+        Start::Beginning => None,
+    };
+    let scan = match (scan_from(dir, numbers, position), position) {
+        (Err(Failure::Unreadable(Unreadable::NoSuchPosition)), Some(position)) => {
+            let segments = map_from(dir, numbers, 0)?;
+            let scan = Scan::behind(dir.id, segments, position).map_err(Failure::Unreadable);
+            scan.inspect(|_| {
+                let (log, segment, offset) = (dir.id.0, position.segment, position.offset);
+                tracing::error!(
+                    log,
+                    segment,
+                    offset,
+                    "the place where the log is read from is damaged; what stands there is known from elsewhere. \
+                     Run `ringpost store verify`"
+                );
+            })
+        }
+        (scan, _) => scan,
+    };
+    match scan {
+        Ok(scan) => Ok(Some(scan)),
+        Err(Failure::Unreadable(Unreadable::NoSuchPosition)) => Ok(None),
+        Err(failure) => Err(failure.at(dir)),
+    }
 }
 
 /// What a scan to the end gave.
@@ -170,11 +234,19 @@ fn recover<S>(
     Ok(RecoveredAll { state, damage, end: scan.end() })
 }
 
-/// Reads all of a log and checks every byte of it. Changes nothing.
+/// Reads all of a log and checks every byte of it. Changes nothing, and no segment is used again meanwhile.
 pub fn verify_log(data: &DataDir, id: LogId) -> Result<Verified, DiskError> {
     let dir = data.log_dir(id);
-    let numbers = dir.segments()?;
-    let mut scan = scan_from(&dir, &numbers, None).map_err(|failure| failure.at(&dir))?;
+    let mut segments = Vec::new();
+    for number in dir.segments()? {
+        match map_held(&dir.segment(number), dir.files.hold(number)) {
+            Ok(bytes) => segments.push(SegmentFile { number, bytes }),
+            // It was freed since its name was read.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut scan = Scan::new(id, segments, None).map_err(|unreadable| unreadable_at(&dir, unreadable))?;
     let mut records = 0;
     let damage = read(&mut scan, &dir, |_| records += 1)?;
     Ok(Verified { records, damage, end: scan.end() })
@@ -229,12 +301,14 @@ pub fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
 
 fn scan_from(dir: &LogDir, numbers: &[u32], start: Option<Position>) -> Result<Scan, Failure> {
     let from = start.map_or(0, |position| position.segment);
-    let mut segments = Vec::new();
-    for &number in numbers.iter().filter(|&&number| number >= from) {
-        let bytes = map(&dir.segment(number)).map_err(Failure::Disk)?;
-        segments.push(SegmentFile { number, bytes });
-    }
+    let segments = map_from(dir, numbers, from).map_err(Failure::Disk)?;
     Scan::new(dir.id, segments, start).map_err(Failure::Unreadable)
+}
+
+/// The segments from a number on.
+fn map_from(dir: &LogDir, numbers: &[u32], from: u32) -> Result<Vec<SegmentFile>, DiskError> {
+    let mapped = |&number: &u32| Ok(SegmentFile { number, bytes: map(&dir.segment(number))? });
+    numbers.iter().filter(|&&number| number >= from).map(mapped).collect()
 }
 
 fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Result<Vec<Damage>, DiskError> {

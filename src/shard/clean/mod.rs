@@ -31,6 +31,7 @@ use crate::io::executor::sleep;
 use crate::io::inbox::Inbox;
 use crate::limits::store::{CLEAN_SEGMENTS_MIN, LIVE_SHARE};
 use crate::store::live::{Candidate, Choice, Costs, Live, Urgency, choose};
+use crate::store::segment::Base;
 
 /// How often is looked whether there is something to do.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,6 +39,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After a failure, and between cycles for want of space, it rests for so many pauses.
 const PAUSES_AFTER_FAILURE: u32 = 30;
 const PAUSES_WHEN_FULL: u32 = 5;
+
+/// How long a cleaning waits for a checkpoint before it leaves the freeing to the next.
+const CHECKPOINT_PAUSES_MAX: u32 = 60;
 
 pub struct Cleaner {
     commit: Rc<Commit>,
@@ -48,6 +52,8 @@ pub struct Cleaner {
     pins: Cell<usize>,
     /// Who asked for a cycle.
     asked: RefCell<Vec<Inbox<Result<Cycle, String>>>>,
+    /// Segments that are damaged and are to go.
+    evicted: RefCell<BTreeSet<u32>>,
 }
 
 /// What the last cycle found and did, and where everything stood when it began.
@@ -95,6 +101,7 @@ impl Cleaner {
             quarantined: RefCell::default(),
             pins: Cell::new(0),
             asked: RefCell::default(),
+            evicted: RefCell::default(),
         })
     }
 
@@ -124,6 +131,13 @@ impl Cleaner {
     /// Runs a cycle as soon as can be, whether it seems worth it or not.
     pub fn ask(&self, answer: Inbox<Result<Cycle, String>>) {
         self.asked.borrow_mut().push(answer);
+    }
+
+    /// Runs a cycle that frees these segments, whether that brings back anything or not: what is good in them is
+    /// written again. One with mail that cannot be read, and that somebody has, stays.
+    pub fn evict(&self, segments: BTreeSet<u32>, answer: Inbox<Result<Cycle, String>>) {
+        self.evicted.borrow_mut().extend(segments);
+        self.ask(answer);
     }
 
     /// Keeps all segments, for somebody who copies them.
@@ -159,6 +173,8 @@ impl Cleaner {
 
     async fn clean(&self, shard: &Rc<Shard>, urgency: Urgency) -> Result<Cycle, Unclean> {
         let turned_over = self.commit.turned_over();
+        let evicted = std::mem::take(&mut *self.evicted.borrow_mut());
+        self.leave_behind(shard, &evicted).await?;
         let Some(position) = self.commit.position() else {
             return Ok(Cycle::default());
         };
@@ -170,8 +186,14 @@ impl Cleaner {
         let mut cycle = Cycle { at, live_bytes, large_bytes, removed_files, turned_over, ..Cycle::default() };
         let sizes = self.sizes().await?;
         let candidates = self.candidates(&sizes, position.segment, &live);
-        let base = self.commit.stated_base();
-        let choice = choose(&candidates, base, self.costs(), urgency);
+        let choice = match evicted.is_empty() {
+            true => choose(&candidates, self.commit.stated_base(), self.costs(), urgency),
+            false => {
+                self.quarantined.borrow_mut().retain(|number| !evicted.contains(number));
+                let victims = sizes.keys().copied().filter(|number| evicted.contains(number)).collect();
+                Choice { victims, needs_base: true, ..Choice::default() }
+            }
+        };
         if !choice.victims.is_empty() {
             let keep_bytes = grown.max(2 * self.commit.segment_bytes());
             let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
@@ -192,6 +214,24 @@ impl Cleaner {
         Ok(cycle)
     }
 
+    /// Sees to it that the log is written behind these segments: a base begins another one.
+    async fn leave_behind(&self, shard: &Rc<Shard>, segments: &BTreeSet<u32>) -> Result<(), Unclean> {
+        let Some(&last) = segments.last() else {
+            return Ok(());
+        };
+        // A start appends a record within a second, which gives a position to a log whose end was lost.
+        for _ in 0..CHECKPOINT_PAUSES_MAX {
+            if self.commit.position().is_some() || shard.is_stopping() {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        match self.commit.position().is_some_and(|position| position.segment <= last) {
+            true => self.write_base(shard).await,
+            false => Ok(()),
+        }
+    }
+
     /// Empties the victims and frees them; so many bytes of such are kept to be used again.
     async fn give_back(
         &self,
@@ -208,6 +248,9 @@ impl Cleaner {
         let Some(base) = self.commit.stated_base() else {
             return Ok(given);
         };
+        if !self.is_kept_twice(shard, base).await? {
+            return Ok(given);
+        }
         for number in emptied.into_iter().filter(|&number| number < base.position.segment) {
             if self.pins.get() > 0 {
                 break;
@@ -224,6 +267,22 @@ impl Cleaner {
         shard.reader().forget_freed();
         self.keeper.checkpoint_soon();
         Ok(given)
+    }
+
+    /// What stands for the records that go is the base, and a checkpoint: one bad sector costs one of the two. A disk
+    /// that is full may have no room for a checkpoint, and cannot wait for it.
+    async fn is_kept_twice(&self, shard: &Shard, base: Base) -> Result<bool, Unclean> {
+        for _ in 0..CHECKPOINT_PAUSES_MAX {
+            if self.keeper.has_checkpoint_behind(base.position.through) || self.commit.is_short() {
+                return Ok(true);
+            }
+            if shard.is_stopping() {
+                return Err(Unclean::Stopping);
+            }
+            self.keeper.checkpoint_soon();
+            sleep(PAUSE).await;
+        }
+        Ok(false)
     }
 
     /// When no more space can be had, half of the reserve stays for others.

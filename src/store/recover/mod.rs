@@ -15,6 +15,7 @@ mod segment;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
 use segment::{Batch, FrameAt, Segment, head, is_freed_between};
 
@@ -52,8 +53,9 @@ pub struct Recovered {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
     pub segment: u32,
-    /// Where in the segment, as near as can be told.
+    /// Where in the segment, as near as can be told, and where something begins that is good again, or was not touched.
     pub offset: u64,
+    pub end: u64,
     /// Both ends included.
     pub first: Sequence,
     pub last: Sequence,
@@ -100,6 +102,9 @@ pub struct End {
     /// Segments whose header is lost and that nothing says to hold records.
     pub strange: Vec<u32>,
 }
+
+/// Above those of all starts there can have been, for a log whose batches do not say any more how many there were.
+const INCARNATION_UNKNOWN: u32 = 1 << 24;
 
 /// A scan of the segments of a log, as an iterator; [`Scan::end`] tells the rest when it is through.
 pub struct Scan {
@@ -150,6 +155,13 @@ impl Scan {
         Ok(scan)
     }
 
+    /// A scan for all that can still be found in one segment, whether anything says that it was durable or not.
+    pub fn of_remains(log: LogId, segment: SegmentFile) -> Result<Self, Unreadable> {
+        let mut scan = Self::new(log, vec![segment], None)?;
+        scan.segments.iter_mut().for_each(|segment| segment.valid_through = Some(Sequence(u64::MAX - 1)));
+        Ok(scan)
+    }
+
     /// Where the log goes on. Exhaust the scan first.
     pub fn end(self) -> End {
         assert!(self.index >= self.segments.len() || self.failed, "the scan is through");
@@ -165,21 +177,58 @@ impl Scan {
     }
 
     fn begin_at(&mut self, position: Position) -> Result<(), Unreadable> {
+        let (index, offset) = self.place_of(position)?;
+        let header = self.segments[index].batch_header(offset).ok_or(Unreadable::NoSuchPosition)?;
+        if header.last() != position.through {
+            return Err(Unreadable::NoSuchPosition);
+        }
+        self.go_to((index, offset), position.through);
+        self.end.next = header.first;
+        self.end.synced = Sequence(header.first.0 - 1);
+        Ok(())
+    }
+
+    /// As [`Scan::new`] with a position, where the header of its batch is damaged: nothing is wanted of that batch, so
+    /// that what follows can be read as well. Wants the segments before it, too, which know the incarnation, and a
+    /// proof that the log was there: its batches lead to that place, or later ones begin behind the position.
+    pub fn behind(log: LogId, segments: Vec<SegmentFile>, position: Position) -> Result<Self, Unreadable> {
+        let mut scan = Self::new(log, segments, None)?;
+        let (index, offset) = scan.place_of(position)?;
+        let segment = &scan.segments[index];
+        let is_reached = segment.leads_to(offset, position.through);
+        let is_passed = segment.covers(position.through)
+            || segment.later_headers(offset + PAGE_BYTES, position.through, 0).next().is_some();
+        if segment.batch_header(offset).is_some() || !(is_reached || is_passed) {
+            return Err(Unreadable::NoSuchPosition);
+        }
+        let within = |at: usize| if at == index { offset } else { usize::MAX };
+        let before = (0..=index).rev().find_map(|at| scan.segments[at].headers_before(within(at)).last());
+        let incarnation = before.map_or(INCARNATION_UNKNOWN, |(_, header)| header.incarnation);
+        scan.go_to((index, offset), position.through);
+        // The record that ended the batch is looked for, not missed: the checkpoint has it.
+        scan.end.next = position.through;
+        scan.end.synced = Sequence(position.through.0 - 1);
+        scan.end.incarnation = incarnation;
+        Ok(scan)
+    }
+
+    /// The segment and the offset of a position that can be in this log.
+    fn place_of(&self, position: Position) -> Result<(usize, usize), Unreadable> {
         let index = self.segments.iter().position(|segment| segment.number == position.segment);
         let index = index.ok_or(Unreadable::NoSuchPosition)?;
         let segment = &self.segments[index];
         let offset = usize::try_from(position.offset).map_err(|_| Unreadable::NoSuchPosition)?;
-        let header = segment.batch_header(offset).ok_or(Unreadable::NoSuchPosition)?;
-        if header.last() != position.through || segment.is_void(position.through) {
-            return Err(Unreadable::NoSuchPosition);
+        let is_page = offset >= FIRST_BATCH_OFFSET && offset.is_multiple_of(PAGE_BYTES);
+        let is_inside = offset + PAGE_BYTES <= segment.bytes.len();
+        match is_page && is_inside && position.through > Sequence(0) && !segment.is_void(position.through) {
+            true => Ok((index, offset)),
+            false => Err(Unreadable::NoSuchPosition),
         }
+    }
+
+    fn go_to(&mut self, (index, offset): (usize, usize), skip_through: Sequence) {
         self.enter(index);
-        self.index = index;
-        self.offset = offset;
-        self.skip_through = position.through;
-        self.end.next = header.first;
-        self.end.synced = Sequence(header.first.0 - 1);
-        Ok(())
+        (self.index, self.offset, self.skip_through) = (index, offset, skip_through);
     }
 
     /// Reads on until there is something to tell. `false` at the end.
@@ -202,7 +251,7 @@ impl Scan {
         let (number, covered) = (segment.number, segment.covers(self.end.next));
         let Some(header) = segment.header else {
             match (covered, segment.is_blank) {
-                (true, _) => self.lose_up_to(segment.valid_through, 0),
+                (true, _) => self.lose_up_to(segment.valid_through, 0..segment.bytes.len()),
                 (false, true) => self.end.blank.push(number),
                 (false, false) => self.end.strange.push(number),
             }
@@ -214,7 +263,7 @@ impl Scan {
         // A segment that should stand between is missing, or the end of the one before.
         if !is_freed && header.first > self.end.next && header.valid_through >= self.end.next {
             let through = header.valid_through.min(Sequence(header.first.0 - 1));
-            self.lose_up_to(Some(through), 0);
+            self.lose_up_to(Some(through), 0..0);
         }
         self.end.next = self.end.next.max(header.first);
         self.enter(self.index);
@@ -268,10 +317,12 @@ impl Scan {
 
     /// Takes the good records of a batch and reports the others.
     fn accept(&mut self, header: BatchHeader, frames: &[FrameAt]) -> Result<(), Unreadable> {
-        for frame in frames {
+        let end = self.offset + header.padded_length();
+        for (at, frame) in frames.iter().enumerate() {
+            let next = frames.get(at + 1).map_or(end, |next| next.offset);
             match frame.is_good {
                 true => self.take(frame.offset)?,
-                false => self.lose(frame.sequence, frame.sequence, frame.offset),
+                false => self.lose(frame.sequence, frame.sequence, frame.offset..next),
             }
         }
         self.end.incarnation = header.incarnation;
@@ -294,17 +345,20 @@ impl Scan {
         };
         let to = to.min(segment.bytes.len());
         let frames = segment.frames_within(self.offset..to, self.end.next..=through);
-        for frame in frames {
+        let mut from = self.offset;
+        for (at, frame) in frames.iter().enumerate() {
+            let next = frames.get(at + 1).map_or(to, |next| next.offset);
             if frame.sequence > self.end.next {
-                self.lose(self.end.next, Sequence(frame.sequence.0 - 1), self.offset);
+                self.lose(self.end.next, Sequence(frame.sequence.0 - 1), from..frame.offset);
             }
             match frame.is_good {
                 true => self.take(frame.offset)?,
-                false => self.lose(frame.sequence, frame.sequence, frame.offset),
+                false => self.lose(frame.sequence, frame.sequence, frame.offset..next),
             }
             self.reach(frame.sequence);
+            from = frame.offset;
         }
-        self.lose_up_to(Some(through), self.offset);
+        self.lose_up_to(Some(through), from..to);
         self.advance(to);
         Ok(())
     }
@@ -333,21 +387,22 @@ impl Scan {
         Ok(())
     }
 
-    fn lose_up_to(&mut self, through: Option<Sequence>, offset: usize) {
+    fn lose_up_to(&mut self, through: Option<Sequence>, within: Range<usize>) {
         let Some(through) = through else {
             return;
         };
         if through >= self.end.next {
-            self.lose(self.end.next, through, offset);
+            self.lose(self.end.next, through, within);
             self.reach(through);
         }
     }
 
-    fn lose(&mut self, first: Sequence, last: Sequence, offset: usize) {
+    fn lose(&mut self, first: Sequence, last: Sequence, within: Range<usize>) {
         let segment = self.segments[self.index].number;
         if last > self.skip_through {
             let first = first.max(self.skip_through + 1);
-            self.found.push_back(Found::Damage(Damage { segment, offset: offset as u64, first, last }));
+            let (offset, end) = (within.start as u64, within.end as u64);
+            self.found.push_back(Found::Damage(Damage { segment, offset, end, first, last }));
         }
     }
 
@@ -361,6 +416,31 @@ impl Scan {
         if let Some(tail) = &mut self.end.tail {
             tail.offset = offset as u64;
         }
+    }
+}
+
+impl End {
+    /// Records up to this one were durable, as a checkpoint says, and the log must not give their numbers again: it
+    /// goes on behind them, in another segment. What of them was not found is damage.
+    pub fn promise(&mut self, through: Sequence) -> Option<Damage> {
+        if through < self.next {
+            return None;
+        }
+        let (segment, offset) = self.tail.map_or((0, 0), |tail| (tail.number, tail.offset));
+        let end = self.tail.map_or(0, |tail| tail.bytes);
+        let damage = Damage { segment, offset, end, first: self.next, last: through };
+        if let Some(tail) = &mut self.tail {
+            tail.offset = tail.bytes;
+        }
+        (self.synced, self.next) = (through, through + 1);
+        Some(damage)
+    }
+}
+
+impl Damage {
+    /// How many records that are.
+    pub fn records(&self) -> u64 {
+        self.last.0 - self.first.0 + 1
     }
 }
 
@@ -389,7 +469,7 @@ impl Iterator for Scan {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segment, offset, first, last } = self;
+        let Self { segment, offset, first, last, .. } = self;
         write!(
             f,
             "segment {segment} is damaged near byte {offset}: records {} to {} are lost",

@@ -139,6 +139,21 @@ impl Segment {
         headers.filter(move |(_, header)| header.first > next && header.incarnation >= incarnation)
     }
 
+    /// Good headers of batches before this place, with their places.
+    pub fn headers_before(&self, offset: usize) -> impl Iterator<Item = (usize, BatchHeader)> {
+        let end = offset.min(self.bytes.len().saturating_sub(PAGE_BYTES - 1));
+        let pages = (FIRST_BATCH_OFFSET..end).step_by(PAGE_BYTES);
+        pages.filter_map(|offset| Some((offset, self.batch_header(offset)?)))
+    }
+
+    /// Whether the batch that holds this record, or one before it, begins here by what stands before it.
+    pub fn leads_to(&self, offset: usize, record: Sequence) -> bool {
+        match self.headers_before(offset).last() {
+            Some((at, before)) => at + before.padded_length() == offset && before.last() < record,
+            None => offset == FIRST_BATCH_OFFSET && self.first().is_some_and(|first| first <= record),
+        }
+    }
+
     pub fn batch(&self, offset: usize, next: Sequence, incarnation: u32) -> Batch {
         let Some(header) = self.batch_header(offset) else {
             return Batch::None;
@@ -183,6 +198,11 @@ impl Segment {
         let (mut at, mut wrong) = (range.start, 0);
         let mut frames = Vec::new();
         while at + FRAME_HEADER_BYTES <= range.end && next <= last && wrong < FALSE_FRAMES_MAX {
+            // What was never written, quickly; a frame could begin with the last bytes of it.
+            if at.is_multiple_of(PAGE_BYTES) && bytes[at..].iter().take(PAGE_BYTES).all(|&byte| byte == 0) {
+                at += PAGE_BYTES - 4;
+                continue;
+            }
             if !looks_like_frame(&bytes[at..], next, last) {
                 at += 1;
                 continue;
