@@ -15,7 +15,6 @@ use crate::auth::Directory;
 use crate::config::Config;
 use crate::io::disk::copy::{Extent, extras};
 use crate::io::disk::layout::DataDir;
-use crate::io::disk::open::verify_log;
 use crate::io::events::EventWriter;
 use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
@@ -136,6 +135,14 @@ impl ShardBackend {
         path.strip_prefix(self.data.path()).unwrap_or(path).to_string_lossy().into_owned()
     }
 
+    pub fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     fn owner(&self, place: Place) -> usize {
         self.server.driver_of(place.log)
     }
@@ -160,38 +167,6 @@ impl ShardBackend {
             count: MESSAGES_AT_ONCE,
             answer,
         })
-    }
-
-    /// Reads every message of every mailbox.
-    fn verify_mailboxes(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> io::Result<()> {
-        let directory = self.directory();
-        let total = self.ask_all(Request::Figures).iter().map(|figures| figures.message_bytes).sum();
-        let mut done = 0;
-        for account in directory.accounts() {
-            let place = Place { account: AccountId(account.id), log: LogId(account.log) };
-            let mailboxes = self.ask(self.owner(place), |answer| Request::Mailboxes(place.account, answer));
-            for mailbox in mailboxes {
-                let mut above = 0;
-                loop {
-                    let held = self.held(place, &mailbox.name, above);
-                    let Some(last) = held.last() else {
-                        break;
-                    };
-                    above = last.uid;
-                    for message in &held {
-                        match &message.bytes {
-                            Some(bytes) => done += bytes.len() as u64,
-                            None => report(Finding::Damage(format!(
-                                "{}: message {} in {} cannot be read",
-                                account.address, message.uid, mailbox.name
-                            )))?,
-                        }
-                    }
-                    report(Finding::Progress { done, total })?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -307,17 +282,11 @@ impl Backend for ShardBackend {
     }
 
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
-        let logs = self.data.logs().map_err(Refusal::unavailable)?;
-        for log in logs {
-            for damage in verify_log(&self.data, log).map_err(Refusal::unavailable)?.damage {
-                let text = format!(
-                    "log {}, segment {}, about byte {}: records {} to {} are damaged",
-                    log.0, damage.segment, damage.offset, damage.first.0, damage.last.0
-                );
-                report(Finding::Damage(text)).map_err(Refusal::unavailable)?;
-            }
-        }
-        self.verify_mailboxes(report).map_err(Refusal::unavailable)
+        self.verify_all(report)
+    }
+
+    fn repair(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        self.repair_all(report)
     }
 
     fn keep_files(&self) -> Result<Kept, Refusal> {

@@ -270,8 +270,25 @@ pub enum DomainCommand {
 pub enum StoreCommand {
     /// Read everything that is stored and check it
     ///
-    /// Every damaged piece is one line on standard output, and the exit status is 1 if there is any.
+    /// Every damaged piece is one line on standard output, with the account, mailbox and UID of a message, or its id in
+    /// the queue; the exit status is 1 if there is any. Nothing is changed. Works with and without a running server.
     Verify {
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put aside what is damaged, so that the rest is sound
+    ///
+    /// Nothing is deleted: what is left of each damaged piece goes to quarantine/ in the data directory, with a text
+    /// that says what it was. A note takes the place of a damaged message in its mailbox; one that waits to be sent is
+    /// returned to its sender, or taken out of the queue if nobody knows who that is. Works with and without a running
+    /// server. What was done is one line for each piece; the exit status is 1 if any stayed as it was.
+    Repair {
+        /// Print an object a line
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -512,6 +529,8 @@ mod tests {
             "domain add example.org --data d",
             "domain remove example.org",
             "store verify --data d",
+            "store verify --json",
+            "store repair --data d --json",
             "store stats --config c.toml",
             "store clean",
             "backup b --data d",

@@ -65,6 +65,8 @@ pub enum Request {
     Clean,
     /// Reads everything that is stored and checks it.
     Verify,
+    /// The same, and puts aside what cannot be read.
+    Repair,
     /// Keeps all files as they are and names those that a copy needs; [`BackupItem`]s follow.
     Backup,
     /// [`ImportItem`]s follow.
@@ -211,9 +213,7 @@ pub enum Reply {
         value: u64,
     },
     /// Something that is stored and cannot be read.
-    Damage {
-        text: String,
-    },
+    Damage(Box<DamageRow>),
     /// A file of the data directory: how much of it counts, and how long it is.
     Kept(KeptFile),
     /// Those were all, of the store with this identity.
@@ -245,6 +245,53 @@ pub struct AccountRow {
     pub usage_bytes: u64,
     pub quota_bytes: Option<u64>,
     pub is_closed: bool,
+}
+
+/// Something that is stored and is not what was written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DamageRow {
+    pub what: DamageKind,
+    /// All of it as a sentence.
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<u16>,
+    /// Below the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// What a repair made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamageKind {
+    /// A message in a mailbox.
+    Message,
+    /// A message that is owed to somebody.
+    Queued,
+    /// Records of a log that no mail needs, as far as is known.
+    Records,
+    /// A file beside the logs.
+    File,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -340,6 +387,27 @@ impl Control {
         match self.receive() {
             Err(failure) => Err(failure),
             Ok(_) => Err(lost(error)),
+        }
+    }
+}
+
+impl DamageRow {
+    pub fn of(what: DamageKind, text: String) -> Self {
+        Self {
+            what,
+            text,
+            account: None,
+            mailbox: None,
+            uid: None,
+            queue_id: None,
+            from: None,
+            recipients: Vec::new(),
+            subject: None,
+            message_id: None,
+            log: None,
+            file: None,
+            offset: None,
+            done: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::admin::control::{Change, Refusal};
+use crate::admin::control::{Change, DamageKind, DamageRow, Refusal};
 use crate::admin::directory_file::{self, tests::secrets};
 use crate::admin::queue::words::{Meta, QueueReply, QueueRequest, QueueRow};
 use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
@@ -114,8 +114,13 @@ impl Backend for MemoryBackend {
 
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
         report(Finding::Progress { done: 5, total: 10 }).map_err(Refusal::unavailable)?;
-        report(Finding::Damage("log 0, message 7: a block has another checksum".to_owned()))
+        let text = "log 0, message 7: a block has another checksum".to_owned();
+        report(Finding::Damage(Box::new(DamageRow::of(DamageKind::Message, text))))
             .map_err(Refusal::unavailable)
+    }
+
+    fn repair(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal> {
+        self.verify(report)
     }
 
     fn keep_files(&self) -> Result<Kept, Refusal> {

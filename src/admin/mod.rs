@@ -17,6 +17,7 @@ pub mod backend;
 pub mod backup;
 pub mod cli;
 pub mod control;
+pub mod damage;
 pub mod directory_file;
 pub mod events;
 pub mod failure;

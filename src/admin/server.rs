@@ -18,8 +18,8 @@ use std::time::Duration;
 use rustix::net::sockopt::socket_peercred;
 
 use crate::admin::control::{
-    AccountRow, BackupItem, Change, ImportItem, KeptFile, MessageHead, Refusal, Reply, Request, SubmitHead,
-    SubmitRecipient, read_line, read_octets, write_line,
+    AccountRow, BackupItem, Change, DamageRow, ImportItem, KeptFile, MessageHead, Refusal, Reply, Request,
+    SubmitHead, SubmitRecipient, read_line, read_octets, write_line,
 };
 use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::socket;
@@ -71,6 +71,9 @@ pub trait Backend: Send + Sync {
     /// Reads all that is stored and checks it. `report` is told of progress and damage; its error ends the work.
     fn verify(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal>;
 
+    /// Puts aside what cannot be read, and tells of each piece.
+    fn repair(&self, report: &mut dyn FnMut(Finding) -> io::Result<()>) -> Result<(), Refusal>;
+
     /// Keeps all files as they are for as long as what comes back lives, and names those that a copy of all that was
     /// acknowledged by now needs.
     fn keep_files(&self) -> Result<Kept, Refusal>;
@@ -105,8 +108,8 @@ pub trait Backend: Send + Sync {
 pub enum Finding {
     /// Bytes read, of how many; 0 of nobody knows how many.
     Progress { done: u64, total: u64 },
-    /// Something that cannot be read, and where.
-    Damage(String),
+    /// Something that cannot be read, where it is, and what was done with it.
+    Damage(Box<DamageRow>),
 }
 
 /// Files of a store that stay as they are.
@@ -271,6 +274,7 @@ impl Peer {
             Request::Stats => self.stats(backend),
             Request::Clean => self.clean(backend),
             Request::Verify => self.verify(backend),
+            Request::Repair => self.repair(backend),
             Request::Backup => self.backup(backend),
             Request::Import { account } => self.import(backend, &account),
             Request::Export { account, mailbox } => self.export(backend, &account, mailbox),
@@ -328,11 +332,18 @@ impl Peer {
     }
 
     fn verify(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
-        let mut report = |finding| match finding {
+        Ok(backend.verify(&mut |finding| self.find(finding))?)
+    }
+
+    fn repair(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
+        Ok(backend.repair(&mut |finding| self.find(finding))?)
+    }
+
+    fn find(&mut self, finding: Finding) -> io::Result<()> {
+        match finding {
             Finding::Progress { done, total } => self.reply(&Reply::Progress { done, total }),
-            Finding::Damage(text) => self.reply(&Reply::Damage { text }),
-        };
-        Ok(backend.verify(&mut report)?)
+            Finding::Damage(row) => self.reply(&Reply::Damage(row)),
+        }
     }
 
     /// A client that hangs up lets go of the files as well.
@@ -576,7 +587,7 @@ mod tests {
                 Request::Verify,
                 &[
                     r#"{"progress":{"done":5,"total":10}}"#,
-                    r#"{"damage":{"text":"log 0, message 7: a block has another checksum"}}"#,
+                    r#"{"damage":{"what":"message","text":"log 0, message 7: a block has another checksum"}}"#,
                 ],
             ),
         ];

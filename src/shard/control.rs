@@ -1,11 +1,13 @@
 //! What an operator asks of a shard: what is queued, what accounts hold, messages in and out.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
 use super::clean::{Cleaner, Cycle};
 use super::commit::Ticket;
+use super::damage;
 use super::deliver::{change, locator};
 use super::outbound::operator;
 use super::seat::Seat;
@@ -21,7 +23,7 @@ use crate::mailbox::Refusal;
 use crate::mailbox::plan::Incoming;
 use crate::proto::smtp::MessageRefusal;
 use crate::store::record::{AccountPurged, Body, Message, Record};
-use crate::store::{AccountId, LogId};
+use crate::store::{AccountId, LogId, MailboxId};
 
 /// A question and where its answer goes.
 pub enum Request {
@@ -52,6 +54,10 @@ pub enum Request {
     FilesAt(u32, Inbox<Result<Vec<Extent>, String>>),
     /// Gives every mailbox of the shard a UIDVALIDITY above this one; says how many accounts there are.
     RaiseUidValidity(u32, Inbox<Result<u64, String>>),
+    /// Of mail that cannot be read.
+    Damage(damage::Request),
+    /// Makes a log do without these segments, whatever that takes.
+    Evict(LogId, BTreeSet<u32>, Inbox<Result<Cycle, String>>),
 }
 
 /// Messages for mailboxes of one account.
@@ -70,6 +76,7 @@ pub struct NewMail {
 
 #[derive(Clone, Debug)]
 pub struct MailboxSummary {
+    pub id: MailboxId,
     pub name: String,
     pub messages: u32,
     pub bytes: u64,
@@ -133,6 +140,14 @@ impl Shard {
             Request::Pin(pinned, release) => self.pin(pinned, release).await,
             Request::FilesAt(cut, answer) => answer.post(self.files_at(cut).await),
             Request::RaiseUidValidity(floor, answer) => answer.post(self.raise_uid_validity(floor).await),
+            Request::Damage(request) => self.answer_damage(request).await,
+            Request::Evict(log, segments, answer) => {
+                let cleaner = self.cleaners.iter().find(|cleaner| cleaner.commit().id() == log);
+                match cleaner {
+                    Some(cleaner) => cleaner.evict(segments, answer),
+                    None => answer.post(Err("the log is not here".to_owned())),
+                }
+            }
         }
     }
 
@@ -161,7 +176,8 @@ impl Shard {
         let account = seat.account();
         let summary = |mailbox: &crate::mailbox::mailbox::Mailbox| {
             let counts = mailbox.counts();
-            MailboxSummary { name: mailbox.name().to_owned(), messages: counts.messages, bytes: counts.size }
+            let (id, name) = (mailbox.id(), mailbox.name().to_owned());
+            MailboxSummary { id, name, messages: counts.messages, bytes: counts.size }
         };
         account.mailboxes().map(summary).collect()
     }

@@ -22,6 +22,7 @@ pub mod clean;
 pub mod commit;
 pub mod control;
 pub mod cut;
+pub mod damage;
 pub mod deliver;
 mod hold;
 pub mod imap;

@@ -17,6 +17,7 @@ mod persist;
 mod pop3;
 mod privileges;
 mod queue;
+mod repair;
 mod restart;
 mod scram;
 mod sendmail;

@@ -104,3 +104,51 @@ fn a_sender_hears_of_a_body_that_is_damaged() {
     assert_eq!(remote.arrivals().len(), 1);
     assert_eq!(remote.arrivals()[0].taken_for, ["good@remote.test"]);
 }
+
+#[test]
+fn queued_mail_that_is_damaged_is_named_and_put_aside() {
+    let address = std::net::SocketAddr::new(own_address().into(), PORT);
+    let mut server = Setup::new()
+        .cores(1)
+        .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
+        .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
+        .start();
+    let mut large = careful_text(600_000);
+    large.extend_from_slice(b"what the disk forgets\r\n");
+    send(&server, ALICE, &["whole@remote.test"], &note("the whole one"));
+    send(&server, ALICE, &["small@remote.test", "small2@remote.test"], &note("to be damaged"));
+    send(&server, ALICE, &["large@remote.test"], &large);
+    server.stop();
+    damage(files(&server, "log"), b"The text of to be damaged.");
+    damage(files(&server, "large"), b"what the disk forgets");
+    let output = server.command(&["store", "verify", "--json"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row["what"] == "queued"), "{text}");
+    let ids: Vec<&str> = rows.iter().filter_map(|row| row["queue_id"].as_str()).collect();
+    // Of the small one the envelope is lost with the text: where it goes is all that is known.
+    assert_eq!(rows[0]["recipients"], serde_json::json!(["remote.test", "remote.test"]), "{text}");
+    assert_eq!(rows[1]["recipients"], serde_json::json!(["large@remote.test"]), "{text}");
+    assert_eq!(rows[1]["from"], ALICE, "{text}");
+    let list = queue(&server);
+    assert!(ids.iter().all(|id| list.contains(id)), "{list}");
+
+    let done = server.done(&["store", "repair"]);
+    assert!(done.contains("returned to its sender") && done.contains("nobody can be told"), "{done}");
+    assert!(server.done(&["store", "verify"]).contains("all that is stored is sound"));
+    assert!(server.done(&["store", "repair"]).contains("nothing was changed"));
+    for id in ids {
+        assert!(!queue(&server).contains(id), "{}", queue(&server));
+        assert!(server.data().join(format!("quarantine/{id}-queued.eml")).exists());
+    }
+    let remote = Remote::at(address, Character::decent());
+    server.start();
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert_eq!(bounce.verdict("large@remote.test"), ("failed", "5.3.0"));
+    wait_until_done(&server, "remote.test");
+    let taken: Vec<String> = remote.arrivals().into_iter().flat_map(|arrival| arrival.taken_for).collect();
+    assert_eq!(taken, ["whole@remote.test"]);
+    assert_eq!(count_mail(&server, ALICE), 1, "one notification, and no second one");
+}

@@ -16,7 +16,7 @@
 mod automation;
 mod connection;
 mod converse;
-mod damaged;
+pub mod damaged;
 pub mod home;
 pub mod job;
 pub mod logged;
@@ -24,7 +24,7 @@ pub mod memory;
 mod open;
 pub mod operator;
 mod ourselves;
-mod report;
+pub mod report;
 pub mod sites;
 pub mod slots;
 pub mod sweep;
