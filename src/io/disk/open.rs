@@ -252,18 +252,31 @@ pub fn verify_log(data: &DataDir, id: LogId) -> Result<Verified, DiskError> {
     Ok(Verified { records, damage, end: scan.end() })
 }
 
-/// Removes what a crash left half made; gives the numbers of the segments, the last of them in the state of the disk.
+/// The tail, and one that was poisoned before it.
+const SUSPECTS: usize = 2;
+
+/// Removes what a crash left half made; gives the numbers of the segments, the last that are used, and all behind them,
+/// in the state of the disk.
 fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
     for path in dir.unfinished()? {
         file::remove(&path).map_err(DiskError::new("remove", &path))?;
     }
     let numbers = dir.segments()?;
-    // The tail, one made ready behind it, and one that was poisoned before it.
-    for &number in numbers.iter().rev().take(3) {
+    let mut used = 0;
+    for &number in numbers.iter().rev() {
         let path = dir.segment(number);
         let file = File::open(&path).map_err(DiskError::new("open", &path))?;
         file.sync_data().map_err(DiskError::new("sync", &path))?;
         file.reread().map_err(DiskError::new("read again", &path))?;
+        // Only now it can be told whether it was used: any number of them may have been made ready.
+        used += match Heading::read(&map(&path)?) {
+            Heading::Good(header) if header.number != number => 0,
+            Heading::Blank => 0,
+            _ => 1,
+        };
+        if used == SUSPECTS {
+            break;
+        }
     }
     Ok(numbers)
 }
