@@ -1,7 +1,10 @@
 //! The generator against sinks that refuse, hang up, dawdle and list little.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use loadtest::plan::{Bodies, Sizes};
@@ -98,4 +101,42 @@ fn answers_come_as_late_as_asked_and_slow_readers_are_slow() {
     let sent = Load::plain(slow.address(), 1, Limit::Messages(1), bodies).run().expect("it runs");
     assert_eq!(sent.tally.counts.succeeded, 1);
     assert!(began.elapsed() > Duration::from_millis(300));
+}
+
+/// Takes every message.
+fn serve(stream: TcpStream) -> std::io::Result<()> {
+    let (mut output, input) = (stream.try_clone()?, BufReader::new(stream));
+    output.write_all(b"220 hello\r\n")?;
+    let mut is_data = false;
+    for line in input.lines() {
+        let line = line?;
+        let reply = match (is_data, line.as_str()) {
+            (true, ".") | (false, _) if line != "DATA" => "250 fine\r\n",
+            (true, _) => continue,
+            (false, _) => "354 go\r\n",
+        };
+        is_data = reply.starts_with("354");
+        output.write_all(reply.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_nobody_greets_is_dialled_again() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("it has an address");
+    thread::spawn(move || {
+        // The first stays open, and silent.
+        let silent = listener.accept();
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || serve(stream));
+        }
+        drop(silent);
+    });
+    let bodies = Arc::new(Bodies::new(&Sizes::Same(2000), 1));
+    let load = Load::plain(address, 1, Limit::Messages(3), bodies);
+    let sent = Load { reply_max: Duration::from_millis(500), ..load }.run().expect("it runs");
+    let tally = &sent.tally;
+    assert_eq!((tally.counts.succeeded, tally.counts.connections), (3, 2), "{:?}", tally.errors);
+    assert!(tally.errors.keys().any(|error| error.contains("no answer in greeting")), "{:?}", tally.errors);
 }
