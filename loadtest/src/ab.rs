@@ -106,6 +106,7 @@ pub fn page(names: [&str; 2], compared: &[Compared], runs: usize) -> String {
         "{runs} runs of each, in the order A B B A; medians, ratios with their interval of 95 %."
     ));
     let rows = compared.iter().map(|compared| RatioRow {
+        rival: String::new(),
         name: compared.figure.clone(),
         value: compared.ratio.value,
         low: if compared.ratio.high.is_finite() { compared.ratio.low } else { compared.ratio.value },

@@ -19,11 +19,16 @@
 //! | `mix/` | users with their programs over SMTP, IMAP and POP3 at once |
 //! | `limits/` | what the machine can do without any server |
 //! | `stats` | medians, and how sure their ratio is |
+//! | `say` | what commands print |
 //! | `report/` | runs as a page to look at |
 //! | `ab` | two sides of an experiment |
 //! | `compare/` | this project and its peers side by side |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
 //! | `command/` | one file a command |
+
+// Its macro is for those below it.
+#[macro_use]
+mod say;
 
 pub mod ab;
 pub mod command;

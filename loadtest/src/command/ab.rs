@@ -46,7 +46,7 @@ impl Ab {
         for run in 0..self.reps * 2 {
             let side = ab::turn(run);
             let record = self.measure(side, &folder.path().join(format!("{run}.json")))?;
-            println!("{} of {}: {side:?}, {:.0}/s", run + 1, self.reps * 2, record.rate);
+            say!("{} of {}: {side:?}, {:.0}/s", run + 1, self.reps * 2, record.rate);
             match side {
                 Side::A => a.push(record),
                 Side::B => b.push(record),
@@ -55,7 +55,7 @@ impl Ab {
         let compared = ab::compare(&a, &b);
         for line in &compared {
             let cells = line.cells();
-            println!("{:<18} {:>12} {:>12}  {:<28} {}", cells[0], cells[1], cells[2], cells[3], cells[4]);
+            say!("{:<18} {:>12} {:>12}  {:<28} {}", cells[0], cells[1], cells[2], cells[3], cells[4]);
         }
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&compared).map_err(io::Error::other)?;

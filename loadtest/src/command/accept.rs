@@ -1,7 +1,7 @@
 //! What a durably accepted message costs, beside a sink that stores nothing.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::limits::sync_latency;
 use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template};
 use crate::record::Spectrum;
 use crate::smtp::{Envelope, Limit, Load, Pace};
-use crate::target::{self, Server};
+use crate::target::{self, Server, Setup};
 use crate::wire::Wire;
 use clap::Args;
 
@@ -64,15 +64,13 @@ struct Paced {
     invalid: Option<String>,
 }
 
-const SINK_PORT: u16 = 2725;
-
 /// How long half load goes on.
 const PACED_SECONDS: f64 = 5.0;
 
 impl Accept {
     pub fn run(&self) -> io::Result<()> {
         let program = self.server.clone().unwrap_or_else(target::default_program);
-        println!(
+        say!(
             "{} messages of {} bytes over {} kept-open connections to {} accounts, {} core(s), {}",
             self.messages,
             self.size,
@@ -87,42 +85,44 @@ impl Accept {
             ours.print(&format!("round {round}: synced before 250"));
             paced.print(&format!("round {round}: at half of that rate"));
             let Some(sink_program) = &sink_program else {
-                println!(
+                say!(
                     "round {round}: smtp-sink is not installed (Debian package postfix); nothing to compare with"
                 );
                 continue;
             };
             let sink = self.measure_sink(sink_program)?;
             sink.print(&format!("round {round}: smtp-sink, stores nothing"));
-            println!("round {round}: CPU ours / smtp-sink = {:.2}", ours.cpu_us / sink.cpu_us);
+            say!("round {round}: CPU ours / smtp-sink = {:.2}", ours.cpu_us / sink.cpu_us);
         }
         Ok(())
     }
 
     fn measure_server(&self, program: &Path) -> io::Result<(Cost, Paced)> {
-        let server = Server::start(program, self.cores, self.accounts)?;
+        let setup = Setup { cores: self.cores, accounts: self.accounts, sink: None };
+        let server = Server::start(program, setup)?;
         // Logged in before the load: the hashing of passwords is not what is measured.
-        let mut watchers = (0..self.accounts).map(watch).collect::<io::Result<Vec<_>>>()?;
+        let mut watchers =
+            (0..self.accounts).map(|number| watch(server.imap, number)).collect::<io::Result<Vec<_>>>()?;
         let settled = || wait_visible(&mut watchers, self.messages);
-        let cost = self.measure(server.pid(), target::smtp_address(), settled)?;
-        let paced = self.measure_paced(cost.rate / 2.0, server.folder())?;
+        let cost = self.measure(server.pid(), server.smtp, settled)?;
+        let paced = self.measure_paced(cost.rate / 2.0, &server)?;
         Ok((cost, paced))
     }
 
     /// How long an acknowledgement takes at half load, beside a bare sync.
-    fn measure_paced(&self, rate: f64, folder: &Path) -> io::Result<Paced> {
+    fn measure_paced(&self, rate: f64, server: &Server) -> io::Result<Paced> {
         let messages = (rate * PACED_SECONDS) as u64;
         // Before and after, since a disk that others use too is not the same at all times.
-        let mut sync = sync_latency(folder)?;
+        let mut sync = sync_latency(server.folder())?;
         // The acknowledgement is what counts, so that a session has its next envelope accepted ahead.
         let load = Load {
             limit: Limit::Messages(messages),
             pace: Pace::Open(Rate(rate), Arrivals::Constant),
             envelope: Envelope::Ahead,
-            ..self.load(target::smtp_address())
+            ..self.load(server.smtp)
         };
         let sent = load.run()?;
-        sync.add(&sync_latency(folder)?);
+        sync.add(&sync_latency(server.folder())?);
         Ok(Paced {
             rate,
             latency: sent.tally.corrected,
@@ -132,7 +132,7 @@ impl Accept {
     }
 
     fn measure_sink(&self, program: &Path) -> io::Result<Cost> {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), SINK_PORT);
+        let address = target::free_address()?;
         let sink = Sink::start(program, address)?;
         target::wait_for(address)?;
         self.measure(sink.0.id(), address, || Ok(()))
@@ -182,12 +182,12 @@ impl Accept {
 impl Paced {
     fn print(&self, what: &str) {
         if let Some(reason) = &self.invalid {
-            return println!("{what}: INVALID: {reason}");
+            return say!("{what}: INVALID: {reason}");
         }
         let at = |percentile: f64| self.latency.percentile(percentile) / 1000;
         let goal = self.sync_p50_us * 3 / 2 + 300;
         let verdict = if at(50.0) <= goal { "held" } else { "missed" };
-        println!(
+        say!(
             "{what}, {:.0} messages/s on schedule: answered in {} us (p50), {} us (p99), {} us (p99.9); a bare sync of \
              8 KiB takes {} us (p50), so that the goal of 1.5 syncs + 300 us is {goal} us: {verdict}",
             self.rate,
@@ -203,7 +203,7 @@ impl Cost {
     fn print(&self, what: &str) {
         let optional =
             |value: Option<f64>| value.map_or("not counted".to_owned(), |value| format!("{value:.3}"));
-        println!(
+        say!(
             "{what}: {:.1} us CPU a message ({:.1} on the whole machine), {} system calls, {} syncs; {:.0} messages/s, \
              answered in {} us (p50), {} us (p99)",
             self.cpu_us,
@@ -218,8 +218,8 @@ impl Cost {
 }
 
 /// An IMAP session of an account.
-fn watch(number: usize) -> io::Result<Wire> {
-    let mut wire = Wire::connect(target::imap_address())?;
+fn watch(imap: SocketAddr, number: usize) -> io::Result<Wire> {
+    let mut wire = Wire::connect(imap)?;
     wire.line()?;
     wire.imap("a", &format!("LOGIN {} \"{}\"", target::account(number), target::PASSWORD))?;
     Ok(wire)

@@ -62,7 +62,7 @@ impl Collect {
             client.logout()?;
         }
         writer.flush()?;
-        println!("{messages} messages, {marked} of them of a load test, {corrupted} corrupted");
+        say!("{messages} messages, {marked} of them of a load test, {corrupted} corrupted");
         Ok(if corrupted > 0 { Outcome::Missed } else { Outcome::Fine })
     }
 }

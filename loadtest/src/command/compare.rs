@@ -57,7 +57,7 @@ impl Compare {
         let all = rows::all(&sizes);
         let wanted = self.wanted(&all)?;
         if self.list {
-            wanted.iter().for_each(|row| println!("{}: {} ({})", row.name, row.work, names(&row.servers)));
+            wanted.iter().for_each(|row| say!("{}: {} ({})", row.name, row.work, names(&row.servers)));
             return Ok(());
         }
         let default = PathBuf::from("target/compare").join(sizes.name);
@@ -72,7 +72,7 @@ impl Compare {
             self.draw()?;
         }
         let (held, missed, open) = table.verdicts();
-        println!("{held} goals held, {missed} missed, {open} not measured: {}", self.output.display());
+        say!("{held} goals held, {missed} missed, {open} not measured: {}", self.output.display());
         Ok(())
     }
 

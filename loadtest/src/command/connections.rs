@@ -14,6 +14,7 @@ use crate::engine::{Clock, Effort, Ports, Waiting, run};
 use crate::imap::client::resolve;
 use crate::imap::profile::duration;
 use crate::record::{Health, Record, SERVICE, summary};
+use crate::say;
 
 #[derive(Args)]
 pub struct Connections {
@@ -62,7 +63,7 @@ impl Connections {
         let effort = run(&mut work, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &work.found, effort);
-        print!("{}", summary(&record));
+        say::text(&summary(&record));
         if let Some(path) = &self.json {
             record.write(path)?;
         }

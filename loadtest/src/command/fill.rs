@@ -32,7 +32,7 @@ impl Fill {
         let pace = Pace::Fast { connections: self.connections };
         let added = fill_up(&target, &self.mailbox, self.messages, self.bytes, pace)?;
         let seconds = began.elapsed().as_secs_f64();
-        println!("{added} messages of {} bytes in {seconds:.1} s", self.bytes);
+        say!("{added} messages of {} bytes in {seconds:.1} s", self.bytes);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::imap::idle::{Found, Memory, Plan, Run};
 use crate::imap::options::Security;
 use crate::imap::profile::duration;
 use crate::record::{Record, SERVICE, summary};
+use crate::say;
 
 #[derive(Args)]
 pub struct Idle {
@@ -57,7 +58,7 @@ impl Idle {
         for (user, _) in &users {
             fill_up(&target.for_user(user), "INBOX", self.messages, MESSAGE_BYTES, Pace::Gentle)?;
         }
-        let mut record = Record::new("idle", "notification", &target.name(), "");
+        let mut record = Record::new("idle", "notification", target.name(), "");
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let plan = Plan {
             address: target.login.address,
@@ -80,7 +81,7 @@ impl Idle {
         self.print(&found);
         fill(&mut record, &found, effort, self.sessions);
         if self.notify > 0.0 {
-            print!("{}", summary(&record));
+            say::text(&summary(&record));
         }
         found.wrongs.values().for_each(|(count, wrong)| eprintln!("{count} times {wrong}"));
         if let Some(path) = &self.json {
@@ -102,7 +103,7 @@ impl Idle {
     }
 
     fn print(&self, found: &Found) {
-        println!(
+        say!(
             "{} sessions in IDLE on an INBOX of {} messages: {} bytes of the server's memory each \
              (PSS, from {} to {}), {} bytes of the kernel's for both ends",
             self.sessions,

@@ -13,6 +13,7 @@ use crate::imap::client::resolve;
 use crate::imap::drive::{Drive, Found};
 use crate::imap::options::Options;
 use crate::record::{CORRECTED, Record, SERVICE, summary};
+use crate::say;
 
 /// Everything but the options of every command is spelt as for imaptest.
 #[derive(Args)]
@@ -49,7 +50,7 @@ impl Imap {
         let effort = run(&mut drive, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &drive.found, effort, rate);
-        print!("{}", summary(&record));
+        say::text(&summary(&record));
         for wrong in &drive.found.wrongs {
             eprintln!("{wrong}");
         }

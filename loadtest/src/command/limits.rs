@@ -29,7 +29,7 @@ impl Limits {
         let folder = TempDir::with_prefix_in("limits-", &self.folder)?;
         let mut record = Record::new("limits", "figure", "this machine", "");
         for part in Part::ALL.into_iter().filter(|part| self.only.is_empty() || self.only.contains(part)) {
-            println!("{}", part.title());
+            say!("{}", part.title());
             for bound in part.measure(folder.path())? {
                 print(&bound);
                 record.counts.succeeded += 1;
@@ -38,21 +38,19 @@ impl Limits {
             }
         }
         record.seconds = began.elapsed().as_secs_f64();
-        println!("measured in {:.0} s", record.seconds);
+        say!("measured in {:.0} s", record.seconds);
         self.json.as_ref().map_or(Ok(()), |path| record.write(path))
     }
 }
 
 fn print(bound: &Bound) {
-    print!("  {:<48} {:>10} {:<7}", bound.what, human(bound.value), bound.unit);
-    match &bound.latency {
-        Some(latency) => {
-            let [p50, p99, max] =
-                [latency.percentile(50.0), latency.percentile(99.0), latency.max()].map(duration);
-            println!("{p50:>11} {p99:>11} {max:>11}");
-        }
-        None => println!(),
-    }
+    let latency = bound.latency.as_ref().map(|latency| {
+        let [p50, p99, max] =
+            [latency.percentile(50.0), latency.percentile(99.0), latency.max()].map(duration);
+        format!("{p50:>11} {p99:>11} {max:>11}")
+    });
+    let (value, latency) = (human(bound.value), latency.unwrap_or_default());
+    say!("  {:<48} {value:>10} {:<7}{latency}", bound.what, bound.unit);
 }
 
 /// Three digits that matter.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::cost::{Calls, Meter};
 use crate::plan;
-use crate::target::{self, Server};
+use crate::target::{self, Server, Setup};
 use crate::wire::Wire;
 
 #[derive(Args)]
@@ -28,8 +28,8 @@ const WINDOW: usize = 200;
 impl List {
     pub fn run(&self) -> io::Result<()> {
         let program = self.server.clone().unwrap_or_else(target::default_program);
-        let server = Server::start(&program, 1, 1)?;
-        let mut wire = Wire::connect(target::imap_address())?;
+        let server = Server::start(&program, Setup { cores: 1, accounts: 1, sink: None })?;
+        let mut wire = Wire::connect(server.imap)?;
         wire.line()?;
         wire.imap("a", &format!("LOGIN {} \"{}\"", target::account(0), target::PASSWORD))?;
         self.fill(&mut wire)?;
@@ -56,7 +56,7 @@ impl List {
             }
             let took = began.elapsed();
             let cpu_us = meter.stop()?.cpu_us as f64;
-            println!(
+            say!(
                 "round {round}: {listed} messages in {:.0} ms, {:.2} us server CPU each, \
                  first byte after {:.2} ms, {bytes} bytes",
                 took.as_secs_f64() * 1e3,

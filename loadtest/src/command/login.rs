@@ -1,13 +1,14 @@
 //! Arguments of commands that log into a mailbox of a server, one that runs or one that is started for it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::imap::client::{Login, resolve};
 use crate::imap::options::Security;
-use crate::target::{self, Server};
+use crate::target::{self, Server, Setup};
 
 #[derive(Args, Clone)]
 pub struct LoginArguments {
@@ -34,7 +35,10 @@ pub struct LoginArguments {
 /// A way in, and whose cost is measured.
 pub struct Target {
     pub login: Login,
+    /// Of a server that was started here.
+    pub pop3: Option<SocketAddr>,
     pub pids: Vec<u32>,
+    name: String,
     /// Ended with this.
     _server: Option<Server>,
 }
@@ -50,19 +54,23 @@ impl LoginArguments {
             user: self.user.clone(),
             pass: self.pass.clone(),
         };
-        Ok(Target { login, pids: self.pid.clone(), _server: None })
+        let name = login.address.to_string();
+        Ok(Target { login, pop3: None, pids: self.pid.clone(), name, _server: None })
     }
 
     fn start(&self) -> io::Result<Target> {
         let program = self.server.clone().unwrap_or_else(target::default_program);
-        let server = Server::start(&program, 1, 1)?;
+        let server = Server::start(&program, Setup { cores: 1, accounts: 1, sink: None })?;
         let login = Login {
-            address: target::imap_address(),
+            address: server.imap,
             security: Security::Plain,
             user: target::account(0),
             pass: target::PASSWORD.to_owned(),
         };
-        Ok(Target { login, pids: vec![server.pid()], _server: Some(server) })
+        // Its ports are others each time.
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (pop3, pids) = (Some(server.pop3), vec![server.pid()]);
+        Ok(Target { login, pop3, pids, name, _server: Some(server) })
     }
 }
 
@@ -70,11 +78,11 @@ impl Target {
     /// The same way in for another user.
     pub fn for_user(&self, user: &str) -> Self {
         let login = Login { user: user.to_owned(), ..self.login.clone() };
-        Self { login, pids: self.pids.clone(), _server: None }
+        Self { login, pop3: self.pop3, pids: self.pids.clone(), name: self.name.clone(), _server: None }
     }
 
     /// As a record names it.
-    pub fn name(&self) -> String {
-        self.login.address.to_string()
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }

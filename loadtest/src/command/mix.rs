@@ -11,13 +11,15 @@ use crate::command::Outcome;
 use crate::cost::{Calls, Meter};
 use crate::engine::tls::{ClientTls, Handshake, Trust};
 use crate::engine::{Clock, Effort, Ports, Waiting, run};
-use crate::imap::client::{Client, resolve};
+use crate::imap::client::{Login, resolve};
+use crate::imap::fill::{self, Pace};
 use crate::imap::options::{Options, Security};
 use crate::imap::profile::{Profile, duration};
 use crate::mix::drive::{Drive, Found, Places};
-use crate::mix::imap::FOLDER;
+use crate::mix::imap::folder;
 use crate::mix::smtp::Dialect;
 use crate::record::{Record, duration as spelt, summary};
+use crate::say;
 
 #[derive(Args)]
 pub struct Mix {
@@ -54,10 +56,16 @@ pub struct Mix {
     /// Where the server's data is, for the writes to its device.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Fills mailboxes up first, to the size that the profile gives each.
+    #[arg(long)]
+    fill: bool,
     /// Where records are written, with the load in front of the extension.
     #[arg(long)]
     json: Option<PathBuf>,
 }
+
+/// Connections that fill a mailbox, where many messages do not go in one command.
+const FILLING: usize = 16;
 
 impl Mix {
     /// What `profile=` means to imaptest.
@@ -76,6 +84,7 @@ impl Mix {
             pop3s_port: None,
             pid: imap.pid.clone(),
             data: imap.data.clone(),
+            fill: false,
             json: imap.json.clone(),
         }
     }
@@ -86,9 +95,12 @@ impl Mix {
             .map_err(|error| io::Error::other(format!("{}: {error}", self.profile.display())))?;
         profile.users_total = self.users.unwrap_or(profile.users_total);
         self.make_folders(&profile)?;
+        if self.fill {
+            self.fill(&profile)?;
+        }
         let mut outcome = Outcome::Fine;
         for &load in &self.load {
-            println!("load {load} %, {} users", profile.users_total);
+            say!("load {load} %, {} users", profile.users_total);
             match self.run_at(&profile, load)? {
                 Outcome::Fine => {}
                 worse => outcome = worse,
@@ -112,7 +124,7 @@ impl Mix {
         let effort = run(&mut drive, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &drive.found, effort);
-        print!("{}", summary(&record));
+        say::text(&summary(&record));
         drive.found.wrongs.iter().for_each(|what| eprintln!("{what}"));
         let are_held = record.health.is_valid() && judge(profile, &mut record);
         if let Some(path) = &self.json {
@@ -150,16 +162,47 @@ impl Mix {
         })
     }
 
+    fn login(&self, profile: &Profile, number: usize) -> io::Result<Login> {
+        let user = &profile.users[0];
+        Ok(Login {
+            address: self.places(profile)?.imap,
+            security: Security::Plain,
+            user: user.user_name(user.username_start + number),
+            pass: self.pass.clone(),
+        })
+    }
+
     /// What is moved needs a place to go to.
     fn make_folders(&self, profile: &Profile) -> io::Result<()> {
-        let address = self.places(profile)?.imap;
-        let user = &profile.users[0];
         for number in 0..profile.users_total {
-            let mut client = Client::connect(address, Security::Plain)?;
-            client.login(&user.user_name(user.username_start + number), &self.pass)?;
-            // From an earlier run it may be there.
-            let _ = client.command(&format!("CREATE {FOLDER}"), |_| Ok(()));
+            let mut client = self.login(profile, number)?.open()?;
+            let folders = profile.habits.folders;
+            // From an earlier run the last is there, and all others with it.
+            let last = format!("STATUS {} (MESSAGES)", folder(folders - 1));
+            if client.command(&last, |_| Ok(())).is_err() {
+                for name in (0..folders).map(folder) {
+                    let _ = client.command(&format!("CREATE {name}"), |_| Ok(()));
+                }
+            }
             client.logout()?;
+        }
+        Ok(())
+    }
+
+    /// The first user has the largest mailbox.
+    fn fill(&self, profile: &Profile) -> io::Result<()> {
+        let Some((least, most)) = profile.mailbox_messages else {
+            return Err(io::Error::other("the profile does not say mailbox_messages"));
+        };
+        for number in 0..profile.users_total {
+            let login = self.login(profile, number)?;
+            let (first, end) = (fill::count(&login, "INBOX")?, profile.user_zipf.share(number, least, most));
+            if first >= end {
+                continue;
+            }
+            let (mailbox, message_bytes) = ("INBOX".to_owned(), profile.size.median);
+            let pace = Pace::Fast { connections: FILLING };
+            fill::Fill { login, mailbox, first, end, message_bytes, pace }.run(&|_| ())?;
         }
         Ok(())
     }
@@ -172,14 +215,14 @@ fn judge(profile: &Profile, record: &mut Record) -> bool {
         let name = format!("gate {} p{}", gate.name, gate.quantile * 100.0);
         let most = u64::try_from(gate.most.as_nanos()).unwrap_or(u64::MAX);
         let Some(found) = record.latency.get(&gate.name) else {
-            println!("{name}: missed, for nothing of it happened");
+            say!("{name}: missed, for nothing of it happened");
             are_held = false;
             continue;
         };
         let found = found.percentile(gate.quantile * 100.0);
         are_held &= found <= most;
         let verdict = if found <= most { "held" } else { "missed" };
-        println!("{name}: {} of {}: {verdict}", spelt(found), spelt(most));
+        say!("{name}: {} of {}: {verdict}", spelt(found), spelt(most));
         record.figures.insert(format!("{name} ms"), found as f64 / 1e6);
     }
     are_held

@@ -6,6 +6,7 @@ mod collect;
 mod compare;
 mod connections;
 mod fill;
+mod growth;
 mod idle;
 mod imap;
 mod limits;
@@ -42,7 +43,7 @@ enum Command {
     Smtp(Box<smtp::Smtp>),
     /// Takes mail and keeps none: fast, slow, unwilling or broken.
     Sink(Box<sink::Sink>),
-    /// The same load at rising rates or with more sessions, to find where an objective breaks.
+    /// The same load at rising rates, with more sessions or on larger mailboxes: where an objective breaks, what grows.
     Sweep(Box<sweep::Sweep>),
     /// Compares ledgers: what was acknowledged, and what came.
     Verify(verify::Verify),

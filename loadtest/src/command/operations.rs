@@ -13,6 +13,7 @@ use crate::cost::cpu_ns;
 use crate::imap::fill::Pace;
 use crate::imap::operations::{Bench, Measured, Operation, median};
 use crate::record::Record;
+use crate::report::charts::MAILBOX_MESSAGES;
 
 #[derive(Args)]
 pub struct Operations {
@@ -57,11 +58,16 @@ impl Operations {
         let wanted = if self.only.is_empty() { Operation::all() } else { &self.only };
         let found = bench.run(wanted)?;
         if let Some(path) = &self.json {
-            self.record(&target.name(), &found).write(path)?;
+            self.record(target.name(), &found).write(path)?;
         }
-        println!(
+        say!(
             "{:<16} {:>9} {:>12} {:>12} {:>12} {:>14}",
-            "operation", "messages", "first, ms", "median, ms", "1st byte, ms", "server CPU, us"
+            "operation",
+            "messages",
+            "first, ms",
+            "median, ms",
+            "1st byte, ms",
+            "server CPU, us"
         );
         for (operation, measured) in &found {
             print(*operation, measured);
@@ -73,6 +79,10 @@ impl Operations {
 impl Operations {
     fn record(&self, target: &str, found: &BTreeMap<Operation, Measured>) -> Record {
         let mut record = Record::new("operations", "operation", target, "");
+        // Of the first, which was the mailbox's own size.
+        if let Some(measured) = found.values().next() {
+            record.figures.insert(MAILBOX_MESSAGES.to_owned(), measured.messages as f64);
+        }
         for (operation, measured) in found {
             let name = operation.name();
             let spectrum = record.latency.entry(name.to_owned()).or_default();
@@ -96,7 +106,7 @@ impl Operations {
 
 fn print(operation: Operation, measured: &Measured) {
     let ms = |ns: u64| ns as f64 / 1e6;
-    println!(
+    say!(
         "{:<16} {:>9} {:>12.3} {:>12.3} {:>12.3} {:>14.1}",
         operation.name(),
         measured.messages,

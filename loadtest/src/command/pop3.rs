@@ -17,6 +17,7 @@ use crate::ledger::{Durability, Writer};
 use crate::pop3::drive::{Drive, Found, Load};
 use crate::pop3::session::{Listing, Plan};
 use crate::record::{Record, SERVICE, summary};
+use crate::say;
 
 #[derive(Args)]
 pub struct Pop3 {
@@ -94,7 +95,7 @@ impl Pop3 {
         let effort = run(&mut drive, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &drive.found, effort);
-        print!("{}", summary(&record));
+        say::text(&summary(&record));
         drive.found.wrongs.iter().for_each(|what| eprintln!("{what}"));
         if let Some(path) = &self.json {
             record.write(path)?;

@@ -11,7 +11,7 @@ use crate::cost::{Calls, Meter, pss_bytes};
 use crate::plan::{Bodies, Sizes, Template};
 use crate::sink::{Conduct, Sink};
 use crate::smtp::{Envelope, Limit, Load};
-use crate::target::{self, DEAD_DOMAIN, SINK, SINK_DOMAIN, Server};
+use crate::target::{self, DEAD_DOMAIN, SINK_DOMAIN, Server, Setup};
 
 #[derive(Args)]
 pub struct Relay {
@@ -53,15 +53,17 @@ const DEAD_BYTES: usize = 512;
 impl Relay {
     pub fn run(&self) -> io::Result<()> {
         let conduct = Conduct { hostname: "sink.test".to_owned(), ..Conduct::default() };
-        let sink = Sink::start(SINK, conduct, None, 1)?;
-        println!(
+        let sink = Sink::start(([127, 0, 0, 1], 0).into(), conduct, None, 1)?;
+        say!(
             "{} messages of {} bytes over {} kept-open connections, through to a sink",
-            self.messages, self.size, self.sessions
+            self.messages,
+            self.size,
+            self.sessions
         );
         for round in 1..=self.rounds {
             for &cores in &self.cores {
                 let name = format!("round {round}, {cores} core(s)");
-                let server = self.start(cores)?;
+                let server = self.start(cores, &sink)?;
                 self.measure(&server, &sink)?.print(&name);
                 if self.dead > 0 {
                     self.fill(&server, &name)?;
@@ -72,28 +74,29 @@ impl Relay {
         Ok(())
     }
 
-    fn start(&self, cores: usize) -> io::Result<Server> {
+    fn start(&self, cores: usize, sink: &Sink) -> io::Result<Server> {
         let program = self.server.clone().unwrap_or_else(target::default_program);
-        Server::start(&program, cores, 0)
+        Server::start(&program, Setup { cores, accounts: 0, sink: Some(sink.address()) })
     }
 
-    fn load(&self, domain: &str, messages: usize, size: usize) -> Load {
+    fn load(&self, server: &Server, domain: &str, messages: usize, size: usize) -> Load {
         let bodies = Arc::new(Bodies::new(&Sizes::Same(size), 1));
         Load {
             recipients: Template::new(&format!("user%d@{domain}"), 100),
-            ..Load::plain(target::smtp_address(), self.sessions, Limit::Messages(messages as u64), bodies)
+            ..Load::plain(server.smtp, self.sessions, Limit::Messages(messages as u64), bodies)
         }
     }
 
     /// Queues mail that cannot go, and says what it takes.
     fn fill(&self, server: &Server, name: &str) -> io::Result<()> {
         let before = pss_bytes(server.pid())?;
-        let load = Load { envelope: Envelope::Group, ..self.load(DEAD_DOMAIN, self.dead, DEAD_BYTES) };
+        let load =
+            Load { envelope: Envelope::Group, ..self.load(server, DEAD_DOMAIN, self.dead, DEAD_BYTES) };
         load.run()?;
         std::thread::sleep(Duration::from_secs(3));
         let grown = pss_bytes(server.pid())?.saturating_sub(before);
         let each = grown as f64 / self.dead as f64;
-        println!("{name}: {} messages queued, {each:.0} bytes of memory each", self.dead);
+        say!("{name}: {} messages queued, {each:.0} bytes of memory each", self.dead);
         Ok(())
     }
 
@@ -101,7 +104,7 @@ impl Relay {
         let meter = Meter::start(&[server.pid()], None, Calls::Counted)?;
         let (taken_before, messages) = (sink.taken(), self.messages as u64);
         let began = Instant::now();
-        let sent = self.load(SINK_DOMAIN, self.messages, self.size).run()?;
+        let sent = self.load(server, SINK_DOMAIN, self.messages, self.size).run()?;
         if sent.tally.counts.succeeded != messages {
             return Err(io::Error::other(format!("not all were taken: {:?}", sent.tally.errors)));
         }
@@ -127,7 +130,7 @@ impl Cost {
     fn print(&self, what: &str) {
         let optional =
             |value: Option<f64>| value.map_or("not counted".to_owned(), |value| format!("{value:.3}"));
-        println!(
+        say!(
             "{what}: {:.1} us CPU a relayed message, {:.0} messages/s, {} system calls, {} syncs",
             self.cpu_us,
             self.rate,

@@ -25,7 +25,7 @@ impl Report {
     pub fn run(&self) -> io::Result<()> {
         let records = self.runs.iter().map(|path| Record::read(path)).collect::<io::Result<Vec<_>>>()?;
         fs::write(&self.output, report::of_records(&self.title, &records))?;
-        println!("{}", self.output.display());
+        say!("{}", self.output.display());
         Ok(())
     }
 }

@@ -103,7 +103,7 @@ impl Sink {
         let durability = if self.ledger_sync { Durability::Synced } else { Durability::Buffered };
         let ledger = self.ledger.clone().map(|path| (path, durability));
         let sink = sink::Sink::start(address(&self.address, 25)?, self.conduct()?, ledger, self.threads)?;
-        println!("ready at {}", sink.address());
+        say!("ready at {}", sink.address());
         let began = Instant::now();
         while !self.is_over(&sink, began) {
             thread::sleep(Duration::from_millis(20));
@@ -162,7 +162,7 @@ impl Sink {
 fn print(sink: &sink::Sink, time: Duration) {
     let counts = sink.counts();
     let (messages, bytes) = (sink.taken(), counts.bytes.load(Ordering::Relaxed));
-    println!(
+    say!(
         "{messages} messages ({} copies, {:.1} MB) over {} connections in {:.1} s; {} corrupted, {} without a mark",
         counts.copies.load(Ordering::Relaxed),
         bytes as f64 / 1e6,
@@ -172,7 +172,7 @@ fn print(sink: &sink::Sink, time: Duration) {
         counts.unmarked.load(Ordering::Relaxed),
     );
     for (what, count) in counts.refused() {
-        println!("{what}: {count}");
+        say!("{what}: {count}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::ledger::Durability;
 use crate::measure::Seen;
 use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template, time};
 use crate::record::{Objective, Record, summary};
+use crate::say;
 use crate::smtp::{
     Connections, Envelope, Greeting, Limit, Load, Login, OnError, Pace, Security, Transfer, new_run,
 };
@@ -265,7 +266,7 @@ impl Report {
 
     /// Prints, writes, and says how it ended.
     pub fn finish(&self, record: Record) -> io::Result<Outcome> {
-        print!("{}", summary(&record));
+        say::text(&summary(&record));
         if let Some(path) = &self.json {
             record.write(path)?;
         }

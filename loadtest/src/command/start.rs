@@ -89,7 +89,7 @@ impl Start {
         for (name, spectrum) in &record.latency {
             let [low, middle, high] =
                 [spectrum.min(), spectrum.percentile(50.0), spectrum.max()].map(duration);
-            println!("first 250 {name}: {middle} (from {low} to {high}, {} times)", spectrum.count());
+            say!("first 250 {name}: {middle} (from {low} to {high}, {} times)", spectrum.count());
         }
         self.json.as_ref().map_or(Ok(()), |path| record.write(path))?;
         Ok(Outcome::Fine)

@@ -1,5 +1,4 @@
-//! `loadtest sweep`: the same load at other rates or with other numbers of sessions, to find where an objective
-//! breaks.
+//! `loadtest sweep`: the same load at other rates, with other numbers of sessions or on larger mailboxes.
 //!
 //! A range is walked in steps of equal ratio. For rates, the knee is then looked for by bisection between the highest
 //! rate that held the objective and the next that did not. Every run is a record of its own, for the report.
@@ -8,24 +7,38 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::command::Outcome;
+use crate::command::growth::Growth;
 use crate::command::smtp::Smtp;
 use crate::plan::Rate;
 use crate::record::{Objective, Record, duration};
 
 #[derive(Args)]
 pub struct Sweep {
-    /// From..to, such as 1k..20k (messages a second) or 1..256 (sessions).
-    range: Range,
-    /// What is changed.
-    #[arg(long, value_enum, default_value = "rate")]
+    #[command(subcommand)]
     over: Over,
+}
+
+#[derive(Subcommand)]
+enum Over {
+    /// Messages a second by SMTP: finds the rate up to which the objective holds.
+    Rate(Box<Walk>),
+    /// Connections at once by SMTP.
+    Sessions(Box<Walk>),
+    /// Messages in a mailbox: how operations of IMAP and POP3 grow with it.
+    Mailbox(Box<Growth>),
+}
+
+#[derive(Args)]
+struct Walk {
+    /// From..to, such as 1k..20k.
+    range: Range,
     /// Steps through the range, each the same multiple of the one before.
     #[arg(long, default_value_t = 5)]
     steps: u32,
-    /// Bisections after that.
+    /// Between the last rate that holds and the first that does not.
     #[arg(long, default_value_t = 4)]
     bisections: u32,
     /// A folder for the records, one of each run.
@@ -35,12 +48,14 @@ pub struct Sweep {
     smtp: Smtp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Over {
+/// What a walk changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changed {
     Rate,
     Sessions,
 }
 
+/// Such as 1k..20k.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     least: f64,
@@ -58,47 +73,55 @@ pub enum Held {
 
 impl Sweep {
     pub fn run(&self) -> io::Result<Outcome> {
+        match &self.over {
+            Over::Rate(walk) => walk.run(Changed::Rate),
+            Over::Sessions(walk) => walk.run(Changed::Sessions),
+            Over::Mailbox(growth) => growth.run(),
+        }
+    }
+}
+
+impl Walk {
+    fn run(&self, changed: Changed) -> io::Result<Outcome> {
         let default: Objective = "p99<100ms,err<0.1%".parse().map_err(io::Error::other)?;
         let objective = self.smtp.report.slo.clone().unwrap_or(default);
-        let knee = self.range.knee(self.steps, self.bisections(), |at| {
-            let record = self.measure(at, &objective)?;
+        // Between two numbers of sessions there is seldom anything to find.
+        let bisections = if changed == Changed::Rate { self.bisections } else { 0 };
+        let knee = self.range.knee(self.steps, bisections, |at| {
+            let record = self.measure(changed, at, &objective)?;
             let held = held(&record);
-            println!("{}", row(at, &record, held));
+            say!("{}", row(at, &record, held));
             Ok(held)
         })?;
-        match (knee, self.over) {
-            (Some(at), Over::Rate) => println!("the objective holds up to {at:.0} messages/s"),
-            (Some(at), Over::Sessions) => println!("the objective holds up to {at:.0} sessions"),
-            (None, _) => println!("the objective does not hold anywhere in the range"),
+        match knee {
+            Some(at) => say!("the objective holds up to {at:.0} {}", changed.unit()),
+            None => say!("the objective does not hold anywhere in the range"),
         }
         Ok(if knee.is_some() { Outcome::Fine } else { Outcome::Missed })
     }
 
-    /// Between two numbers of sessions there is seldom anything to find.
-    fn bisections(&self) -> u32 {
-        match self.over {
-            Over::Rate => self.bisections,
-            Over::Sessions => 0,
-        }
-    }
-
-    fn measure(&self, at: f64, objective: &Objective) -> io::Result<Record> {
-        let smtp = match self.over {
-            Over::Rate => self.smtp.at_rate(Rate(at)),
-            Over::Sessions => self.smtp.with_sessions(at.round() as usize),
+    fn measure(&self, changed: Changed, at: f64, objective: &Objective) -> io::Result<Record> {
+        let (smtp, point) = match changed {
+            Changed::Rate => (self.smtp.at_rate(Rate(at)), "offered_rate"),
+            Changed::Sessions => (self.smtp.with_sessions(at.round() as usize), "sessions"),
         };
         let mut record = smtp.measure()?;
         record.verdict = Some(objective.judge(&record));
-        let point = match self.over {
-            Over::Rate => "offered_rate",
-            Over::Sessions => "sessions",
-        };
         record.figures.insert(point.to_owned(), at);
         if let Some(folder) = &self.records {
             std::fs::create_dir_all(folder)?;
             record.write(&folder.join(format!("{point}-{at:.0}.json")))?;
         }
         Ok(record)
+    }
+}
+
+impl Changed {
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Rate => "messages/s",
+            Self::Sessions => "sessions",
+        }
     }
 }
 
@@ -129,6 +152,13 @@ fn row(at: f64, record: &Record, held: Held) -> String {
 }
 
 impl Range {
+    /// Points of equal ratio, the ends among them.
+    pub fn points(self, steps: u32) -> impl Iterator<Item = f64> {
+        let steps = steps.max(2);
+        let ratio = (self.most / self.least).powf(1.0 / f64::from(steps - 1));
+        (0..steps).map(move |step| self.least * ratio.powi(step as i32))
+    }
+
     /// The highest point that holds, as far as steps and bisections tell.
     pub fn knee(
         self,
@@ -136,10 +166,8 @@ impl Range {
         bisections: u32,
         mut holds: impl FnMut(f64) -> io::Result<Held>,
     ) -> io::Result<Option<f64>> {
-        let ratio = (self.most / self.least).powf(1.0 / f64::from(steps.max(2) - 1));
         let (mut good, mut bad) = (None, None);
-        for step in 0..steps.max(2) {
-            let at = self.least * ratio.powi(step as i32);
+        for at in self.points(steps) {
             match holds(at)? {
                 Held::Yes => good = Some(at),
                 Held::No => {

@@ -37,8 +37,8 @@ impl Verify {
         record.ledger = Some(verification.counts);
         let verdict = self.slo.judge(&record);
         match verdict.is_held() {
-            true => println!("objective held: {}", verdict.objective),
-            false => println!("objective missed: {}", verdict.missed.join("; ")),
+            true => say!("objective held: {}", verdict.objective),
+            false => say!("objective missed: {}", verdict.missed.join("; ")),
         }
         let outcome = if verdict.is_held() { Outcome::Fine } else { Outcome::Missed };
         if let Some(path) = &self.json {
@@ -51,17 +51,17 @@ impl Verify {
 
 fn print(verification: &Verification) {
     let counts = &verification.counts;
-    println!("acknowledged   {:>12}", counts.acknowledged);
-    println!("received       {:>12}", counts.received);
-    println!("missing        {:>12}", counts.missing);
-    println!("duplicated     {:>12}", counts.duplicated);
-    println!("corrupted      {:>12}", counts.corrupted);
-    println!("reordered      {:>12}", counts.reordered);
-    println!("unacknowledged {:>12}", counts.unacknowledged);
+    say!("acknowledged   {:>12}", counts.acknowledged);
+    say!("received       {:>12}", counts.received);
+    say!("missing        {:>12}", counts.missing);
+    say!("duplicated     {:>12}", counts.duplicated);
+    say!("corrupted      {:>12}", counts.corrupted);
+    say!("reordered      {:>12}", counts.reordered);
+    say!("unacknowledged {:>12}", counts.unacknowledged);
     if verification.torn > 0 {
-        println!("{} line(s) of the ledgers were not whole", verification.torn);
+        say!("{} line(s) of the ledgers were not whole", verification.torn);
     }
     for (run, number) in &verification.missing {
-        println!("missing: message {number} of run {run}");
+        say!("missing: message {number} of run {run}");
     }
 }

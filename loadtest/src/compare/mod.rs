@@ -44,7 +44,7 @@ pub fn complete(bench: &Bench, results: &Results, row: &Row) -> io::Result<Measu
         .unwrap_or_else(|| Measured::new(&row.name, &commit(), &bench.sizes.words(), seconds_since_1970()));
     while let Some(server) = measured.next(&row.servers, bench.sizes.repetitions) {
         let round = measured.servers.get(&server).map_or(0, |side| side.samples.len()) + 1;
-        println!("{}: {}, {round} of {}", row.name, server.name(), bench.sizes.repetitions);
+        say!("{}: {}, {round} of {}", row.name, server.name(), bench.sizes.repetitions);
         measure_once(bench, row, server, &mut measured)?;
         results.write(&measured)?;
     }

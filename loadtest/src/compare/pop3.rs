@@ -1,31 +1,33 @@
-//! POP3: messages one after the other and in a burst, and the list of a large maildrop.
+//! POP3: messages one after the other and many at once, and the list of a large maildrop.
 
 use std::io;
-use std::time::Instant;
 
 use crate::compare::bench::{Bench, samples};
 use crate::compare::mailbox::{LISTED_BYTES, Set, account};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{PASSWORD, Running, Server};
+use crate::pop3::drive::Found;
+use crate::pop3::session::{Listing, Plan, Verb};
+use crate::pop3::visit;
+use crate::record::Spectrum;
 use crate::report::scale::Unit;
-use crate::wire::Wire;
 
 const BYTES: usize = 4096;
 
 /// Messages that are fetched at most.
 const FETCHED_MAX: usize = 5000;
 
-/// Commands in one send.
-const BURST: usize = 100;
+/// Commands under way at once.
+const WINDOW: usize = 100;
 
 pub fn measures() -> Vec<Measure> {
     let rate = |name: &str, what: &str, goal: f64| {
         Measure::new(name, what, Unit::PerSecond, Better::More).with_goal(Goal::Times(goal))
     };
     vec![
-        rate("pipelined", "RETR of 4 KiB, 100 in a burst", 4.0),
+        rate("pipelined", "RETR of 4 KiB, 100 at once", 4.0),
         rate("sequential", "RETR of 4 KiB, one after the other", 2.5),
-        Measure::new("cpu", "RETR in a burst, CPU a message", Unit::Micros, Better::Less),
+        Measure::new("cpu", "RETR, 100 at once, CPU a message", Unit::Micros, Better::Less),
         Measure::new("uidl", "UIDL of the large maildrop", Unit::Nanos, Better::Less)
             .with_goal(Goal::Times(5.0)),
     ]
@@ -37,92 +39,43 @@ pub fn measure(bench: &Bench, server: Server) -> io::Result<Samples> {
         let running = read.start(bench, server)?;
         let count = read.messages.min(FETCHED_MAX);
         // Everything is in memory from here on.
-        fetch(&running, count, BURST)?;
+        fetch(&running, count, WINDOW)?;
         let sequential = fetch(&running, count, 1)?;
-        let (pipelined, cost) = bench.metered(&running, || fetch(&running, count, BURST))?;
+        let (pipelined, cost) = bench.metered(&running, || fetch(&running, count, WINDOW))?;
         (count as f64 / sequential, count as f64 / pipelined, cost.cpu_us as f64 / count as f64)
     };
     let listed = Set { messages: bench.sizes.listed, bytes: LISTED_BYTES };
     let running = listed.start(bench, server)?;
-    uidl(&running, listed.messages)?;
-    let uidl = uidl(&running, listed.messages)?;
+    uidl(&running)?;
+    let uidl = uidl(&running)?;
     Ok(samples([("sequential", sequential), ("pipelined", pipelined), ("cpu", cpu), ("uidl", uidl)]))
 }
 
-fn open(running: &Running) -> io::Result<Wire> {
-    let mut wire = Wire::connect(running.port("pop3")?)?;
-    expect_ok(&mut wire)?;
-    for command in [format!("USER {}\r\n", account()), format!("PASS {PASSWORD}\r\n")] {
-        wire.send(command.as_bytes())?;
-        expect_ok(&mut wire)?;
+/// Fetches the first messages; gives the seconds, without those of the login.
+fn fetch(running: &Running, count: usize, window: usize) -> io::Result<f64> {
+    let found = session(running, Plan { window, messages: count, listing: Listing::None, ..PLAN })?;
+    let fetched = found.latency.get(Verb::Retr.name()).map_or(0, Spectrum::count);
+    let bytes = found.counts.bytes;
+    if fetched != count as u64 || bytes < (count * BYTES) as u64 {
+        return Err(io::Error::other(format!("{fetched} messages of {count} came, {bytes} bytes")));
     }
-    Ok(wire)
+    let login: u64 = [Verb::User, Verb::Pass, Verb::Stat].iter().map(|verb| took(&found, *verb)).sum();
+    Ok(found.session.max().saturating_sub(login) as f64 / 1e9)
 }
 
-/// Fetches the first messages, so many to a burst; gives the seconds.
-fn fetch(running: &Running, count: usize, burst: usize) -> io::Result<f64> {
-    let mut wire = open(running)?;
-    let began = Instant::now();
-    let mut first = 1;
-    while first <= count {
-        let last = (first + burst - 1).min(count);
-        let commands: String = (first..=last).map(|number| format!("RETR {number}\r\n")).collect();
-        wire.send(commands.as_bytes())?;
-        for number in first..=last {
-            expect_ok(&mut wire)?;
-            let bytes = until_dot(&mut wire, |_| Ok(()))?;
-            if bytes < BYTES {
-                return Err(io::Error::other(format!("message {number} has {bytes} bytes")));
-            }
-        }
-        first = last + 1;
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    quit(wire)?;
-    Ok(seconds)
+/// Gives the nanoseconds. That every message is told of once, the session sees to.
+fn uidl(running: &Running) -> io::Result<f64> {
+    session(running, Plan { listing: Listing::Full, ..PLAN }).map(|found| took(&found, Verb::Uidl) as f64)
 }
 
-/// Gives the nanoseconds.
-fn uidl(running: &Running, messages: usize) -> io::Result<f64> {
-    let mut wire = open(running)?;
-    let began = Instant::now();
-    wire.send(b"UIDL\r\n")?;
-    expect_ok(&mut wire)?;
-    let mut listed = 0;
-    until_dot(&mut wire, |_| {
-        listed += 1;
-        Ok(())
-    })?;
-    let nanos = began.elapsed().as_nanos() as f64;
-    quit(wire)?;
-    match listed == messages {
-        true => Ok(nanos),
-        false => Err(io::Error::other(format!("UIDL told of {listed} messages of {messages}"))),
-    }
+const PLAN: Plan =
+    Plan { window: 1, messages: 0, download_percent: 100, delete_percent: 0, listing: Listing::None };
+
+fn session(running: &Running, plan: Plan) -> io::Result<Found> {
+    visit(running.port("pop3")?, &account(), PASSWORD, plan)
 }
 
-fn quit(mut wire: Wire) -> io::Result<()> {
-    wire.send(b"QUIT\r\n")?;
-    expect_ok(&mut wire)
-}
-
-fn expect_ok(wire: &mut Wire) -> io::Result<()> {
-    let line = wire.line()?;
-    match line.starts_with(b"+OK") {
-        true => Ok(()),
-        false => Err(io::Error::other(String::from_utf8_lossy(line).into_owned())),
-    }
-}
-
-/// Gives how many bytes stood before the dot.
-fn until_dot(wire: &mut Wire, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize> {
-    let mut bytes = 0;
-    loop {
-        let line = wire.line()?;
-        if line == b".\r\n" {
-            return Ok(bytes);
-        }
-        bytes += line.len();
-        each(line)?;
-    }
+/// Nanoseconds of a command that is given once.
+fn took(found: &Found, verb: Verb) -> u64 {
+    found.latency.get(verb.name()).map_or(0, Spectrum::max)
 }

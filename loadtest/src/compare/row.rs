@@ -30,6 +30,8 @@ pub enum Rivals {
     Everyone,
     /// Who has synced when it says 250, as ours has. The others are shown.
     Synced,
+    /// What is measured is nobody's merit.
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +80,11 @@ pub struct Line {
     pub advantage: Option<Ratio>,
     pub goal: String,
     pub verdict: Verdict,
-    /// Medians of everyone, as shown.
+    /// Medians of everyone, as shown, by their labels.
     pub all: Vec<(String, String)>,
+    /// Whose value `peer` is.
+    #[serde(skip)]
+    pub rival: Option<Server>,
     #[serde(skip)]
     pub unit: Option<Unit>,
     #[serde(skip)]
@@ -103,6 +108,11 @@ impl Measure {
         self
     }
 
+    pub fn uncompared(mut self) -> Self {
+        self.rivals = Rivals::Nobody;
+        self
+    }
+
     pub fn among_synced(mut self) -> Self {
         self.rivals = Rivals::Synced;
         self
@@ -122,7 +132,7 @@ impl Measure {
         let ours_median = (!ours.is_empty()).then(|| median(&ours));
         let shown = |server: Server| -> Option<(String, String)> {
             let values = of(server);
-            (!values.is_empty()).then(|| (server.label().to_owned(), self.unit.show(median(&values))))
+            (!values.is_empty()).then(|| (server.label(), self.unit.show(median(&values))))
         };
         Line {
             row: row.to_owned(),
@@ -130,11 +140,12 @@ impl Measure {
             name: self.name.clone(),
             measure: self.what.clone(),
             ours: ours_median,
-            peer: peer.map(|peer| (peer.name().to_owned(), median(&of(peer)))),
+            peer: peer.map(|peer| (peer.label(), median(&of(peer)))),
             advantage,
             goal: self.goal.words(self.unit),
             verdict: self.goal.judge(ours_median, advantage.map(|ratio| ratio.value)),
             all: Server::ALL.into_iter().filter_map(shown).collect(),
+            rival: peer,
             unit: Some(self.unit),
             goal_times: self.goal.times(),
         }
@@ -146,7 +157,11 @@ impl Measure {
         servers: impl Iterator<Item = Server>,
         of: &impl Fn(Server) -> Vec<f64>,
     ) -> Option<Server> {
-        let is_rival = |server: &Server| self.rivals == Rivals::Everyone || server.syncs();
+        let is_rival = |server: &Server| match self.rivals {
+            Rivals::Everyone => true,
+            Rivals::Synced => server.syncs(),
+            Rivals::Nobody => false,
+        };
         let measured = servers
             .filter(|server| *server != Server::Ringpost && is_rival(server) && !of(*server).is_empty());
         if let Goal::TimesOf(_, wanted) = self.goal {
@@ -164,6 +179,13 @@ impl Measure {
             Better::Less => Ratio::of(theirs, ours),
             Better::More => Ratio::of(ours, theirs),
         }
+    }
+}
+
+impl Line {
+    /// As shown, of the server with this label.
+    pub fn value_of(&self, label: &str) -> Option<&str> {
+        self.all.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str())
     }
 }
 
@@ -244,7 +266,7 @@ mod tests {
         ];
         let held = line(&rate, &measured);
         assert_eq!(held.verdict, Verdict::Held);
-        assert_eq!(held.peer, Some(("Postfix".to_owned(), 1000.0)));
+        assert_eq!(held.peer, Some(("Postfix (synced)".to_owned(), 1000.0)));
         assert_eq!(held.advantage.map(|ratio| ratio.value), Some(15.5));
         let missed = line(&rate.with_goal(Goal::Times(16.0)), &measured);
         assert_eq!(missed.verdict, Verdict::Missed);
@@ -255,9 +277,15 @@ mod tests {
         let measured: [(Server, &[f64]); 3] =
             [(Server::Ringpost, &[60.0]), (Server::Postfix, &[1500.0]), (Server::OpenSmtpd, &[900.0])];
         let best = line(&cpu(Goal::Times(20.0)), &measured);
-        assert_eq!((best.peer, best.verdict), (Some(("OpenSMTPD".to_owned(), 900.0)), Verdict::Missed));
+        assert_eq!(
+            (best.peer, best.verdict),
+            (Some(("OpenSMTPD (not synced)".to_owned(), 900.0)), Verdict::Missed)
+        );
         let named = line(&cpu(Goal::TimesOf(25.0, Server::Postfix)), &measured);
-        assert_eq!((named.peer, named.verdict), (Some(("Postfix".to_owned(), 1500.0)), Verdict::Held));
+        assert_eq!(
+            (named.peer, named.verdict),
+            (Some(("Postfix (synced)".to_owned(), 1500.0)), Verdict::Held)
+        );
     }
 
     #[test]

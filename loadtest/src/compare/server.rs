@@ -112,17 +112,18 @@ impl Server {
         self != Self::OpenSmtpd
     }
 
-    /// OpenSMTPD 6.8 leaves some of 20 or more sessions at once without a reply to DATA, on Linux at least.
-    pub fn sessions_at_most(self, wanted: usize) -> usize {
-        if self == Self::OpenSmtpd { wanted.min(10) } else { wanted }
+    /// What is on the disk when it says 250 or OK. The scripts say it at length.
+    pub fn promise(self) -> &'static str {
+        match self {
+            Self::Ringpost | Self::Postfix | Self::Exim => "synced",
+            Self::OpenSmtpd => "not synced",
+            Self::DovecotMaildir | Self::DovecotSdbox | Self::DovecotHibernate => "messages synced",
+        }
     }
 
-    /// The name, with what the reader must know of it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::OpenSmtpd => "OpenSMTPD (not synced)",
-            other => other.name(),
-        }
+    /// The name, with the promise.
+    pub fn label(self) -> String {
+        format!("{} ({})", self.name(), self.promise())
     }
 
     /// As a folder is called.

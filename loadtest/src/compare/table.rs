@@ -109,28 +109,37 @@ impl<'a> Table<'a> {
         let runs = self.rows.iter().map(|(_, measured)| {
             let day = date(measured.started_at);
             let day = day.split(' ').next().unwrap_or_default();
-            let (program, arguments) = measured.command.split_once(' ').unwrap_or((&measured.command, ""));
-            let command = format!("{} {arguments}", program.rsplit('/').next().unwrap_or_default());
-            format!("{day}, commit {}: `{command}`, {}", measured.commit, measured.sizes)
+            format!("{day}, commit {}: `{}`, {}", measured.commit, command(&measured.command), measured.sizes)
         });
         each_once(runs)
     }
 
     fn servers(&self) -> Vec<String> {
-        let sides = self.rows.iter().flat_map(|(_, measured)| measured.servers.values());
-        let sides = sides.filter(|side| !side.version.is_empty());
-        each_once(sides.map(|side| format!("{}: {}", side.version, side.durability)))
+        self.sides().map(|(version, promise)| format!("{version}: {promise}")).collect()
     }
 
+    /// Versions, each with what its replies promise.
+    fn sides(&self) -> impl Iterator<Item = (String, String)> {
+        let sides = self.rows.iter().flat_map(|(_, measured)| measured.servers.values());
+        let sides = sides.filter(|side| !side.version.is_empty());
+        each_once(sides.map(|side| (side.version.clone(), side.durability.clone()))).into_iter()
+    }
+
+    /// Who was not measured in which rows, and why.
     fn failures(&self) -> Vec<String> {
-        let sides = self.rows.iter().flat_map(|(row, measured)| {
-            measured.servers.iter().map(|(server, side)| (&row.name, server, side))
-        });
-        let failures = sides.filter_map(|(row, server, side)| {
-            let reason = side.failed.as_ref()?;
-            Some(format!("{} was not measured in {row}: {reason}", server.name()))
-        });
-        each_once(failures)
+        let mut rows_of: Vec<((&str, String), Vec<&str>)> = Vec::new();
+        for (row, measured) in &self.rows {
+            for absence in absent(row, measured) {
+                match rows_of.iter_mut().find(|(known, _)| *known == absence) {
+                    Some((_, rows)) => rows.push(&row.name),
+                    None => rows_of.push((absence, vec![&row.name])),
+                }
+            }
+        }
+        let words = |((server, reason), rows): &((&str, String), Vec<&str>)| {
+            format!("{server} was not measured in {}: {reason}", rows.join(", "))
+        };
+        rows_of.iter().map(words).collect()
     }
 
     pub fn page(&self) -> String {
@@ -138,60 +147,47 @@ impl<'a> Table<'a> {
         let (held, missed, open) = self.verdicts();
         page.paragraph(&format!(
             "{held} goals held, {missed} missed, {open} not measured. An advantage is how many times as good ours is \
-             as the best peer, or the peer that the goal names; below 1x the peer wins."
+             as the best peer, or the peer that the goal names; below 1x the peer wins. Figures are medians."
         ));
         self.machines().iter().for_each(|machine| page.facts(machine));
-        page.facts(&self.servers().join("; "));
-        let ratios = self.ratios();
-        page.figure("Advantage over the peer", ratios.draw());
-        page.facts("A bar is the median, its whisker the interval of 95 %, the upright mark the goal.");
+        self.runs().iter().for_each(|run| page.facts(&run.replace('`', "")));
+        page.figure("Advantage over the peer", self.ratios().draw());
+        page.facts(
+            "A dot is the ratio of the medians, its whisker the interval of 95 %, the upright mark the goal. Shown is \
+             what has a goal against a peer, and what a peer is better at.",
+        );
         for (title, plot) in self.growth() {
             page.figure(&title, plot);
         }
         page.heading("Everything that was measured");
-        let columns = [
-            ("work", Column::Text),
-            ("measure", Column::Text),
-            ("ours", Column::Number),
-            ("best peer", Column::Number),
-            ("advantage", Column::Number),
-            ("goal", Column::Text),
-            ("", Column::Text),
-            ("all medians", Column::Text),
-        ];
-        let rows: Vec<Vec<String>> = self
-            .lines()
-            .iter()
-            .map(|line| {
-                let mut row = cells(line).to_vec();
-                let all = line.all.iter().map(|(name, value)| format!("{name} {value}"));
-                row.push(all.collect::<Vec<_>>().join(", "));
-                row
-            })
-            .collect();
-        page.table(&columns, &rows);
-        page.heading("How it was measured");
-        for fact in [self.runs(), self.failures()].concat() {
-            page.facts(&fact.replace('`', ""));
-        }
+        self.rows.iter().for_each(|(row, measured)| write_row(&mut page, row, measured));
+        page.heading("Who was measured");
+        let columns = [("server", Column::Text), ("what a 250 or an OK promises", Column::Text)];
+        page.table(
+            &columns,
+            &self.sides().map(|(version, promise)| vec![version, promise]).collect::<Vec<_>>(),
+        );
         page.finish()
     }
 
-    /// Lines with a goal against a peer.
+    /// Lines with a goal against a peer, and those that a peer wins.
     fn ratios(&self) -> Ratios {
         let rows = self.lines().into_iter().filter_map(|line| {
-            let (goal, advantage) = (line.goal_times?, line.advantage?);
-            Some(RatioRow {
+            let advantage = line.advantage?;
+            let (goal, verdict) = match line.goal_times {
+                Some(_) if line.verdict == Verdict::Held => (line.goal_times, bars::Verdict::Held),
+                Some(_) => (line.goal_times, bars::Verdict::Missed),
+                None => (None, bars::Verdict::NoGoal),
+            };
+            (goal.is_some() || advantage.value < 1.0).then(|| RatioRow {
                 name: format!("{}, {}", line.row, line.name),
+                rival: line.rival.map(Server::name).unwrap_or_default().to_owned(),
                 value: advantage.value,
                 // Too few repetitions for an interval have none.
                 low: if advantage.high.is_finite() { advantage.low } else { advantage.value },
                 high: if advantage.high.is_finite() { advantage.high } else { advantage.value },
-                goal: Some(goal),
-                verdict: match line.verdict {
-                    Verdict::Held => bars::Verdict::Held,
-                    _ => bars::Verdict::Missed,
-                },
+                goal,
+                verdict,
             })
         });
         Ratios {
@@ -223,7 +219,7 @@ impl<'a> Table<'a> {
         operations
             .into_iter()
             .map(|(operation, curves)| {
-                let named = curves.into_iter().map(|(server, points)| (server.name().to_owned(), points));
+                let named = curves.into_iter().map(|(server, points)| (server.label(), points));
                 growth_of(&operation, named.collect())
             })
             .map(|plot| (plot.title.clone(), plot.draw()))
@@ -231,7 +227,60 @@ impl<'a> Table<'a> {
     }
 }
 
-fn each_once(facts: impl Iterator<Item = String>) -> Vec<String> {
+/// Without what says where things are kept, and which rows were left.
+fn command(line: &str) -> String {
+    let mut words = line.split(' ');
+    let program = words.next().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
+    let mut kept = vec![program];
+    while let Some(word) = words.next() {
+        match word {
+            "--results" | "--output" | "--folder" | "--server" | "--row" => drop(words.next()),
+            "--picture" | "--again" => {}
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
+}
+
+/// A table of the row: a line for each measure, a column for each server.
+fn write_row(page: &mut Page, row: &Row, measured: &Measured) {
+    let lines = lines(row, measured);
+    let servers = Server::ALL.map(Server::label);
+    let is_measured = |label: &&String| lines.iter().any(|line| line.value_of(label).is_some());
+    let servers: Vec<&String> = servers.iter().filter(is_measured).collect();
+    let mut columns = vec![("", Column::Text)];
+    columns.extend(servers.iter().map(|label| (label.as_str(), Column::Number)));
+    columns.extend([("advantage over", Column::Number), ("95 % interval", Column::Number)]);
+    columns.extend([("goal", Column::Text), ("", Column::Text)]);
+    let cells: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| {
+            let mut cells = vec![line.measure.clone()];
+            let values = servers.iter().map(|label| line.value_of(label).unwrap_or("").to_owned());
+            cells.extend(values);
+            cells.extend([over(line), interval(line), line.goal.clone(), line.verdict.word().to_owned()]);
+            cells
+        })
+        .collect();
+    page.subheading(&row.work, &row.name);
+    page.table(&columns, &cells);
+    for (server, reason) in absent(row, measured) {
+        page.facts(&format!("{server} was not measured: {reason}"));
+    }
+}
+
+/// Who is not in the row, or not with figures, and why.
+fn absent(row: &Row, measured: &Measured) -> Vec<(&'static str, String)> {
+    let is_left_out = |server: &Server| row.left_out.iter().any(|(left_out, _)| left_out == server);
+    let failed = measured.servers.iter().filter(|(server, _)| !is_left_out(server));
+    let failed = failed.filter_map(|(server, side)| Some((*server, side.failed.clone()?)));
+    let left_out = row.left_out.iter().map(|(server, reason)| (*server, (*reason).to_owned()));
+    let open = row.servers.iter().filter(|server| !measured.servers.contains_key(server));
+    let open = open.map(|server| (*server, "not yet".to_owned()));
+    failed.chain(left_out).chain(open).map(|(server, reason)| (server.name(), reason)).collect()
+}
+
+fn each_once<T: PartialEq>(facts: impl Iterator<Item = T>) -> Vec<T> {
     let mut once = Vec::new();
     for fact in facts {
         if !once.contains(&fact) {
@@ -248,20 +297,31 @@ fn lines(row: &Row, measured: &Measured) -> Vec<Line> {
 
 fn cells(line: &Line) -> [String; 7] {
     let unit = |value: f64| line.unit.map_or_else(|| trimmed(value), |unit| unit.show(value));
-    let peer = line.peer.as_ref().map(|(name, value)| format!("{} ({name})", unit(*value)));
-    let advantage = line.advantage.map(|ratio| match ratio.high.is_finite() {
-        true => format!("{} ({} to {})", times(ratio.value), times(ratio.low), times(ratio.high)),
-        false => times(ratio.value),
-    });
+    let interval = Some(interval(line)).filter(|interval| !interval.is_empty());
+    let interval = interval.map(|interval| format!(" ({interval})")).unwrap_or_default();
+    let advantage = line.advantage.map(|ratio| times(ratio.value) + &interval).unwrap_or_default();
+    let peer = line.peer.as_ref().map(|(name, value)| format!("{}, {name}", unit(*value)));
     [
         line.work.clone(),
         line.measure.clone(),
         line.ours.map(unit).unwrap_or_default(),
         peer.unwrap_or_default(),
-        advantage.unwrap_or_default(),
+        advantage,
         line.goal.clone(),
         line.verdict.word().to_owned(),
     ]
+}
+
+/// The advantage, and over whom.
+fn over(line: &Line) -> String {
+    let shown = line.advantage.zip(line.rival);
+    shown.map_or_else(String::new, |(ratio, rival)| format!("{} {}", times(ratio.value), rival.name()))
+}
+
+/// Where there are repetitions enough for one.
+fn interval(line: &Line) -> String {
+    let shown = line.advantage.filter(|ratio| ratio.high.is_finite());
+    shown.map_or_else(String::new, |ratio| format!("{} to {}", times(ratio.low), times(ratio.high)))
 }
 
 /// Which servers a row can be measured on with what is installed.

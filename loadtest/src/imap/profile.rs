@@ -12,11 +12,13 @@
 //! }
 //! ```
 //!
-//! A few keys are ours: ports by protocol, how large messages are, how many recipients they have, and the gates that
-//! a run must hold. An unknown key is an error, with its line.
+//! A few keys are ours: ports by protocol, how large messages are, how many recipients they have, folders, who and what
+//! is asked for more often than others, and the gates that a run must hold. An unknown key is an error, with its line.
 
 use std::fmt;
 use std::time::Duration;
+
+use crate::plan::Zipf;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
@@ -30,9 +32,24 @@ pub struct Profile {
     pub tls_percent: u32,
     pub size: Sizes,
     pub recipients: Vec<Recipients>,
+    /// Some get more mail than others.
+    pub user_zipf: Zipf,
+    /// Messages that users have at least and that the first of them has, before anything begins.
+    pub mailbox_messages: Option<(usize, usize)>,
+    pub habits: Habits,
     pub gates: Vec<Gate>,
     pub users: Vec<User>,
     pub clients: Vec<Client>,
+}
+
+/// Which folders and messages are looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Habits {
+    /// Beside the INBOX, at least one.
+    pub folders: usize,
+    pub folder_zipf: Zipf,
+    /// From the newest on.
+    pub message_zipf: Zipf,
 }
 
 /// Sizes of messages: log-normal, given by what half and 95 % of them do not pass.
@@ -78,6 +95,10 @@ pub struct User {
     pub move_filter_percent: u32,
     pub reply_percent: u32,
     pub search_percent: u32,
+    /// Opens one that has been opened before.
+    pub reread_percent: u32,
+    /// Looks into a folder.
+    pub browse_percent: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +149,9 @@ impl Default for Profile {
             tls_percent: 0,
             size: Sizes { median: 4 << 10, p95: 4 << 10, max: 4 << 10 },
             recipients: vec![Recipients { percent: 100, least: 1, most: 1 }],
+            user_zipf: Zipf(0.0),
+            mailbox_messages: None,
+            habits: Habits { folders: 1, folder_zipf: Zipf(0.0), message_zipf: Zipf(0.0) },
             gates: Vec::new(),
             users: Vec::new(),
             clients: Vec::new(),
@@ -206,6 +230,11 @@ impl Profile {
             "message_size_p95" => self.size.p95 = bytes(value)?,
             "message_size_max" => self.size.max = bytes(value)?,
             "recipients" => self.recipients = recipients(value)?,
+            "user_zipf" => self.user_zipf = zipf(value)?,
+            "mailbox_messages" => self.mailbox_messages = Some(range(value)?),
+            "folder_count" => self.habits.folders = number::<usize>(value)?.max(1),
+            "folder_zipf" => self.habits.folder_zipf = zipf(value)?,
+            "message_zipf" => self.habits.message_zipf = zipf(value)?,
             _ => match key.strip_prefix("gate_").and_then(|gate| gate.rsplit_once("_p")) {
                 Some((name, percent)) => self.gates.push(gate(name, percent, value)?),
                 None => return Err(format!("{key} is not known")),
@@ -256,6 +285,8 @@ impl User {
             "mail_inbox_move_filter_percentage" => self.move_filter_percent = percentage(value)?,
             "mail_inbox_reply_percentage" => self.reply_percent = percentage(value)?,
             "mail_inbox_search_percentage" => self.search_percent = percentage(value)?,
+            "mail_inbox_reread_percentage" => self.reread_percent = percentage(value)?,
+            "mail_folder_browse_percentage" => self.browse_percent = percentage(value)?,
             "mail_spam_delivery_interval" if interval(value)?.is_none() => {}
             "mail_spam_delivery_interval" => return Err("mail goes to the INBOX alone".to_owned()),
             _ => return Err(format!("{key} is not known in a user block")),
@@ -359,15 +390,29 @@ pub fn bytes(value: &str) -> Result<usize, String> {
 /// `1:75 2-5:20 6-50:5`
 fn recipients(value: &str) -> Result<Vec<Recipients>, String> {
     let row = |word: &str| -> Result<Recipients, String> {
-        let (range, percent) = word.split_once(':').ok_or("each share is count:percent")?;
-        let (least, most) = range.split_once('-').unwrap_or((range, range));
-        let (least, most) = (number(least)?, number(most)?);
-        match least >= 1 && least <= most {
-            true => Ok(Recipients { percent: percentage(percent)?, least, most }),
-            false => Err(format!("{range} is no range of recipients")),
-        }
+        let (words, percent) = word.split_once(':').ok_or("each share is count:percent")?;
+        let (least, most) = range(words)?;
+        Ok(Recipients { percent: percentage(percent)?, least, most })
     };
     value.split_whitespace().map(row).collect()
+}
+
+/// `2-5`, or `3`; at least one.
+fn range(value: &str) -> Result<(usize, usize), String> {
+    let (least, most) = value.split_once('-').unwrap_or((value, value));
+    let (least, most) = (number(least.trim())?, number(most.trim())?);
+    match least >= 1 && least <= most {
+        true => Ok((least, most)),
+        false => Err(format!("{value} is no range")),
+    }
+}
+
+/// The exponent.
+fn zipf(value: &str) -> Result<Zipf, String> {
+    match number(value)? {
+        exponent @ 0.0..=4.0 => Ok(Zipf(exponent)),
+        _ => Err(format!("{value} is no exponent from 0 to 4")),
+    }
 }
 
 fn gate(name: &str, percent: &str, value: &str) -> Result<Gate, String> {

@@ -210,6 +210,7 @@ impl Drive {
                 name: person.name.clone(),
                 pass: self.places.pass.clone(),
                 load: self.load,
+                habits: self.profile.habits,
             };
             let random = Random::new(3 + connection as u64, stream);
             let talk = imap::Talk::new(seat, random, now);
@@ -221,8 +222,8 @@ impl Drive {
         self.letters += 1;
         let number = self.letters;
         let count = self.draw_recipients();
-        let mut recipients: Vec<String> =
-            (0..count).map(|_| self.people[self.random.below(self.people.len())].name.clone()).collect();
+        let mut draw = || self.profile.user_zipf.draw(self.people.len(), &mut self.random);
+        let mut recipients: Vec<String> = (0..count).map(|_| self.people[draw()].name.clone()).collect();
         recipients.sort_unstable();
         recipients.dedup();
         let mut text = format!("Message-ID: <{number}{DOMAIN}\r\n").into_bytes();

@@ -1,8 +1,8 @@
 //! One IMAP connection of the mix: a mail program that looks at the INBOX, and its user who does things with mail.
 //!
 //! The program asks for the fields that it lists with, waits in IDLE or asks again from time to time, and lists what
-//! comes. The user opens a message after a while, then perhaps answers, moves or deletes it. One command is under
-//! way at a time; what is to be done next waits in a queue.
+//! comes. The user opens a message after a while, then perhaps answers, moves or deletes it, opens an older one, or
+//! looks into a folder and comes back. One command is under way at a time; what is to be done next waits in a queue.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -10,14 +10,19 @@ use std::rc::Rc;
 use memchr::memmem;
 
 use crate::imap::answer::{Answer, Reader, Row, Status};
-use crate::imap::profile::{Client, User};
+use crate::imap::profile::{Client, Habits, User};
 use crate::plan::random::Random;
 
 /// What stands in the Message-ID of a letter, behind its number.
 pub const DOMAIN: &str = ".mix@load.test>";
 
-/// Where what is moved goes.
-pub const FOLDER: &str = "Filed";
+/// Where what is moved goes, from 0 on.
+pub fn folder(number: usize) -> String {
+    format!("Filed-{number}")
+}
+
+/// An errand that opens a message of the INBOX again.
+const OLDER: &str = "FETCH older";
 
 /// A program that does not wait in IDLE asks so often.
 const POLL_NS: u64 = 60_000_000_000;
@@ -53,6 +58,7 @@ pub struct Seat {
     pub pass: String,
     /// Times of the profile are divided by this.
     pub load: f64,
+    pub habits: Habits,
 }
 
 pub struct Talk {
@@ -65,6 +71,8 @@ pub struct Talk {
     is_idling: bool,
     exists: u32,
     listed: u32,
+    /// It looks into a folder that holds so many, not at the INBOX.
+    folder: Option<u32>,
     /// When the user does something with a message, by UID.
     plans: Vec<(u64, u32, Step)>,
     next_poll: u64,
@@ -99,6 +107,7 @@ impl Talk {
             is_idling: false,
             exists: 0,
             listed: 0,
+            folder: None,
             plans: Vec::new(),
             next_poll: 0,
             leaves_at,
@@ -166,8 +175,8 @@ impl Talk {
                 self.add("LOGIN", format!("LOGIN \"{name}\" \"{pass}\""));
                 self.add("SELECT", "SELECT INBOX".to_owned());
             }
-            Answer::Exists(count) => self.exists = *count,
-            Answer::Expunge(_) => {
+            Answer::Exists(count) => *self.folder.as_mut().unwrap_or(&mut self.exists) = *count,
+            Answer::Expunge(_) if self.folder.is_none() => {
                 self.exists = self.exists.saturating_sub(1);
                 self.listed = self.listed.saturating_sub(1);
             }
@@ -192,7 +201,7 @@ impl Talk {
         let number = row.bodies.iter().find_map(|(_, text)| letter_number(text));
         self.events.extend(number.map(Event::Arrived));
         if self.random.percent(self.seat.user.move_filter_percent) {
-            return self.add("MOVE", format!("UID MOVE {uid} {FOLDER}"));
+            return self.move_away(uid);
         }
         if number.is_some() && self.random.percent(self.seat.user.read_percent) {
             let delay = scaled(self.seat.user.action_delay, self.seat.load);
@@ -218,11 +227,54 @@ impl Talk {
             self.add("STORE", format!("UID STORE {uid} +FLAGS (\\Answered)"));
         }
         if self.random.percent(user.move_percent) {
-            self.add("MOVE", format!("UID MOVE {uid} {FOLDER}"));
+            self.move_away(uid);
         } else if self.random.percent(user.delete_percent) {
             self.add("STORE", format!("UID STORE {uid} +FLAGS (\\Deleted)"));
             self.add("EXPUNGE", "EXPUNGE".to_owned());
         }
+        if self.random.percent(user.reread_percent) {
+            // Which one, that is decided when it is asked for: others may be gone by then.
+            self.add(OLDER, String::new());
+        }
+        if self.random.percent(user.browse_percent) {
+            let name = folder(self.draw_folder());
+            self.add("SELECT folder", format!("SELECT {name}"));
+            self.add("SELECT back", "SELECT INBOX".to_owned());
+        }
+    }
+
+    fn draw_folder(&mut self) -> usize {
+        let habits = self.seat.habits;
+        habits.folder_zipf.draw(habits.folders, &mut self.random)
+    }
+
+    fn move_away(&mut self, uid: u32) {
+        let name = folder(self.draw_folder());
+        self.add("MOVE", format!("UID MOVE {uid} {name}"));
+    }
+
+    /// Opens one of so many messages again, the newest ones more often.
+    fn reread(&mut self, name: &'static str, exists: u32) -> Errand {
+        let rank = self.seat.habits.message_zipf.draw(exists as usize, &mut self.random) as u32;
+        let items = &self.seat.client.fetch_manual;
+        let items = if items.is_empty() { "BODY.PEEK[]" } else { items };
+        Errand { name, command: format!("FETCH {} ({items})", exists - rank) }
+    }
+
+    /// The folder is open: its newest messages are listed, and one of them is read, before it goes back.
+    fn browse(&mut self, exists: u32) {
+        let first = exists.saturating_sub(LISTED_MAX - 1).max(1);
+        let open = self.reread("FETCH folder message", exists);
+        self.to_do.push_front(open);
+        let items = self.listing();
+        let command = format!("FETCH {first}:{exists} ({items})");
+        self.to_do.push_front(Errand { name: "FETCH folder", command });
+    }
+
+    /// What the program asks of messages that it lists.
+    fn listing(&self) -> &str {
+        let items = self.seat.client.fetch_immediate.as_str();
+        if items.is_empty() { "UID FLAGS RFC822.SIZE ENVELOPE" } else { items }
     }
 
     fn handle_done(&mut self, status: Status, text: &[u8], now: u64) {
@@ -240,6 +292,11 @@ impl Talk {
             "LOGIN" if status != Status::Ok => self.events.push_back(Event::Over),
             "LOGOUT" => self.events.push_back(Event::Over),
             "SELECT" => self.listed = self.exists.saturating_sub(LISTED_MAX),
+            "SELECT folder" => match self.folder {
+                Some(exists @ 1..) if status == Status::Ok => self.browse(exists),
+                _ => {}
+            },
+            "SELECT back" => self.listed = self.listed.min(self.exists),
             _ => {}
         }
     }
@@ -260,19 +317,26 @@ impl Talk {
             return;
         }
         let next = match self.to_do.pop_front() {
+            Some(errand) if errand.name == OLDER => match self.exists {
+                0 => return self.go_on(now),
+                exists => self.reread(OLDER, exists),
+            },
             Some(errand) => errand,
             None if has_news => {
                 let (first, last) = (self.listed + 1, self.exists);
                 self.listed = last;
-                let items = &self.seat.client.fetch_immediate;
-                let items = if items.is_empty() { "UID FLAGS RFC822.SIZE ENVELOPE" } else { items };
-                Errand { name: "FETCH list", command: format!("FETCH {first}:{last} ({items})") }
+                Errand { name: "FETCH list", command: format!("FETCH {first}:{last} ({})", self.listing()) }
             }
             None if self.waits_in_idle && self.next_poll > 0 => {
                 Errand { name: "IDLE", command: "IDLE".to_owned() }
             }
             None => return,
         };
+        match next.name {
+            "SELECT folder" => self.folder = Some(0),
+            "SELECT back" => self.folder = None,
+            _ => {}
+        }
         self.output.extend_from_slice(format!("m {}\r\n", next.command).as_bytes());
         self.running = Some((next, now));
     }
@@ -293,9 +357,10 @@ fn letter_number(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Zipf;
 
-    fn talk() -> Talk {
-        let user = User { read_percent: 100, delete_percent: 100, ..User::default() };
+    fn talk(user: User) -> Talk {
+        let habits = Habits { folders: 1, folder_zipf: Zipf(1.0), message_zipf: Zipf(1.0) };
         let client = Client { idle_percent: 100, ..Client::default() };
         let seat = Seat {
             user: Rc::new(user),
@@ -303,13 +368,14 @@ mod tests {
             name: "u".into(),
             pass: "p".into(),
             load: 1.0,
+            habits,
         };
         Talk::new(seat, Random::new(1, 1), 0)
     }
 
     #[test]
     fn mail_that_comes_is_listed_read_and_deleted() {
-        let mut talk = talk();
+        let mut talk = talk(User { read_percent: 100, delete_percent: 100, ..User::default() });
         let mut say = |text: &str, now: u64| -> String {
             talk.handle_bytes(text.as_bytes(), now);
             if let Some(at) = talk.next_time().filter(|at| *at <= now) {
@@ -331,5 +397,37 @@ mod tests {
         let events: Vec<_> = std::iter::from_fn(|| talk.poll_event()).collect();
         assert!(events.iter().any(|event| matches!(event, Event::Arrived(12))), "{events:?}");
         assert!(!events.iter().any(|event| matches!(event, Event::Wrong(_))), "{events:?}");
+    }
+
+    #[test]
+    fn a_folder_is_looked_into_and_left_again() {
+        let user = User { read_percent: 100, reread_percent: 100, browse_percent: 100, ..User::default() };
+        let mut talk = talk(user);
+        let mut say = |text: &str, now: u64| -> String {
+            talk.handle_bytes(text.as_bytes(), now);
+            if let Some(at) = talk.next_time().filter(|at| *at <= now) {
+                talk.handle_time(at.max(now));
+            }
+            String::from_utf8(std::mem::take(talk.output())).expect("commands are text")
+        };
+        for (now, text) in (1..).zip(["* OK hi\r\n", "m OK\r\n", "* 1 EXISTS\r\nm OK\r\n"]) {
+            say(text, now);
+        }
+        let row = "* 1 FETCH (UID 9 BODY[HEADER.FIELDS (MESSAGE-ID)] \"Message-ID: <12.mix@load.test>\")\r\n";
+        assert_eq!(say(&format!("{row}m OK\r\n"), 6), "m IDLE\r\n");
+        assert_eq!(say("+ idling\r\n", 7), "DONE\r\n");
+        assert_eq!(say("m OK\r\n", 8), "m UID FETCH 9 (BODY.PEEK[])\r\n");
+        assert_eq!(say("m OK\r\n", 9), "m UID STORE 9 +FLAGS (\\Seen)\r\n");
+        assert_eq!(say("m OK\r\n", 10), "m FETCH 1 (BODY.PEEK[])\r\n");
+        assert_eq!(say("m OK\r\n", 11), "m SELECT Filed-0\r\n");
+        let listed = say("* 2 EXISTS\r\nm OK\r\n", 12);
+        assert_eq!(listed, "m FETCH 1:2 (UID FLAGS RFC822.SIZE ENVELOPE)\r\n");
+        let opened = say("m OK\r\n", 13);
+        assert!(["m FETCH 1 (BODY.PEEK[])\r\n", "m FETCH 2 (BODY.PEEK[])\r\n"].contains(&opened.as_str()));
+        assert_eq!(say("m OK\r\n", 14), "m SELECT INBOX\r\n");
+        // What came in meanwhile is listed, and nothing else.
+        let news = say("* 2 EXISTS\r\nm OK\r\n", 15);
+        assert_eq!(news, "m FETCH 2:2 (UID FLAGS RFC822.SIZE ENVELOPE)\r\n");
+        assert!(std::iter::from_fn(|| talk.poll_event()).all(|event| !matches!(event, Event::Wrong(_))));
     }
 }

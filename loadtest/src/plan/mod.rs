@@ -6,9 +6,11 @@ pub mod random;
 mod schedule;
 mod sizes;
 mod template;
+mod zipf;
 
 pub use bodies::{Bodies, Body};
 pub use message::message;
 pub use schedule::{Arrivals, Rate, Schedule, Share, time};
 pub use sizes::{Sizes, bytes};
 pub use template::Template;
+pub use zipf::Zipf;

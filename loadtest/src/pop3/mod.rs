@@ -3,3 +3,6 @@
 pub mod drive;
 pub mod reply;
 pub mod session;
+mod visit;
+
+pub use visit::visit;

@@ -26,6 +26,8 @@ pub struct Ratios {
 #[derive(Clone, Debug)]
 pub struct RatioRow {
     pub name: String,
+    /// Whom it is compared with.
+    pub rival: String,
     pub value: f64,
     pub low: f64,
     pub high: f64,
@@ -108,7 +110,8 @@ impl Ratios {
             return None;
         }
         let left = names_width(self.rows.iter().map(|row| row.name.as_str()));
-        let right = WIDTH - 140.0;
+        let words: Vec<String> = self.rows.iter().map(RatioRow::words).collect();
+        let right = WIDTH - words.iter().map(|words| text_width(words, FONT)).fold(60.0, f64::max) - 18.0;
         let bottom = TOP + self.rows.len() as f64 * ROW;
         let ends =
             self.rows.iter().flat_map(|row| [row.value, row.low, row.high, row.goal.unwrap_or(1.0), 1.0]);
@@ -118,7 +121,7 @@ impl Ratios {
         let axis = Axis { label: self.label.clone(), scale, unit: Unit::Times };
         draw_axis(&mut drawing, &axis, (left, right), bottom);
         drawing.line("alike", (at(1.0), TOP), (at(1.0), bottom));
-        for (number, row) in self.rows.iter().enumerate() {
+        for (number, (row, words)) in self.rows.iter().zip(&words).enumerate() {
             let y = TOP + number as f64 * ROW + ROW / 2.0;
             let class = row.verdict.class();
             drawing.text("name", (left - 9.0, y + 4.5), Anchor::End, &row.name);
@@ -130,7 +133,7 @@ impl Ratios {
             if let Some(goal) = row.goal {
                 drawing.line("goal", (at(goal), y - 9.0), (at(goal), y + 9.0));
             }
-            drawing.text("value", (right + 12.0, y + 4.5), Anchor::Start, &row.words());
+            drawing.text("value", (right + 12.0, y + 4.5), Anchor::Start, words);
         }
         Some(drawing.finish(&self.title, &self.label))
     }
@@ -144,7 +147,8 @@ impl RatioRow {
             Verdict::Missed => ", missed",
             Verdict::NoGoal => "",
         };
-        format!("{}{verdict}", times(self.value))
+        let advantage = format!("{} {}", times(self.value), self.rival);
+        format!("{}{verdict}", advantage.trim_end())
     }
 }
 

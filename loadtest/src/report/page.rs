@@ -35,6 +35,12 @@ impl Page {
         self.push(&format!("<h2>{}</h2>", escaped(text)));
     }
 
+    /// A heading within a chapter, with a name that a link can end in.
+    pub fn subheading(&mut self, text: &str, name: &str) {
+        let (text, name) = (escaped(text), escaped(name));
+        self.push(&format!("<h3 id=\"{name}\">{text} <span class=\"name\">{name}</span></h3>"));
+    }
+
     pub fn paragraph(&mut self, text: &str) {
         self.push(&format!("<p>{}</p>", escaped(text)));
     }

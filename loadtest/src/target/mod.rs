@@ -1,16 +1,18 @@
 //! A server under test: started with data of its own on loopback, ended by its id.
+//!
+//! It listens on ports that were free a moment ago, so that any number of them run beside each other.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use tempfile::TempDir;
 
-pub const SMTP: u16 = 2625;
-pub const IMAP: u16 = 2243;
 pub const PASSWORD: &str = "a password for the load";
 pub const DOMAIN: &str = "load.test";
 
@@ -18,23 +20,43 @@ pub const DOMAIN: &str = "load.test";
 pub const SINK_DOMAIN: &str = "sink.test";
 /// Nobody listens where this domain's mail goes.
 pub const DEAD_DOMAIN: &str = "dead.test";
-pub const SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2726);
-pub const DEAD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2727);
 
-const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 pub struct Server {
     child: Child,
     folder: TempDir,
+    pub smtp: SocketAddr,
+    pub imap: SocketAddr,
+    pub pop3: SocketAddr,
+    /// Bound and not listening: connections are refused, and nobody else gets it.
+    _dead: OwnedFd,
+}
+
+/// What is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Shards.
+    pub cores: usize,
+    /// Named `user0@…` and so on.
+    pub accounts: usize,
+    /// Where mail for [`SINK_DOMAIN`] goes, if anywhere.
+    pub sink: Option<SocketAddr>,
 }
 
 impl Server {
-    /// Starts `program` as an operator would, with `accounts` accounts named `user0@…` and so on.
-    pub fn start(program: &Path, cores: usize, accounts: usize) -> io::Result<Self> {
+    /// Starts `program` as an operator would.
+    pub fn start(program: &Path, setup: Setup) -> io::Result<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("ringpost.toml");
-        fs::write(&config, configuration(&folder.path().join("data"), cores))?;
-        for number in 0..accounts {
+        let (smtp, imap, pop3) = (free_address()?, free_address()?, free_address()?);
+        let (dead, dead_address) = refusing_address()?;
+        let mut text = configuration(&folder.path().join("data"), setup.cores);
+        write_listeners(&mut text, &[("smtp", smtp), ("imap", imap), ("pop3", pop3)]);
+        let sink = setup.sink.map(|sink| (SINK_DOMAIN, sink));
+        write_routes(&mut text, sink.into_iter().chain([(DEAD_DOMAIN, dead_address)]));
+        fs::write(&config, text)?;
+        for number in 0..setup.accounts {
             let mut add = Command::new(program)
                 .args(["account", "add", &account(number), "--password-stdin", "--config"])
                 .arg(&config)
@@ -56,7 +78,7 @@ impl Server {
         let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         let ready = stdout.lines().map_while(Result::ok).any(|line| line.contains("ready"));
         match ready {
-            true => Ok(Self { child, folder }),
+            true => Ok(Self { child, folder, smtp, imap, pop3, _dead: dead }),
             false => Err(io::Error::other("the server ended before it was ready")),
         }
     }
@@ -83,12 +105,17 @@ pub fn account(number: usize) -> String {
     format!("user{number}@{DOMAIN}")
 }
 
-pub fn smtp_address() -> SocketAddr {
-    SocketAddr::new(HOST, SMTP)
+/// One that nobody listened on a moment ago.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((HOST, 0))?.local_addr()
 }
 
-pub fn imap_address() -> SocketAddr {
-    SocketAddr::new(HOST, IMAP)
+/// One that refuses connections as long as the socket lives.
+fn refusing_address() -> io::Result<(OwnedFd, SocketAddr)> {
+    let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&socket, &SocketAddr::from((HOST, 0)))?;
+    let address = net::getsockname(&socket)?.try_into().map_err(io::Error::other)?;
+    Ok((socket, address))
 }
 
 /// The release build beside this program.
@@ -113,15 +140,20 @@ fn configuration(data: &Path, cores: usize) -> String {
     let mut text = format!(
         "data = {data:?}\nhostname = \"mail.load.test\"\ncores = {cores}\n\n[log]\nlevel = \"warn\"\n"
     );
-    text.push_str("\n[limits]\nsessions_per_address = 100000\n");
-    for (protocol, port) in [("smtp", SMTP), ("imap", IMAP)] {
+    text.push_str("\n[limits]\nsessions_per_address = 100000\n\n[relay]\nallow = [\"127.0.0.0/8\"]\n");
+    text
+}
+
+fn write_listeners(text: &mut String, listeners: &[(&str, SocketAddr)]) {
+    for (protocol, address) in listeners {
         text.push_str(&format!(
-            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"{HOST}:{port}\"\ntls = \"starttls\"\n"
+            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"{address}\"\ntls = \"starttls\"\n"
         ));
     }
-    text.push_str("\n[relay]\nallow = [\"127.0.0.0/8\"]\n");
-    for (domain, to) in [(SINK_DOMAIN, SINK), (DEAD_DOMAIN, DEAD)] {
+}
+
+fn write_routes<'a>(text: &mut String, routes: impl Iterator<Item = (&'a str, SocketAddr)>) {
+    for (domain, to) in routes {
         text.push_str(&format!("\n[[route]]\ndomain = \"{domain}\"\nto = [\"{to}\"]\n"));
     }
-    text
 }

@@ -5,4 +5,6 @@ mod engine;
 mod fake;
 mod fates;
 mod smoke;
+mod thrift;
 mod time;
+mod verify;
