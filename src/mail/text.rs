@@ -10,13 +10,14 @@
 //! allocating per word.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use memchr::memmem::{Finder, find};
-use memchr::{memchr, memchr2_iter};
+use memchr::{memchr, memchr_iter};
 
 use super::charset::encoding_of;
 use super::encoded_word::decode;
-use super::header::Header;
+use super::header::{Header, is_blank};
 use super::mime::{Kind, Part, Structure};
 use super::transfer::{Encoding, for_each_piece};
 
@@ -25,54 +26,57 @@ use super::transfer::{Encoding, for_each_piece};
 pub struct Needle {
     folded: String,
     finder: Finder<'static>,
-    /// Where the byte is that is seldom in mail.
-    rare_at: usize,
+    /// Where bytes are folded that mean what they say.
+    plain: RefCell<Vec<u8>>,
 }
 
-/// Bytes of mail, the frequent ones first; what is not here is rarer.
-const FREQUENT: &[u8] = b" etaoinsrhldcu\r\nmfpgwybv.,-0k1=/:2<>;x\"_'3j4q5z6789()";
-
-/// Octets that may be compared in vain, for each that is searched, before a plain search gives up.
-const VAIN_MAX: usize = 8;
+/// As much is folded at a time.
+const PLAIN_BYTES: usize = 64 << 10;
 
 impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text).into_owned();
         let finder = Finder::new(folded.as_bytes()).into_owned();
-        let rank = |byte: u8| FREQUENT.iter().position(|&known| known == byte).unwrap_or(FREQUENT.len());
-        let rare_at = (0..folded.len()).max_by_key(|&at| rank(folded.as_bytes()[at])).unwrap_or(0);
-        Self { folded, finder, rare_at }
+        Self { folded, finder, plain: RefCell::default() }
     }
 
-    /// Whether it is in these bytes, if they are ASCII and mean what they say. `None` where that is not so easily
-    /// known.
-    fn is_in_plain(&self, haystack: &[u8]) -> Option<bool> {
+    /// Whether it is in these bytes, if they are ASCII. `None` if they are not.
+    fn is_in_ascii(&self, haystack: &[u8]) -> Option<bool> {
         if !haystack.is_ascii() {
             return None;
         }
-        let needle = self.folded.as_bytes();
-        let Some(&rare) = needle.get(self.rare_at).filter(|_| needle.is_ascii()) else {
-            return Some(needle.is_empty());
-        };
-        let Some(last) = haystack.len().checked_sub(needle.len()) else {
-            return Some(false);
-        };
-        let mut left = VAIN_MAX * haystack.len();
-        for start in
-            memchr2_iter(rare, rare.to_ascii_uppercase(), &haystack[self.rare_at..=self.rare_at + last])
-        {
-            if haystack[start..start + needle.len()].eq_ignore_ascii_case(needle) {
+        let overlap = self.folded.len().saturating_sub(1);
+        let mut plain = self.plain.borrow_mut();
+        plain.clear();
+        for piece in haystack.chunks(PLAIN_BYTES) {
+            plain.extend(piece.iter().map(u8::to_ascii_lowercase));
+            if self.finder.find(&plain).is_some() {
                 return Some(true);
             }
-            left = left.checked_sub(needle.len())?;
+            let done = plain.len().saturating_sub(overlap);
+            plain.drain(..done);
         }
-        Some(false)
+        Some(self.folded.is_empty())
     }
 
-    /// Whether it is certainly not in a header block, nor in any of its fields.
-    fn is_not_among(&self, fields: &[u8]) -> bool {
-        let is_plain = find(fields, b"=?").is_none();
-        is_plain && self.is_in_plain(fields) == Some(false)
+    /// Whether it is certainly in none of a header's fields: they are ASCII without encoded words, and unfolded they
+    /// do not hold it.
+    fn is_in_no_field(&self, fields: &[u8]) -> bool {
+        if self.spans_lines() || !fields.is_ascii() || find(fields, b"=?").is_some() {
+            return false;
+        }
+        let mut plain = self.plain.borrow_mut();
+        plain.clear();
+        let mut from = 0;
+        for end in memchr_iter(b'\n', fields) {
+            let goes_on =
+                fields.get(end + 1).copied().is_some_and(is_blank) && fields[..end].ends_with(b"\r");
+            let line = &fields[from..if goes_on { end - 1 } else { end + 1 }];
+            plain.extend(line.iter().map(u8::to_ascii_lowercase));
+            from = end + 1;
+        }
+        plain.extend(fields[from..].iter().map(u8::to_ascii_lowercase));
+        self.finder.find(&plain).is_none()
     }
 
     /// Whether `haystack` holds it in any case; an empty one is everywhere.
@@ -127,19 +131,8 @@ pub fn text_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
 }
 
 fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
-    let block = header.block();
-    if !is_folded(block) && needle.is_not_among(block) {
-        return false;
-    }
-    header.fields().any(|field| {
-        let is_missed = !is_folded(field.raw) && needle.is_not_among(field.raw);
-        !is_missed && needle.is_in(&decode(field.raw))
-    })
-}
-
-/// Whether a line goes on that one before it has begun: a match may span them.
-fn is_folded(fields: &[u8]) -> bool {
-    find(fields, b"\n ").is_some() || find(fields, b"\n\t").is_some()
+    let may_be_there = !needle.is_in_no_field(header.block());
+    may_be_there && header.fields().any(|field| needle.is_in(&decode(field.raw)))
 }
 
 fn fold_char(char: char) -> impl Iterator<Item = char> {
@@ -182,10 +175,10 @@ fn plain_body_contains(
         return None;
     }
     match encoding {
-        Encoding::Identity => needle.is_in_plain(body),
+        Encoding::Identity => needle.is_in_ascii(body),
         // Without an equals sign nothing is encoded, but blanks at the ends of lines do not count.
         Encoding::QuotedPrintable if memchr(b'=', body).is_none() && !needle.spans_lines() => {
-            needle.is_in_plain(body).filter(|is_found| !is_found)
+            needle.is_in_ascii(body).filter(|is_found| !is_found)
         }
         _ => None,
     }
@@ -217,8 +210,8 @@ mod tests {
     use proptest::prelude::proptest;
 
     use super::{
-        Needle, Window, any_field_contains, body_contains, contains_folded, decode, fold, header_contains,
-        plain_body_contains, text_contains,
+        Needle, PLAIN_BYTES, Window, any_field_contains, body_contains, contains_folded, decode, fold,
+        header_contains, plain_body_contains, text_contains,
     };
     use crate::mail::header::{Field, Header};
     use crate::mail::mime::Structure;
@@ -256,16 +249,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compared_in_vain_is_bounded() {
-        let haystack = "a".repeat(100_000);
-        let needle = Needle::new(&format!("{}b{}", "a".repeat(500), "a".repeat(500)));
-        assert_eq!(needle.is_in_plain(haystack.as_bytes()), Some(false));
-        let needle = Needle::new(&"ab".repeat(500));
-        assert_eq!(needle.is_in_plain("ba".repeat(50_000).as_bytes()), Some(true));
-        let needle = Needle::new(&format!("{}ac", "ab".repeat(500)));
-        assert_eq!(needle.is_in_plain("ab".repeat(50_000).as_bytes()), None);
-        let needle = Needle::new(&format!("b{}", "a".repeat(500)));
-        assert_eq!(needle.is_in_plain("b".repeat(50_000).as_bytes()), None);
+    fn matches_across_the_pieces_of_plain_text() {
+        for at in [0, PLAIN_BYTES - 1, PLAIN_BYTES, 2 * PLAIN_BYTES - 3, 3 * PLAIN_BYTES - 5] {
+            let mut haystack = vec![b'x'; 3 * PLAIN_BYTES];
+            haystack[at..at + 5].copy_from_slice(b"aBcDe");
+            assert_eq!(Needle::new("abcDE").is_in_ascii(&haystack), Some(true), "{at}");
+            assert_eq!(Needle::new("abcDEf").is_in_ascii(&haystack), Some(false), "{at}");
+        }
+        let long = "a".repeat(3 * PLAIN_BYTES);
+        assert_eq!(Needle::new(&long).is_in_ascii(long.as_bytes()), Some(true));
+        assert_eq!(Needle::new(&long).is_in_ascii(&long.as_bytes()[1..]), Some(false));
     }
 
     #[test]
@@ -298,7 +291,7 @@ mod tests {
             text in "[aAbB\r\n=?ä ]{0,40}", needle in "[abAB ä\r\n]{0,4}",
         ) {
             let needle = Needle::new(&needle);
-            if let Some(is_found) = needle.is_in_plain(text.as_bytes()) {
+            if let Some(is_found) = needle.is_in_ascii(text.as_bytes()) {
                 assert_eq!(is_found, needle.is_in(&text));
             }
             let header = Header::of(text.as_bytes());

@@ -43,6 +43,9 @@ const PAUSES_WHEN_FULL: u32 = 5;
 /// How long a cleaning waits for a checkpoint before it leaves the freeing to the next.
 const CHECKPOINT_PAUSES_MAX: u32 = 60;
 
+/// With each cycle that needs less, so small a part of the free segments goes.
+const STOCK_DECAY: u64 = 8;
+
 pub struct Cleaner {
     commit: Rc<Commit>,
     keeper: Rc<Keeper>,
@@ -50,6 +53,8 @@ pub struct Cleaner {
     /// Segments with live messages that cannot be read.
     quarantined: RefCell<BTreeSet<u32>>,
     pins: Cell<usize>,
+    /// Of segments that are free, so many were kept after the last cycle at most, to be used again.
+    stock_bytes: Cell<u64>,
     /// Who asked for a cycle.
     asked: RefCell<Vec<Inbox<Result<Cycle, String>>>>,
     /// Segments that are damaged and are to go.
@@ -100,6 +105,7 @@ impl Cleaner {
             last: Cell::default(),
             quarantined: RefCell::default(),
             pins: Cell::new(0),
+            stock_bytes: Cell::new(0),
             asked: RefCell::default(),
             evicted: RefCell::default(),
         })
@@ -195,7 +201,10 @@ impl Cleaner {
             }
         };
         if !choice.victims.is_empty() {
-            let keep_bytes = grown.max(2 * self.commit.segment_bytes());
+            // What comes in bursts takes as much again as the burst before, in which there were several cycles.
+            let stock = self.stock_bytes.get() / STOCK_DECAY * (STOCK_DECAY - 1);
+            let keep_bytes = grown.max(2 * self.commit.segment_bytes()).max(stock);
+            self.stock_bytes.set(keep_bytes);
             let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
             let freed = given.freed.iter().filter_map(|number| sizes.get(number));
             cycle.freed_bytes = freed.sum();
