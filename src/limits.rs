@@ -70,6 +70,12 @@ pub mod smtp {
     pub const MESSAGE_BYTES_LEAST: u64 = 64 << 10;
     /// Protocol errors before 421.
     pub const ERRORS_MAX: u32 = 20;
+    /// Commands that bring no message any further, since the last that was kept, before each of them is an error:
+    /// an hour of a client that keeps its connection open and asks every half minute whether it still is.
+    pub const IDLE_COMMANDS_MAX: u16 = 100;
+    /// Recipients refused with 452 because there are too many, before 421: a client that has sent its whole list ahead
+    /// is answered, one that goes on and on is not.
+    pub const RECIPIENTS_SURPLUS_MAX: u16 = 10_000;
     /// Recipients that are nobody, since the last message that was kept, before 421: a list with a few that are gone is
     /// served, and who tries names finds few of them.
     pub const RECIPIENTS_REFUSED_MAX: u32 = 100;
@@ -149,6 +155,8 @@ pub mod pop3 {
     pub const IDLE_S: u64 = 600;
     /// Before login a client has nothing to think about.
     pub const LOGIN_S: u64 = 60;
+    /// A client asks for capabilities, starts TLS and logs in, perhaps at the third try.
+    pub const COMMANDS_BEFORE_LOGIN_MAX: u8 = 100;
     /// Refused passwords before the connection closes.
     pub const AUTH_FAILURES_MAX: u32 = 5;
     /// Commands in a row that were not understood before the connection closes.
@@ -171,6 +179,8 @@ pub mod imap {
     /// RFC 9051 5.4: at least 30 minutes after login.
     pub const IDLE_S: u64 = 31 * 60;
     pub const LOGIN_S: u64 = 60;
+    /// A client asks for capabilities, says what it is, starts TLS and logs in, perhaps at the third try.
+    pub const COMMANDS_BEFORE_LOGIN_MAX: u8 = 100;
     /// Between two signs of life while a client is in IDLE; keeps NAT entries open.
     pub const IDLE_HEARTBEAT_S: u64 = 120;
     /// Commands in a row that were not understood before the connection closes.

@@ -11,6 +11,10 @@
 #   PEER_MODE      accept (keep what comes, send nothing), relay (send it to PEER_SINK) or mailbox (deliver it)
 #   PEER_SINK      host:port that relayed mail goes to
 #   PEER_ACCOUNTS  accounts user0@load.test, user1@load.test, ... (100)
+#   PEER_NAMES     more accounts of this domain
+#   PEER_DOMAIN    another domain than load.test
+#   PEER_PASSWORD  the password of all accounts (a password for the load)
+#   PEER_SETTINGS  lines for the end of the configuration, where they replace what is there (Postfix, Dovecot)
 #   PEER_HASH      password hash that all accounts have; without it the cheapest that the server knows
 #   PEER_CORES     threads of servers that are told a number (all cores)
 #   PEER_CPUS      processors to run on, as taskset(1) takes them (all)
@@ -27,8 +31,8 @@ accounts=${PEER_ACCOUNTS:-100}
 cores=${PEER_CORES:-$(nproc)}
 fsync=${PEER_FSYNC:-yes}
 connections=${PEER_CONNECTIONS:-1200}
-password='a password for the load'
-domain=load.test
+password=${PEER_PASSWORD:-a password for the load}
+domain=${PEER_DOMAIN:-load.test}
 arch=$(uname -m)-linux-gnu
 
 smtp_port=2525 smtps_port=2465 imap_port=2143 imaps_port=2993 pop3_port=2110 pop3s_port=2995

@@ -12,9 +12,9 @@ pub enum Protocol {
 impl Protocol {
     pub fn of(port: &str) -> Self {
         match port {
-            "imap" => Self::Imap,
-            "pop3" => Self::Pop3,
-            "relay" | "submission" => Self::Smtp,
+            "imap" | "imaps" => Self::Imap,
+            "pop3" | "pop3s" => Self::Pop3,
+            "relay" | "submission" | "submissions" => Self::Smtp,
             _ => panic!("no port is called {port:?}"),
         }
     }

@@ -15,7 +15,7 @@ use crate::case::{Case, Variant};
 use crate::client::{Imap, Smtp};
 use crate::opening::{MEANT, PASSWORD, READER};
 use crate::server::{IMAP, IMAPS, POP3, POP3S, SMTP, SUBMISSIONS, Server};
-use crate::wire::{Channel, Place, Secrecy, Telling, Told, tell};
+use crate::wire::{Channel, Leaving, Place, Secrecy, Telling, Told, tell};
 use crate::{THREADS, cases, engines, opening, replay_all};
 
 /// Longer ones are not sent byte by byte, nor under TLS.
@@ -69,7 +69,8 @@ impl Binary {
         roots.add(ca).expect("a CA that can be trusted");
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let watches = accounts.into_iter().map(|account| Watch::new(&server, account)).collect();
-        let place = Place { address: server.address(), port, tls: Some(Arc::new(tls)) };
+        let place =
+            Place { address: server.address(), port, tls: Some(Arc::new(tls)), leaving: Leaving::AtOnce };
         Self { server, place, watches: Mutex::new(watches), appended: Mutex::new(0) }
     }
 
@@ -88,6 +89,9 @@ impl Binary {
         let mut tellings = vec![(Channel::Clear, Telling::Burst), (Channel::Clear, random)];
         if len <= BYTES_MAX {
             tellings.push((Channel::Clear, Telling::Polite(Cut::Bytes)));
+        }
+        if case.is_only_for("tls") {
+            tellings.iter_mut().for_each(|(channel, _)| *channel = Channel::Tls);
         }
         let is_for_tls = case.is_for("wire");
         if is_for_tls && len <= TLS_BYTES_MAX && seed.is_multiple_of(TLS_EACH.into()) {
@@ -108,6 +112,7 @@ impl Binary {
             }
             match Protocol::of(&case.on) {
                 Protocol::Smtp => watch.see(&kept).map_err(how)?,
+                Protocol::Imap if kept.is_empty() => {}
                 Protocol::Imap => *self.appended.lock().expect("nobody panics with it") += kept.len(),
                 Protocol::Pop3 => {}
             }
@@ -215,6 +220,9 @@ fn port(on: &str, channel: Channel) -> (u16, Secrecy) {
         ("relay", Channel::Clear) => (SMTP, Secrecy::None),
         ("relay", Channel::Tls) => (SMTP, Secrecy::AfterStartTls),
         ("submission", _) => (SUBMISSIONS, Secrecy::AtOnce),
+        ("submissions", _) => (SUBMISSIONS, Secrecy::Withheld),
+        ("imaps", _) => (IMAPS, Secrecy::Withheld),
+        ("pop3s", _) => (POP3S, Secrecy::Withheld),
         ("imap", Channel::Clear) => (IMAP, Secrecy::None),
         ("imap", Channel::Tls) => (IMAPS, Secrecy::AtOnce),
         ("pop3", Channel::Clear) => (POP3, Secrecy::None),
@@ -225,6 +233,6 @@ fn port(on: &str, channel: Channel) -> (u16, Secrecy) {
 #[test]
 fn the_server_answers_and_keeps_what_it_must() {
     let binary = Binary::start();
-    replay_all(&cases(&["wire", "clear"]), |case, variant| binary.replay(case, variant));
+    replay_all(&cases(&["wire", "clear", "tls"]), |case, variant| binary.replay(case, variant));
     binary.look_back();
 }

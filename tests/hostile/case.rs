@@ -4,16 +4,19 @@
 //! # A comment.
 //! case: lookalikes                 a name; the next case begins with the next one
 //! covers: SM-01 SM-02              the classes that this shows
-//! on: relay                        relay, submission, imap or pop3
+//! on: relay                        relay, submission, imap or pop3; `imaps`, `pop3s` and `submissions` are ports
+//!                                  of TLS that are spoken to without
 //! given: data                      what was said before, see `opening`
 //! where: engine wire               where it is replayed; both if it does not say. `clear` is the wire
-//!                                  without TLS
+//!                                  without TLS, `tls` with nothing else
 //! vary A: \r\n | \n | \r           a value for each ${A}, also in axes below; all combinations are variants
 //! unless: \r\n.\r\n                variants that have this in what they say are left out
 //! say: x${A}.${A}NOOP\r\n          what the client says; several lines follow upon each other
 //! answer: 354 5xx|4xx              each reply in its order; `end` where the session takes nothing more
 //! kept: x\r\n                      a message that is delivered then; several lines are several messages
 //! ```
+//!
+//! What stands between `‹` and `›` is said as a literal: `{5+}`, a line's end, and the five octets.
 //!
 //! `answer: by content` stands for what RFC 5321 says of the bytes themselves, read a line at a time: see
 //! [`super::content`]; variants whose content ends before what is said does are left out. Bytes are written as in the
@@ -95,6 +98,10 @@ impl Case {
         self.places.is_empty() || self.places.iter().any(|known| known == place)
     }
 
+    pub fn is_only_for(&self, place: &str) -> bool {
+        self.places == [place]
+    }
+
     /// All combinations of the values of the axes.
     pub fn variants(&self) -> Vec<Variant> {
         let mut chosen: Vec<Vec<&str>> = vec![Vec::new()];
@@ -120,7 +127,7 @@ impl Case {
             for ((name, _), value) in self.axes.iter().zip(values).rev() {
                 text = text.replace(&format!("${{{name}}}"), value);
             }
-            unescaped(&text, &self.at)
+            with_literals(&text, &self.at)
         };
         let kept = self.kept.iter().map(|text| filled(text)).collect();
         Variant { name: values.join(" "), say: filled(&self.say), kept }
@@ -152,4 +159,21 @@ impl Case {
             _ => panic!("{at}: unknown {key:?}"),
         }
     }
+}
+
+/// The bytes that are written in `text`, literals with their lengths.
+fn with_literals(text: &str, at: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('‹') {
+        let (literal, after) =
+            behind.split_once('›').unwrap_or_else(|| panic!("{at}: a literal without end"));
+        let literal = unescaped(literal, at);
+        bytes.extend(unescaped(before, at));
+        bytes.extend(format!("{{{}+}}\r\n", literal.len()).into_bytes());
+        bytes.extend(literal);
+        rest = after;
+    }
+    bytes.extend(unescaped(rest, at));
+    bytes
 }

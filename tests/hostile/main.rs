@@ -3,16 +3,19 @@
 //! The cases stand in `cases/`; `case.rs` says how they are written. Each variant is replayed against the engines in
 //! all cuts, and against the real binary whole, byte by byte, at random cuts and under TLS. Besides the replies it is
 //! looked at what was stored: exactly the messages that the client meant, wherever it put its dots and line ends.
+//! Where Postfix and Dovecot answer otherwise is written in `peers/`, with the reason.
 
 mod answer;
 mod binary;
 #[path = "../transcripts/bytes.rs"]
 mod bytes;
 mod case;
+mod class;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/client.rs"]
 mod client;
 mod content;
+mod difference;
 #[allow(dead_code, reason = "shared with the transcripts")]
 #[path = "../transcripts/engine.rs"]
 mod engine;
@@ -20,6 +23,7 @@ mod engines;
 #[path = "../transcripts/imap.rs"]
 mod imap;
 mod opening;
+mod peers;
 #[path = "../transcripts/pop3.rs"]
 mod pop3;
 #[path = "../e2e/server.rs"]

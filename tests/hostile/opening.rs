@@ -13,9 +13,11 @@ const MAIL: &str = "MAIL FROM:<john@here.test>\r\n";
 pub fn commands(on: &str, given: &str, meant: &str) -> Vec<String> {
     let all = match on {
         "imap" => imap(),
+        "imaps" | "pop3s" | "submissions" => vec![("new", Vec::new())],
         "pop3" => vec![
             ("new", Vec::new()),
             ("login", vec![format!("USER {READER}\r\n"), format!("PASS {PASSWORD}\r\n")]),
+            ("starttls", vec!["STLS\r\n".to_owned()]),
         ],
         _ => smtp(on == "submission", meant),
     };
@@ -35,6 +37,7 @@ fn smtp(is_login: bool, meant: &str) -> Vec<(&'static str, Vec<String>)> {
     let recipient = format!("RCPT TO:<{meant}>\r\n");
     vec![
         ("new", Vec::new()),
+        ("starttls", [connected.as_slice(), &["STARTTLS\r\n".to_owned()]].concat()),
         ("connected", connected),
         ("hello", behind(&[])),
         ("mail", behind(&[MAIL])),
@@ -49,6 +52,7 @@ fn imap() -> Vec<(&'static str, Vec<String>)> {
     let login = format!("o1 LOGIN {READER} {PASSWORD}\r\n");
     vec![
         ("new", Vec::new()),
+        ("starttls", vec!["o1 STARTTLS\r\n".to_owned()]),
         ("login", vec![login.clone()]),
         ("selected", vec![login, "o2 SELECT INBOX\r\n".to_owned()]),
     ]

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,12 +18,25 @@ use crate::bytes::Cut;
 /// A server that says nothing for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// One that says nothing for so long waits for more.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Where a server is, and how it may be spoken to.
 pub struct Place {
     pub address: Ipv4Addr,
     /// Of a port's name in a case: the number, and whether TLS comes before the first word.
     pub port: fn(&str, Channel) -> (u16, Secrecy),
     pub tls: Option<Arc<ClientConfig>>,
+    pub leaving: Leaving,
+}
+
+/// When a client that has said everything closes its side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// At once: what it said before must be answered all the same.
+    AtOnce,
+    /// When nothing was heard for a while; some servers throw away what they have not read by then.
+    WhenQuiet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +50,8 @@ pub enum Secrecy {
     None,
     AtOnce,
     AfterStartTls,
+    /// TLS is spoken there, but not by us.
+    Withheld,
 }
 
 /// How a variant is told.
@@ -67,8 +83,9 @@ pub fn tell(
     let protocol = Protocol::of(on);
     let (port, secrecy) = (place.port)(on, channel);
     let stream = connect(place.address, port).map_err(|error| lost("connecting", error))?;
-    let mut client = Client { wire: Wire::Clear(stream), protocol, heard: Vec::new() };
-    if secrecy != Secrecy::AtOnce {
+    let mut client =
+        Client { wire: Wire::Clear(stream), protocol, leaving: place.leaving, heard: Vec::new() };
+    if matches!(secrecy, Secrecy::None | Secrecy::AfterStartTls) {
         client.hear_words(1)?;
     }
     if secrecy == Secrecy::AfterStartTls {
@@ -81,7 +98,7 @@ pub fn tell(
         client.hear_words(if protocol == Protocol::Smtp { 3 } else { 2 })?;
         client.heard.clear();
     }
-    if secrecy != Secrecy::None {
+    if matches!(secrecy, Secrecy::AtOnce | Secrecy::AfterStartTls) {
         client.start_tls(place.tls.as_ref().ok_or("there is no TLS here")?)?;
     }
     if secrecy == Secrecy::AtOnce {
@@ -128,6 +145,7 @@ fn connect(address: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
 struct Client {
     wire: Wire,
     protocol: Protocol,
+    leaving: Leaving,
     /// What was answered so far, from the last word of a new beginning on.
     heard: Vec<u8>,
 }
@@ -199,14 +217,7 @@ impl Client {
     /// buffers.
     fn say_all(mut self, said: &[u8], cut: Cut) -> Result<Vec<u8>, String> {
         let reading = match &self.wire {
-            Wire::Clear(stream) => {
-                let mut stream = stream.try_clone().map_err(|error| error.to_string())?;
-                Some(thread::spawn(move || {
-                    let mut heard = Vec::new();
-                    let result = stream.read_to_end(&mut heard);
-                    (heard, result)
-                }))
-            }
+            Wire::Clear(stream) => Some(read_apart(stream).map_err(|error| error.to_string())?),
             Wire::Tls(_) => None,
         };
         for piece in cut.pieces(said) {
@@ -214,35 +225,95 @@ impl Client {
                 break;
             }
         }
+        let ended = match reading {
+            Some(pieces) => self.hear_apart(&pieces),
+            None => self.hear_out(),
+        };
+        match ended {
+            Err(error) if is_silence(&error) => Err(format!("silent after {}", self.heard.escape_ascii())),
+            // A reset is an end, too.
+            _ => Ok(self.heard),
+        }
+    }
+
+    /// Hears what another thread reads.
+    fn hear_apart(&mut self, pieces: &Receiver<io::Result<Vec<u8>>>) -> io::Result<()> {
+        let mut is_leaving = self.leaving == Leaving::AtOnce;
+        if is_leaving {
+            self.leave();
+        }
+        loop {
+            let patience = if is_leaving { SILENCE_MAX } else { QUIET };
+            match pieces.recv_timeout(patience) {
+                Ok(piece) => self.heard.extend_from_slice(&piece?),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) if is_leaving => return Err(io::ErrorKind::TimedOut.into()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.leave();
+                    is_leaving = true;
+                }
+            }
+        }
+    }
+
+    fn hear_out(&mut self) -> io::Result<()> {
+        if self.leaving == Leaving::WhenQuiet {
+            self.socket().set_read_timeout(Some(QUIET))?;
+            loop {
+                match self.read_some() {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if is_silence(&error) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            self.socket().set_read_timeout(Some(SILENCE_MAX))?;
+        }
+        self.leave();
+        while self.read_some()? > 0 {}
+        Ok(())
+    }
+
+    fn leave(&mut self) {
         if let Wire::Tls(stream) = &mut self.wire {
             stream.conn.send_close_notify();
             // The server may have closed already.
             let _ = stream.flush();
         }
+        drop(self.socket().shutdown(Shutdown::Write));
+    }
+
+    fn socket(&self) -> &TcpStream {
         match &self.wire {
-            Wire::Clear(stream) => drop(stream.shutdown(Shutdown::Write)),
-            Wire::Tls(stream) => drop(stream.sock.shutdown(Shutdown::Write)),
-        }
-        let result = match reading {
-            Some(reading) => {
-                let (heard, result) = reading.join().expect("reading does not panic");
-                self.heard.extend_from_slice(&heard);
-                result.map(drop)
-            }
-            None => loop {
-                match self.read_some() {
-                    Ok(0) => break Ok(()),
-                    Ok(_) => {}
-                    Err(error) => break Err(error),
-                }
-            },
-        };
-        match result {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Err(format!("silent after {}", self.heard.escape_ascii()))
-            }
-            // A reset is an end, too.
-            _ => Ok(self.heard),
+            Wire::Clear(stream) => stream,
+            Wire::Tls(stream) => &stream.sock,
         }
     }
+}
+
+/// Reads to the end on a thread of its own, so that whoever writes is not held up by answers.
+fn read_apart(stream: &TcpStream) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let mut stream = stream.try_clone()?;
+    let (pieces, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        loop {
+            let read = match stream.read(&mut piece) {
+                Ok(0) => return,
+                Ok(len) => Ok(piece[..len].to_vec()),
+                Err(error) if is_silence(&error) => continue,
+                Err(error) => Err(error),
+            };
+            // Nobody may listen any more.
+            let is_over = read.is_err();
+            if pieces.send(read).is_err() || is_over {
+                return;
+            }
+        }
+    });
+    Ok(heard)
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

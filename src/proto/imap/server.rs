@@ -30,7 +30,7 @@ use super::render::list::Names;
 use super::render::state;
 use super::reply::{Code, Done, Status};
 use crate::bytes::Output;
-use crate::limits::imap::{ERRORS_MAX, IDLE_HEARTBEAT_S, IDLE_S, LOGIN_S};
+use crate::limits::imap::{COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, IDLE_HEARTBEAT_S, IDLE_S, LOGIN_S};
 use crate::mail::time::{Instant, Now};
 use crate::proto::sasl::{Bindings, Credentials, Exchange, Identity, Nonce, Verifier};
 
@@ -49,6 +49,8 @@ pub struct Server {
     rejected: Option<Box<Identity>>,
     /// Commands in a row that were not understood.
     errors: u32,
+    /// Commands without a login.
+    commands_before_login: u8,
     auth_failures: u32,
     /// When the client, or before login the connection, was last a fresh one.
     active: Instant,
@@ -208,6 +210,7 @@ impl Server {
             event: None,
             rejected: None,
             errors: 0,
+            commands_before_login: 0,
             auth_failures: 0,
             active: now.instant,
         }
@@ -524,9 +527,16 @@ impl Server {
             Status::Bad => self.errors += 1,
             Status::Ok | Status::No => self.errors = 0,
         }
-        if self.errors >= ERRORS_MAX {
+        let is_waste = self.phase == Phase::NotAuthenticated && self.is_one_too_many();
+        if self.errors >= ERRORS_MAX || is_waste {
             self.bye(out, "Too many errors");
         }
+    }
+
+    /// Counts a command that was no login.
+    fn is_one_too_many(&mut self) -> bool {
+        self.commands_before_login += 1;
+        self.commands_before_login >= COMMANDS_BEFORE_LOGIN_MAX
     }
 
     fn bye(&mut self, out: &mut Output, text: &str) {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::bytes::Output;
 use crate::limits::pop3::{
-    AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_S, LOGIN_S, OUTPUT_BURST_BYTES,
+    AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX, COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, IDLE_S, LOGIN_S,
+    OUTPUT_BURST_BYTES,
 };
 use crate::mail::time::Instant;
 use crate::proto::line::{Lines, Taken};
@@ -43,6 +44,8 @@ pub struct Server {
     is_utf8: bool,
     /// Commands in a row that were not understood.
     errors: u32,
+    /// Commands without a login.
+    commands_before_login: u8,
     pub(super) refused_logins: u32,
     deadline: Option<Instant>,
     /// The server goes down: the session ends when nothing is half done.
@@ -105,6 +108,7 @@ impl Server {
             language: Language::default(),
             is_utf8: false,
             errors: 0,
+            commands_before_login: 0,
             refused_logins: 0,
             deadline: None,
             is_stopping: false,
@@ -275,6 +279,12 @@ impl Server {
             Phase::Transaction(..) => States::Transaction,
             _ => States::Authorization,
         };
+        if state == States::Authorization {
+            self.commands_before_login += 1;
+            if self.commands_before_login > COMMANDS_BEFORE_LOGIN_MAX {
+                return self.part(out, Refusal::plain(Text::TooManyErrors));
+            }
+        }
         if !row.states.has(state) {
             return self.mistake(out, Text::WrongState);
         }

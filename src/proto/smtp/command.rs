@@ -28,6 +28,20 @@ pub enum Command<'a> {
     Auth { mechanism: &'a [u8], initial: Option<&'a [u8]> },
 }
 
+impl Command<'_> {
+    /// Brings no message any further.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Ehlo { .. } | Self::Helo { .. } | Self::Rset | Self::Noop => true,
+            Self::Vrfy | Self::Expn | Self::Help => true,
+            Self::Bdat(chunk) => chunk.bytes == 0 && !chunk.is_last,
+            Self::Mail(_) | Self::Rcpt(_) | Self::Data | Self::Quit | Self::StartTls | Self::Auth { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// The argument of BDAT (RFC 3030 2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk {

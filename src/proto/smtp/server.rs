@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::bytes::Output;
 use crate::limits::smtp::{
-    AUTH_LINE_BYTES_MAX, BODY_BYTES_PER_S_MIN, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_S,
+    AUTH_LINE_BYTES_MAX, BODY_BYTES_PER_S_MIN, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_COMMANDS_MAX, IDLE_S,
+    RECIPIENTS_SURPLUS_MAX,
 };
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::time::{Instant, Now, Timestamp};
@@ -42,6 +43,10 @@ pub struct Server {
     lines: Lines,
     /// Mistakes since the last message that was kept.
     errors: u32,
+    /// Commands that brought no message any further, since then.
+    idle_commands: u16,
+    /// Recipients beyond what a transaction may have, since then.
+    surplus_recipients: u16,
     /// Recipients that are nobody, since then.
     pub(super) refused_recipients: u32,
     pub(super) login_failures: u32,
@@ -117,6 +122,8 @@ impl Server {
             is_leaving: false,
             lines: Lines::new(),
             errors: 0,
+            idle_commands: 0,
+            surplus_recipients: 0,
             refused_recipients: 0,
             login_failures: 0,
             mails: 0,
@@ -346,6 +353,10 @@ impl Server {
             return self.handle_unknown(line, out);
         };
         match self.understand(line, row, argument, at) {
+            Ok(command) if command.is_idle() && self.is_idle_too_often() => {
+                self.reset();
+                self.close_with(row.verb, Reply::TOO_MANY_ERRORS, out);
+            }
             Ok(command) => self.run(command, out, at),
             // Nobody can tell where the octets end.
             Err(reply) if row.verb == "BDAT" => {
@@ -477,6 +488,7 @@ impl Server {
         match stored {
             Ok(id) => {
                 (self.errors, self.refused_recipients) = (0, 0);
+                (self.idle_commands, self.surplus_recipients) = (0, 0);
                 reply::queued(&id, out);
             }
             Err(refusal) => self.refuse("DATA", Reply::from(refusal), out),
@@ -484,15 +496,35 @@ impl Server {
     }
 
     pub(super) fn refuse_address(&mut self, refusal: Refusal, out: &mut Output) {
-        if refusal.reply.is_protocol_error() {
-            self.errors += 1;
-            if self.errors >= ERRORS_MAX {
-                self.reset();
-                return self.close_with(refusal.verb, Reply::TOO_MANY_ERRORS, out);
-            }
+        if self.is_one_too_many(refusal.reply) {
+            self.reset();
+            return self.close_with(refusal.verb, Reply::TOO_MANY_ERRORS, out);
         }
         refusal.reply.write(out);
         self.refusal = Some(refusal);
+    }
+
+    /// Counts a refusal.
+    fn is_one_too_many(&mut self, reply: Reply) -> bool {
+        if reply == Reply::TOO_MANY_RECIPIENTS {
+            self.surplus_recipients += 1;
+            return self.surplus_recipients >= RECIPIENTS_SURPLUS_MAX;
+        }
+        if !reply.is_protocol_error() {
+            return self.is_idle_too_often();
+        }
+        self.errors += 1;
+        self.errors >= ERRORS_MAX
+    }
+
+    /// Counts a command that brings no message any further. Beyond what anyone needs each is a mistake.
+    fn is_idle_too_often(&mut self) -> bool {
+        if self.idle_commands < IDLE_COMMANDS_MAX {
+            self.idle_commands += 1;
+            return false;
+        }
+        self.errors += 1;
+        self.errors >= ERRORS_MAX
     }
 
     fn close(&mut self) {
