@@ -23,7 +23,7 @@ use futures_lite::future::yield_now;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 
 use super::timers::Timer;
-use super::{clock, stderr, world};
+use super::{clock, share, stderr, world};
 use crate::mail::time::Instant;
 
 /// The longest that a lost wake-up can last.
@@ -97,9 +97,22 @@ where
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
     // Boxed: a future that waits for one that it was given has room for it twice, and sessions are large.
     let task = Box::pin(task);
-    if let Some(world) = world::current() {
-        return world.spawn(name, task);
+    match world::current() {
+        Some(world) => world.spawn(name, task),
+        None => spawn_surviving(name, task),
     }
+}
+
+/// As [`spawn`], for one of many whose work others ask for: it gets its share of the processor (`share`).
+pub fn spawn_sharing(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    let task = Box::pin(task);
+    match world::current() {
+        Some(world) => world.spawn(name, task),
+        None => spawn_surviving(name, share::fairly(task)),
+    }
+}
+
+fn spawn_surviving(name: &'static str, task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(async move {
         if AssertUnwindSafe(counted(task)).catch_unwind().await.is_err() {
             tracing::error!(task = name, "a task panicked; it was ended, the server goes on");

@@ -17,6 +17,7 @@ pub mod net;
 pub mod privilege;
 pub mod random;
 pub mod ring;
+pub mod share;
 pub mod stderr;
 mod timers;
 pub mod tls;

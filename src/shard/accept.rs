@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Shard;
 use super::session::{self, Front};
 use crate::config;
-use crate::io::executor::{sleep, spawn};
+use crate::io::executor::{sleep, spawn, spawn_sharing};
 use crate::io::net::{Accepted, Conn, Crowded, Listener};
 
 /// What accept does when descriptors run out: others may end meanwhile.
@@ -42,7 +42,7 @@ fn admit(shard: &Rc<Shard>, accepted: Accepted, config: config::Listener) {
     match shard.census.admit(peer.ip(), all_max, address_max) {
         Ok(counted) => {
             let front = Front { conn, config, counted };
-            spawn("session", session::serve(Rc::clone(shard), front));
+            spawn_sharing("session", session::serve(Rc::clone(shard), front));
         }
         Err(crowded) => {
             let why = match crowded {

@@ -35,7 +35,7 @@ use crate::io::disk::prepare::Preparer;
 use crate::io::disk::reader::Reader;
 use crate::io::dns::Resolver;
 use crate::io::events::{EventDoor, EventLog};
-use crate::io::executor::{sleep, spawn, spawn_vital};
+use crate::io::executor::{sleep, spawn, spawn_sharing, spawn_vital};
 use crate::io::inbox::Inbox;
 use crate::io::net::{Census, Deadlines, Listener, Reserved, Sockets};
 use crate::io::tls::{ClientTls, ServerTls};
@@ -307,7 +307,7 @@ async fn read_letters(shard: &Rc<Shard>) {
                 Letter::Blocked(blocked) => shard.outbound().destinations().set_blocked(blocked),
                 Letter::Slot(letter) => shard.take_slot_letter(letter),
                 Letter::TryNow(site) => shard.try_site(&site),
-                Letter::Session(moved) => spawn("session", session::resume(Rc::clone(shard), *moved)),
+                Letter::Session(moved) => spawn_sharing("session", session::resume(Rc::clone(shard), *moved)),
                 Letter::Directory(directory, taken) => {
                     let shard = Rc::clone(shard);
                     spawn("directory", async move {

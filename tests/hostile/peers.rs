@@ -1,9 +1,9 @@
-//! The same cases against Postfix and Dovecot, as a second opinion: what they answer otherwise is known, with the reason
-//! why ours is right, or it is a failure.
+//! The same cases against Postfix and Dovecot, as a second opinion: what they answer otherwise is known, with the
+//! reason why ours is right, or it is a failure.
 //!
-//! The differences stand in `peers/`; `difference.rs` says how they are written. Compared are classes of answers. Each
-//! variant is said once, as a polite client would, or with `RINGPOST_PEERS=whole` in all cuts and under TLS too. Both run
-//! on loopback, started and stopped by the scripts of `loadtest/peers`.
+//! The differences stand in `peers/`; `difference.rs` says how they are written. Compared are classes of answers.
+//! Each variant is said once, as a polite client would, or with `RINGPOST_PEERS=whole` in all cuts and under TLS
+//! too. Both run on loopback, started and stopped by the scripts of `loadtest/peers`.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -33,7 +33,7 @@ use super::buffers::Buffers;
 use super::slots::Slots;
 use crate::io::bell::Bell;
 use crate::io::executor::{polls, rest, sleep_in_ring, sleeps_in_ring, spawn_vital};
-use crate::io::{clock, timers, world};
+use crate::io::{clock, share, timers, world};
 
 /// Operations that go to the kernel at once; more wait for the next turn.
 const SUBMISSIONS: u32 = 512;
@@ -271,6 +271,7 @@ async fn drive(shared: Rc<Shared>, bell: Arc<Bell>) {
         // This task's own poll is one.
         let is_alone = polls() == before + 1;
         let now = clock::precise();
+        share::begin_turn();
         let woken = bell.answer() + timers::fire(now) + shared.turn();
         if now - rested >= REST {
             rested = now;

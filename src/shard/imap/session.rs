@@ -7,6 +7,7 @@ use futures_lite::future::or;
 use super::mailbox_gone;
 use crate::io::clock;
 use crate::io::net::{Conn, Filled};
+use crate::io::share::{breathe, is_long};
 use crate::limits;
 use crate::mail::set::{NumberSet, Ranges};
 use crate::mailbox::saved::Saved;
@@ -85,14 +86,17 @@ impl Session {
                 if taken == 0 || self.conn.input().is_empty() {
                     return Ok(true);
                 }
+                breathe().await;
                 continue;
             };
             if !self.handle(event).await? {
                 return Ok(false);
             }
-            // A client that sends many commands ahead takes their answers before we make more.
-            if self.conn.out().len() >= limits::imap::OUTPUT_BURST_BYTES {
+            // A client that sends many commands ahead takes their answers before we make more; one that is gone by then
+            // is noticed.
+            if self.conn.out().len() >= limits::imap::OUTPUT_BURST_BYTES || is_long() {
                 self.conn.flush().await?;
+                breathe().await;
             }
             if self.room_bytes() == 0 {
                 tracing::warn!(peer = %self.conn.peer(), held = self.held_bytes(), "an IMAP session holds too much");

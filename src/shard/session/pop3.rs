@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::{Engine, Front, bindings, is_trusted, settle};
 use crate::config::TlsMode;
 use crate::io::net::{Conn, Filled};
+use crate::io::share::breathe;
 use crate::io::{clock, random};
 use crate::limits::pop3::OUTPUT_BURST_BYTES;
 use crate::mail::line_ends;
@@ -111,6 +112,7 @@ pub async fn run(
             };
             engine.handle_done(outcome, conn.out(), clock::instant());
             send_rest(&mut conn, &mut engine).await?;
+            breathe().await;
         }
         if !wait(shard, &mut conn, &mut engine).await? {
             return Ok(());
@@ -172,6 +174,7 @@ async fn wait(shard: &Shard, conn: &mut Conn, engine: &mut Server) -> io::Result
     send_rest(conn, engine).await?;
     conn.flush().await?;
     if !conn.input().is_empty() {
+        breathe().await;
         return Ok(true);
     }
     conn.set_deadline(engine.deadline());

@@ -11,6 +11,7 @@ use super::{Front, bindings};
 use crate::auth::Target;
 use crate::config::{Protocol as Listening, TlsMode};
 use crate::io::net::{Conn, Filled};
+use crate::io::share::breathe;
 use crate::io::{clock, random};
 use crate::limits;
 use crate::mail::address::Address;
@@ -150,6 +151,7 @@ impl Smtp {
             if !asked && (taken == 0 || self.conn.input().is_empty()) {
                 return Ok(true);
             }
+            breathe().await;
         }
     }
 
