@@ -12,7 +12,7 @@
 //!
 //! Invariant: what is known of a message that is live is true; of others anything may be known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::fields::{Malformed, Put, Take};
@@ -56,6 +56,14 @@ impl Places {
     /// Messages in files of their own, with the numbers of those.
     pub fn files(&self) -> impl Iterator<Item = (Sequence, u64)> {
         self.files.iter().map(|(message, number)| (*message, *number))
+    }
+
+    /// Numbers of files that only dead messages have. The number of a file that is gone may have been given again while
+    /// the record that named the first is still in the log: what a live message names is not dead.
+    pub fn dead_files(&self, is_live: impl Fn(Sequence) -> bool) -> BTreeSet<u64> {
+        let (kept, dead): (Vec<_>, Vec<_>) = self.files().partition(|(message, _)| is_live(*message));
+        let kept: BTreeSet<u64> = kept.into_iter().map(|(_, number)| number).collect();
+        dead.into_iter().map(|(_, number)| number).filter(|number| !kept.contains(number)).collect()
     }
 
     /// Messages that were written again.
@@ -162,6 +170,20 @@ mod tests {
             assert_eq!(again, places);
             assert!(slices <= 41, "{slices} of {count}");
         }
+    }
+
+    /// Found by the simulation: the file of the message that had the number by then was removed.
+    #[test]
+    fn a_number_that_was_given_again_is_not_dead_with_its_first_message() {
+        let mut places = places();
+        let body = Body::File { number: 101, length: 1, crc: 0, return_path_length: 0 };
+        let content = Message { received: Timestamp::default(), accepted: None, body };
+        let place = RecordPlace { segment: 10, offset: 4096 };
+        places.apply((Sequence(41), &Record::Message(content)), place);
+        let of = |live: &[u64]| places.dead_files(|message| live.contains(&message.0));
+        assert!(!of(&[41]).contains(&101) && of(&[41]).contains(&102));
+        assert!(!of(&[1]).contains(&101), "nor the other way round");
+        assert!(of(&[2]).contains(&101));
     }
 
     #[test]

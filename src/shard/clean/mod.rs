@@ -305,14 +305,8 @@ impl Cleaner {
 
     /// Removes large files that nobody has, and forgets where dead messages are.
     async fn forget_dead(&self, live: &Arc<Live>) -> Result<u64, Unclean> {
-        let dead: Vec<u64> = self.commit.files().with_places(|places| {
-            // The number of a file that is gone may have been given again, and the record that named the first is still
-            // in the log: what a live message names stays.
-            let (kept, dead): (Vec<_>, Vec<_>) =
-                places.files().partition(|(message, _)| live.is_live(*message));
-            let kept: BTreeSet<u64> = kept.into_iter().map(|(_, number)| number).collect();
-            dead.into_iter().map(|(_, number)| number).filter(|number| !kept.contains(number)).collect()
-        });
+        let dead =
+            self.commit.files().with_places(|places| places.dead_files(|message| live.is_live(message)));
         let count = dead.len() as u64;
         if count > 0 && self.pins.get() == 0 {
             let dir = self.commit.dir().clone();
