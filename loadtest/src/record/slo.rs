@@ -111,7 +111,8 @@ impl Bound {
             self.name.split('.').next_back().is_some_and(is_statistic) || percentile(&self.name).is_some();
         let shown = match is_time {
             true => crate::record::duration(measured as u64),
-            false => format!("{measured}"),
+            false if measured.fract() == 0.0 => format!("{measured}"),
+            false => format!("{measured:.3}"),
         };
         (!holds).then(|| format!("{}: it is {shown}", self.text))
     }

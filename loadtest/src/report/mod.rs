@@ -64,8 +64,9 @@ fn place(record: &Record) -> String {
 
 fn write_overview(page: &mut Page, records: &[Record]) {
     let optional = |value: Option<f64>| value.map_or_else(|| "not counted".to_owned(), trimmed);
-    let rows: Vec<Vec<String>> = records
-        .iter()
+    // What was measured of a mailbox, one thing at a time, has no rate.
+    let with_rate = records.iter().filter(|record| !record.figures.contains_key(charts::MAILBOX_MESSAGES));
+    let rows: Vec<Vec<String>> = with_rate
         .map(|record| {
             let cost = record.cost.as_ref();
             let each = |count: Option<u64>| count.map(|count| record.each(count));
@@ -93,7 +94,9 @@ fn write_overview(page: &mut Page, records: &[Record]) {
         ("syncs each", Column::Number),
         ("missing", Column::Number),
     ];
-    page.table(&columns, &rows);
+    if !rows.is_empty() {
+        page.table(&columns, &rows);
+    }
 }
 
 fn write_latencies(page: &mut Page, records: &[Record]) {

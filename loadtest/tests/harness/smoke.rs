@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use loadtest::ledger::Durability;
 use loadtest::record::Record;
 use loadtest::sink::{Conduct, Sink};
+use loadtest::target::{self, Setup};
 
 const HARNESS: &str = env!("CARGO_BIN_EXE_loadtest");
 
@@ -103,3 +104,69 @@ fn nothing_that_the_server_acknowledged_is_missing() {
     assert_eq!((record.counts.succeeded, record.counts.failed), (200, 0), "{:?}", record.errors);
     assert!(record.cost.expect("the server was measured").cpu_us > 0);
 }
+
+#[test]
+fn a_mailbox_is_measured_as_it_grows() {
+    let Some(program) = program() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |path: &Path| path.to_str().expect("a path of text").to_owned();
+    let (server, records) = (path(&program), path(folder.path()));
+    let said = harness(
+        &[
+            &["sweep", "mailbox", "10..40", "--steps", "2", "--rounds", "1"][..],
+            &[
+                "--server",
+                &server,
+                "--records",
+                &records,
+                "--only",
+                "select,status",
+                "--slo=SELECT growth<1000",
+            ],
+        ]
+        .concat(),
+    );
+    for words in ["growth from 10 to 40 messages", "POP3 UIDL", "objective held"] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    let record = Record::read(&folder.path().join("mailbox-40.json")).expect("a record");
+    assert_eq!(record.latency["POP3 RETR"].count(), 20);
+    assert_eq!(record.latency["STATUS"].count(), 20);
+}
+
+#[test]
+fn users_look_into_their_folders() {
+    let Some(program) = program() else { return };
+    let setup = Setup { cores: 1, accounts: 3, sink: None };
+    let server = target::Server::start(&program, setup).expect("the server starts");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path of text").to_owned();
+    fs::write(path("profile"), PROFILE).expect("the profile is written");
+    let [smtp, imap, pop3] =
+        [server.smtp, server.imap, server.pop3].map(|address| address.port().to_string());
+    harness(
+        &[
+            &["mix", "--profile", &path("profile"), "--pass", target::PASSWORD, "--json", &path("mix.json")]
+                [..],
+            &["--smtp-port", &smtp, "--imap-port", &imap, "--pop3-port", &pop3, "--duration=3s", "--fill"],
+        ]
+        .concat(),
+    );
+    let record = Record::read(Path::new(&path("mix-100.json"))).expect("a record");
+    assert_eq!(record.counts.failed, 0, "{:?}", record.errors);
+    for name in ["delivery", "imap MOVE", "imap FETCH folder", "imap FETCH older", "pop3 RETR"] {
+        assert!(record.latency.contains_key(name), "{name} is not in {:?}", record.latency.keys());
+    }
+}
+
+/// Hasty people: everything happens within a second.
+const PROFILE: &str = "\
+    total_user_count = 3\n user_zipf = 0.5\n folder_count = 3\n folder_zipf = 1\n message_zipf = 1\n\
+    mailbox_messages = 5-20\n gate_imap_p50 = 60s\n\
+    user hasty {\n username_format = user%n@load.test\n username_start_index = 0\n count = 100%\n\
+    mail_inbox_delivery_interval = 200ms\n mail_session_length = 1s\n mail_action_delay = 50ms\n\
+    mail_action_repeat_delay = 20ms\n mail_inbox_read_percentage = 100\n mail_inbox_move_percentage = 50\n\
+    mail_inbox_reread_percentage = 100\n mail_folder_browse_percentage = 100\n}\n\
+    client program {\n count = 67%\n imap_idle = yes\n login_interval = 1s\n\
+    imap_fetch_immediate = UID FLAGS BODY.PEEK[HEADER.FIELDS (Message-ID)]\n}\n\
+    client fetcher {\n count = 33%\n protocol = pop3\n pop3_keep_mails = no\n login_interval = 1s\n}\n";
