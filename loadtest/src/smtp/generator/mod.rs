@@ -34,8 +34,9 @@ pub struct Generator {
     owners: Vec<usize>,
     idle: VecDeque<usize>,
     phase: Phase,
-    /// Sessions that were dialled, or need not be.
+    /// Sessions that were dialled, or need not be, and when the last were.
     dialled: usize,
+    dialled_at: u64,
     ready: usize,
     recipients: u64,
     succeeded_at: u64,
@@ -67,8 +68,15 @@ const LOOK: u64 = u64::MAX;
 /// Kept connections are opened a few at a time: there are servers whose listener holds no more than five that were not
 /// accepted yet, and the kernel may lose the others without a word to either side.
 const DIALS_AT_ONCE: usize = 2;
+const DIALS_WAITING_MAX: usize = 4;
 const DIALS_EVERY_NS: u64 = 1_000_000;
 const DIAL: u64 = u64::MAX - 1;
+
+/// A server that greets late does not hold up the others longer than this.
+const DIALS_WAIT_NS_MAX: u64 = 50_000_000;
+
+/// A connection that nobody has greeted for so long is taken for lost and dialled again, before the run is given up.
+const GREETING_NS_MAX: u64 = 20_000_000_000;
 
 impl Generator {
     pub fn new(load: Arc<Load>, shared: Arc<Shared>, share: Share, tally: Tally) -> io::Result<Self> {
@@ -86,6 +94,7 @@ impl Generator {
             idle: VecDeque::new(),
             phase: Phase::Connecting,
             dialled: 0,
+            dialled_at: 0,
             ready: 0,
             recipients: share.index * 1_000_000,
             succeeded_at: 0,
@@ -113,13 +122,17 @@ impl Generator {
     }
 
     fn dial_some(&mut self, ports: &mut Ports) {
-        let end = (self.dialled + DIALS_AT_ONCE).min(self.sessions.len());
-        for index in self.dialled..end {
-            self.dial(ports, index);
+        let now = ports.now();
+        let are_many_waiting = self.dialled - self.ready >= DIALS_WAITING_MAX;
+        if !are_many_waiting || now - self.dialled_at >= DIALS_WAIT_NS_MAX {
+            let end = (self.dialled + DIALS_AT_ONCE).min(self.sessions.len());
+            for index in self.dialled..end {
+                self.dial(ports, index);
+            }
+            (self.dialled, self.dialled_at) = (end, now);
         }
-        self.dialled = end;
-        if end < self.sessions.len() {
-            ports.wake_at(ports.now() + DIALS_EVERY_NS, DIAL);
+        if self.dialled < self.sessions.len() {
+            ports.wake_at(now + DIALS_EVERY_NS, DIAL);
         }
     }
 
@@ -333,8 +346,10 @@ impl Work for Generator {
         let patience = self.load.reply_max.as_nanos() as u64;
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
-            let waits = session.port.is_some() && !session.expected.is_empty();
-            if waits && now.saturating_sub(session.heard_at) > patience {
+            let Some(step) = session.expected.front().filter(|_| session.port.is_some()) else { continue };
+            let is_new = *step == Step::Greeting;
+            let patience = if is_new { patience.min(GREETING_NS_MAX) } else { patience };
+            if now.saturating_sub(session.heard_at) > patience {
                 self.break_off(ports, index, "no answer", now);
             }
         }
