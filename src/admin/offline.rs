@@ -76,7 +76,7 @@ impl Session {
             match DataDir::open(&config.data) {
                 Ok(data) => return Self::within(open(config, data.with_sizes(sizes(config)))?),
                 Err(error) if is_locked(&error) => last = Some(error),
-                Err(error) => return Err(user::no_data(config, &error)),
+                Err(error) => return Err(user::no_directory(config, &error)),
             }
         }
         let data = config.data.display();

@@ -37,7 +37,7 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let _log = stderr::start().map_err(Failure::unavailable)?;
     let data = DataDir::open(&config.data).map_err(|error| match error.source.kind() {
         io::ErrorKind::WouldBlock => in_use(&config),
-        _ => user::no_data(&config, &error),
+        _ => user::no_directory(&config, &error),
     })?;
     let data = Arc::new(data.with_sizes(sizes(&config)));
     let mut directory = directory_file::read(&config.data, &config.domains)?;

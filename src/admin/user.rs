@@ -48,13 +48,13 @@ pub fn find(name: &str) -> Result<User, Failure> {
     }
 }
 
-/// Why the data directory could not be opened, and what to do where it could not be made.
-pub fn no_data(config: &Config, error: &DiskError) -> Failure {
+/// Why a directory of the user's could not be opened, and what to do where it could not be made.
+pub fn no_directory(config: &Config, error: &DiskError) -> Failure {
     let is_denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
     match &config.user {
         Some(name) if is_denied && error.doing == "create" => Failure::unavailable(format!(
             "{error}; make it as root with: install -d -m 700 -o {name} {}",
-            config.data.display()
+            error.path.display()
         )),
         _ => Failure::unavailable(error),
     }

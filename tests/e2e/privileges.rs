@@ -130,6 +130,28 @@ fn root_is_given_up_for_good_and_mail_flows() {
 }
 
 /// What a command says that must fail, and its exit status.
+#[test]
+fn root_makes_backups_and_restores_them_as_the_user() {
+    let Some((folder, server, user)) = prepared("") else {
+        return;
+    };
+    make_data(&server, user.uid, 0o700);
+    server.add_account(ALICE);
+    let backup = folder.path().join("backup");
+    let name = backup.to_str().expect("it is UTF-8");
+    let (status, said) = refusal(&server, &["backup", name]);
+    assert!(status == Some(3) && said.contains("install -d -m 700 -o nobody"), "{said}");
+    fs::create_dir(&backup).expect("made");
+    chown(&backup, Some(user.uid), None).expect("given");
+    server.done(&["backup", name]);
+    assert!(count_of(&backup, user.uid) > 5);
+    fs::rename(server.data(), folder.path().join("old")).expect("moved");
+    make_data(&server, user.uid, 0o700);
+    server.done(&["restore", name]);
+    assert!(count_of(&server.data(), user.uid) > 10);
+    assert!(server.done(&["account", "list"]).contains(ALICE));
+}
+
 fn refusal(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
     let output = server.command(arguments, b"");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -56,6 +56,9 @@ static MUTANTS: [Mutant; 14] = [
     Mutant { name: "letters between shards are lost", meddle: lose_letters, ..NOTHING },
 ];
 
+/// For backups: letters do not say behind which cut they were sent.
+pub static FORGETS_CUTS: Mutant = Mutant { name: "letters forget the cut", meddle: forget_cuts, ..NOTHING };
+
 impl Mutant {
     /// Before the first start.
     pub fn infect(&self, sim: &Sim) {
@@ -308,6 +311,22 @@ fn lose_letters(inboxes: &[Inbox<Letter>]) {
             if !matches!(letter, Letter::Deliver(_)) || !LETTERS.get().is_multiple_of(4) {
                 inbox.post(letter);
             }
+        }
+    }
+}
+
+fn forget_cuts(inboxes: &[Inbox<Letter>]) {
+    for inbox in inboxes.iter().filter(|inbox| !inbox.is_empty()) {
+        for _ in 0..inbox.len() {
+            let Some(mut letter) = inbox.try_next() else {
+                break;
+            };
+            match &mut letter {
+                Letter::Deliver(deliver) => deliver.cut = 0,
+                Letter::Delivered(delivered) => delivered.cut = 0,
+                _ => {}
+            }
+            inbox.post(letter);
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// For the next backup of a store; what unfinished ones left behind is removed.
+    /// A folder that is there, for the next backup of a store; what unfinished ones left behind is removed.
     pub fn open(path: &Path, store: &str) -> Result<Self, Failure> {
         let is_new = !path.join(MANIFEST).exists();
         if is_new && !is_empty(path)? {
@@ -40,7 +40,6 @@ impl Folder {
                 path.display()
             )));
         }
-        create_directory(path)?;
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
         let lock = locked(lock.map_err(|error| unusable(path, &error))?, path, File::try_lock)?;
@@ -188,11 +187,11 @@ mod tests {
     #[test]
     fn what_does_not_count_is_removed_and_what_counts_stays() {
         let temporary = tempfile::tempdir().unwrap();
-        let path = temporary.path().join("backup");
-        let mut folder = Folder::open(&path, "one").unwrap();
-        let busy = Folder::open(&path, "one");
+        let path = temporary.path();
+        let mut folder = Folder::open(path, "one").unwrap();
+        let busy = Folder::open(path, "one");
         assert!(matches!(busy, Err(Failure::Unavailable(text)) if text.contains("another backup")));
-        assert!(matches!(Folder::open_finished(&path), Err(Failure::Unavailable(_))));
+        assert!(matches!(Folder::open_finished(path), Err(Failure::Unavailable(_))));
         put(&mut folder, "log/00/1.seg");
         put(&mut folder, "directory");
         put(&mut folder, "directory");
@@ -201,13 +200,13 @@ mod tests {
         fs::write(path.join("log/00/2.seg.4"), b"half").unwrap();
         fs::write(path.join("directory.4"), b"half").unwrap();
         fs::write(path.join("README"), b"backups of mail").unwrap();
-        let folder = Folder::open(&path, "one").unwrap();
+        let folder = Folder::open(path, "one").unwrap();
         let exists = |name: &str| path.join(name).exists();
         let there = ["log/00/1.seg.1", "directory.3", "README"].map(exists);
         let gone = ["log/00/2.seg.4", "directory.2", "directory.4"].map(exists);
         assert_eq!((there, gone), ([true; 3], [false; 3]));
         drop(folder);
-        assert_eq!(Folder::open_finished(&path).unwrap().manifest.files.len(), 2);
+        assert_eq!(Folder::open_finished(path).unwrap().manifest.files.len(), 2);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::admin::storage::progress_bar;
 use crate::admin::user;
 use crate::io::clock;
 use crate::io::disk::copy::{copy, is_alike};
+use crate::io::disk::layout::create_directory;
 use crate::io::disk::write_file;
 use crate::limits::store::BACKUP_BYTES_PER_S;
 use crate::mail::time::Instant;
@@ -44,6 +45,7 @@ pub fn backup(backup: &Backup, open: OpenStore) -> Result<(), Failure> {
     let mut session = Session::for_mail(&config, open)?;
     let taken = clock::timestamp().seconds;
     let (store, kept) = keep(&mut session)?;
+    create_directory(&backup.folder).map_err(|error| user::no_directory(&config, &error))?;
     let mut folder = Folder::open(&backup.folder, &store)?;
     let bytes_per_s = match (backup.bytes_per_s, session.is_offline()) {
         (Some(rate), _) => rate.get(),

@@ -104,7 +104,7 @@ fn take_directory(config: &Config, restore: &Restore) -> Result<DataDir, Failure
             "{} is not empty; name another directory with --data, or have this one renamed with --set-aside",
             path.display()
         )),
-        _ => user::no_data(config, &error),
+        _ => user::no_directory(config, &error),
     })
 }
 
@@ -169,15 +169,17 @@ fn hold_queue(backend: &Arc<dyn Backend>, taken: &str) -> Result<u64, Refusal> {
 
 fn tell(config: &Config, accounts: u64, held: u64, taken: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{accounts} accounts are in {} as of {taken}; mail programs will fetch their mail again",
-        config.data.display()
-    )?;
+    let count = |count: u64, what: &str| match count {
+        1 => format!("1 {what} is"),
+        _ => format!("{count} {what}s are"),
+    };
+    let (accounts, recipients) = (count(accounts, "account"), count(held, "recipient"));
+    let data = config.data.display();
+    writeln!(out, "{accounts} in {data} as of {taken}; mail programs will fetch their mail again")?;
     if held > 0 {
         writeln!(
             out,
-            "{held} recipients of queued mail are held, since it may have been sent after the backup: look at it with \
+            "{recipients} held of mail that was queued, since it may have been sent after the backup: look at it with \
              `ringpost queue list --state held`, then `ringpost queue release` or `ringpost queue bounce`"
         )?;
     }

@@ -5,6 +5,7 @@
 //! and fills. Then the weather clears, what is under way comes to its end, and everything that was ever promised is
 //! looked for, before one more power cut and behind it.
 
+mod backup;
 mod imap;
 mod ledger;
 mod server;
