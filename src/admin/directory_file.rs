@@ -6,6 +6,7 @@
 //!
 //! Invariants: a file that cannot be read is never taken for an empty one; a change is acknowledged when both have it.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,17 +28,21 @@ const COPY: &str = "directory.copy";
 /// the configuration names. Nothing is written.
 pub fn read(data: &Path, domains: &[String]) -> Result<Directory, Failure> {
     let directory = match (read_file(&path(data)), read_file(&copy_path(data))) {
+        (Err(Unread::Later(why)), _) | (_, Err(Unread::Later(why))) => {
+            return Err(Failure::unavailable(format!("{why}; run the program that wrote it")));
+        }
         (Ok(Some(directory)), _) => directory,
         (Ok(None), Ok(None)) => Directory::new(random::bytes()),
         (first, Ok(Some(directory))) => {
-            let why = first.err().unwrap_or_else(|| format!("{} is not there", path(data).display()));
+            let why = match first {
+                Err(why) => why.to_string(),
+                Ok(_) => format!("{} is not there", path(data).display()),
+            };
             tracing::error!("{why}; its copy is read instead, and the next start or change writes it anew");
             directory
         }
         (Err(why), _) | (Ok(None), Err(why)) => {
-            return Err(Failure::unavailable(format!(
-                "{why}; put back a copy of the file, or run the program that wrote it"
-            )));
+            return Err(Failure::unavailable(format!("{why}; put back a copy of the file")));
         }
     };
     directory.with_domains(domains.iter().map(String::as_str)).map_err(Failure::wrong)
@@ -69,17 +74,34 @@ pub fn mend(data: &Path) -> Result<(), Failure> {
 
 /// What is wrong with the two files, in words.
 pub fn damage(data: &Path) -> Vec<String> {
-    [path(data), copy_path(data)].iter().filter_map(|path| read_file(path).err()).collect()
+    let unread = [path(data), copy_path(data)].into_iter().filter_map(|path| read_file(&path).err());
+    unread.map(|why| why.to_string()).collect()
+}
+
+/// Why one of the files cannot be used, in words.
+enum Unread {
+    /// It is lost, and the other may be good.
+    Lost(String),
+    /// A later program wrote it: what it says must not be passed over.
+    Later(String),
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Lost(why) | Self::Later(why)) = self;
+        f.write_str(why)
+    }
 }
 
 /// `None` if there is no such file.
-fn read_file(path: &Path) -> Result<Option<Directory>, String> {
+fn read_file(path: &Path) -> Result<Option<Directory>, Unread> {
     match fs::read(path) {
-        Ok(bytes) => {
-            Directory::parse(&bytes).map(Some).map_err(|damage| format!("{}: {damage}", path.display()))
-        }
+        Ok(bytes) => Directory::parse(&bytes).map(Some).map_err(|damage| {
+            let why = format!("{}: {damage}", path.display());
+            if damage.later_version.is_some() { Unread::Later(why) } else { Unread::Lost(why) }
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => Err(Unread::Lost(format!("{} cannot be read: {error}", path.display()))),
     }
 }
 

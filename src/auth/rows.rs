@@ -39,6 +39,8 @@ const VERSION: u32 = 2;
 pub struct DirectoryDamage {
     pub line: usize,
     pub what: String,
+    /// A later program wrote it, in a version of the format that is not known here.
+    pub later_version: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,12 +220,12 @@ fn check_version(first_line: &str) -> Result<(), DirectoryDamage> {
     let version = first_line.strip_prefix(NAME).and_then(|rest| rest.trim_start().parse::<u32>().ok());
     match version {
         Some(1..=VERSION) => Ok(()),
-        Some(newer) => Err(damage(
-            1,
-            format!(
+        Some(newer) => {
+            let what = format!(
                 "it has version {newer} of the format, and this program knows no later one than {VERSION}"
-            ),
-        )),
+            );
+            Err(DirectoryDamage { line: 1, what, later_version: Some(newer) })
+        }
         None => Err(damage(1, format!("it does not begin with \"{NAME} {VERSION}\""))),
     }
 }
@@ -245,7 +247,7 @@ fn line_count(bytes: &[u8]) -> usize {
 }
 
 fn damage(line: usize, what: impl fmt::Display) -> DirectoryDamage {
-    DirectoryDamage { line, what: what.to_string() }
+    DirectoryDamage { line, what: what.to_string(), later_version: None }
 }
 
 #[cfg(test)]

@@ -211,6 +211,21 @@ impl Server {
         command.spawn().expect("the binary starts")
     }
 
+    /// What became of a command that is to fail, and what it said; one that goes on, such as a server, is a failure.
+    pub fn refusal(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut child = self.spawn(arguments);
+        let begun = Instant::now();
+        while child.try_wait().expect("it can be asked after").is_none() {
+            if begun.elapsed() > START_MAX {
+                child.kill().expect("it can be killed");
+                panic!("{arguments:?} is not refused");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let output = child.wait_with_output().expect("it has ended");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }

@@ -25,9 +25,8 @@ fn with_mail() -> Server {
 /// The start fails and says these words; no byte of the file changed.
 fn refused(server: &Server, file: &Path, words: &[&str]) {
     let before = fs::read(file).expect("read");
-    let output = server.command(&["serve"], b"");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let (status, said) = server.refusal(&["serve"]);
+    assert_eq!(status, Some(3), "{said}");
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert!(fs::read(file).expect("read") == before, "{} was changed", file.display());
 }

@@ -25,7 +25,7 @@ const NAME: &str = "ringpost backup";
 const VERSION: u32 = 1;
 
 /// The first part of every path.
-pub const ROOTS: [&str; 5] = ["directory", "large", "log", "outbound", "tls"];
+pub const ROOTS: [&str; 6] = ["directory", "directory.copy", "large", "log", "outbound", "tls"];
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {

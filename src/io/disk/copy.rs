@@ -77,7 +77,7 @@ pub fn files_of_log(dir: &LogDir, position: Position, large: &[u64]) -> Result<V
 /// Beside the logs: accounts, keys, what sites have shown. Each is replaced as a whole, and whatever there was at any
 /// moment since the cut will do.
 pub fn extras(data: &Path) -> Result<Vec<PathBuf>, DiskError> {
-    let mut files = vec![data.join("directory")];
+    let mut files = vec![data.join("directory"), data.join("directory.copy")];
     for folder in ["outbound", "tls"].map(|name| data.join(name)) {
         let names = list(&folder)?.into_iter().filter(|name| !name.ends_with(".tmp"));
         files.extend(names.map(|name| folder.join(name)));

@@ -19,8 +19,18 @@ use crate::store::log::Sizes;
 const RESTORING: &str = "restoring";
 
 /// What a restore makes, and so what one may remove that begins again.
-const RESTORED: [&str; 8] =
-    ["directory", "directory.tmp", "events", "identity", "large", "log", "outbound", "tls"];
+const RESTORED: [&str; 10] = [
+    "directory",
+    "directory.copy",
+    "directory.copy.tmp",
+    "directory.tmp",
+    "events",
+    "identity",
+    "large",
+    "log",
+    "outbound",
+    "tls",
+];
 
 /// What may be in a directory that counts as empty: a file system has the latter at its root.
 const NOTHING: [&str; 2] = ["lock", "lost+found"];

@@ -1,5 +1,5 @@
-//! A backup of a server that goes on, in a made world: its logs are cut at different moments and its files copied later,
-//! while a cleaner would like to have them. A server of another world starts on the copy.
+//! A backup of a server that goes on, in a made world: its logs are cut at different moments and its files copied
+//! later, while a cleaner would like to have them. A server of another world starts on the copy.
 //!
 //! What was acknowledged before the backup began must be there, every message whole, and each for all of its
 //! recipients or for none: in whichever logs message and mailboxes lie.
