@@ -250,8 +250,8 @@ fn write_row(page: &mut Page, row: &Row, measured: &Measured) {
     let servers: Vec<&String> = servers.iter().filter(is_measured).collect();
     let mut columns = vec![("", Column::Text)];
     columns.extend(servers.iter().map(|label| (label.as_str(), Column::Number)));
-    columns.extend([("advantage over", Column::Number), ("95 % interval", Column::Number)]);
-    columns.extend([("goal", Column::Text), ("", Column::Text)]);
+    columns.extend([("advantage over", Column::Qualified), ("95 % interval", Column::Number)]);
+    columns.extend([("goal", Column::Phrase), ("", Column::Text)]);
     let cells: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {

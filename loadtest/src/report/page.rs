@@ -14,7 +14,11 @@ pub struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     Text,
+    /// Text of a few words that stay on one line.
+    Phrase,
     Number,
+    /// A number with words behind it, which may go into lines of their own.
+    Qualified,
 }
 
 const STYLE: &str = include_str!("page.css");
@@ -104,6 +108,8 @@ fn class(column: Column, cell: &str) -> &'static str {
         (_, "held") => " class=\"held\"",
         (_, "missed") => " class=\"missed\"",
         (Column::Number, _) => " class=\"n\"",
+        (Column::Qualified, _) => " class=\"q\"",
+        (Column::Phrase, _) => " class=\"p\"",
         (Column::Text, _) => "",
     }
 }
