@@ -13,8 +13,12 @@ mod smtp;
 
 use std::cell::Cell;
 use std::fs;
+use std::num::NonZero;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use crate::world::disk::{Failure, Fault};
 use crate::world::{CLIENTS, Sim};
@@ -59,7 +63,7 @@ pub struct Report {
 /// Runs a seed on a thread of its own. What broke a rule is the error.
 pub fn run(seed: u64, plan: Plan) -> Result<Report, String> {
     prepare();
-    let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
+    let thread = thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
     let running = thread.spawn(move || Run::begin(seed, plan).finish()).expect("a thread");
     running.join().map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -72,7 +76,7 @@ pub fn run(seed: u64, plan: Plan) -> Result<Report, String> {
 pub fn make_store(seed: u64, root: &Path) {
     prepare();
     let root = root.to_owned();
-    let making = std::thread::spawn(move || {
+    let making = thread::spawn(move || {
         let run = Run::begin(seed, Plan::default());
         run.people_the_world();
         run.calm();
@@ -331,7 +335,7 @@ async fn read_all(account: &str, ledger: &Ledger) -> std::io::Result<()> {
 }
 
 /// How many seeds, and from which on: `RINGPOST_SIM_SEEDS=10000`, `RINGPOST_SIM_SEED=42`.
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Range<u64> {
     let named = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match named("RINGPOST_SIM_SEED") {
         Some(seed) => seed..seed + 1,
@@ -339,20 +343,37 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// Runs the seeds, as many at a time as there are processors.
+fn run_all(seeds: Range<u64>) -> Vec<Report> {
+    let (next, broken) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let work = || -> Result<Vec<Report>, String> {
+        let mut reports = Vec::new();
+        while !broken.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                break;
+            }
+            let report = run(seed, Plan::default()).inspect_err(|_| broken.store(true, Ordering::Relaxed));
+            reports.push(report.map_err(|broken| format!("RINGPOST_SIM_SEED={seed}: {broken}"))?);
+        }
+        Ok(reports)
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let ended: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker panics with nothing")).collect()
+    });
+    let reports: Result<Vec<_>, String> = ended.into_iter().collect();
+    reports.unwrap_or_else(|broken| panic!("{broken}")).concat()
+}
+
 #[test]
 fn nothing_that_was_promised_is_lost_whatever_happens() {
-    let (mut acknowledged, mut lives, mut faults, mut count) = (0, 0, 0, 0);
-    for seed in seeds() {
-        match run(seed, Plan::default()) {
-            Ok(report) => {
-                acknowledged += report.acknowledged;
-                lives += u64::from(report.lives);
-                faults += report.faults;
-                count += 1;
-            }
-            Err(broken) => panic!("RINGPOST_SIM_SEED={seed}: {broken}"),
-        }
-    }
+    let reports = run_all(seeds());
+    let count = reports.len() as u64;
+    let acknowledged: u64 = reports.iter().map(|report| report.acknowledged).sum();
+    let lives: u64 = reports.iter().map(|report| u64::from(report.lives)).sum();
+    let faults: u64 = reports.iter().map(|report| report.faults).sum();
     println!("{count} seeds: {acknowledged} acknowledgements, {lives} starts, {faults} faults of the disk");
     assert!(acknowledged > 10 * count, "the clients got something done");
 }
