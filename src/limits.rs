@@ -277,7 +277,8 @@ pub mod store {
     pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
     /// What one recycling frees, one mapping holds, and one search for a torn tail reads.
     pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
-    /// Kept ready for what makes room on a full disk: flags and expunges of some 50,000 messages, or as many outcomes.
+    /// Kept ready for what makes room on a full disk: a thousand records that are synced one by one, tens of thousands
+    /// that are synced together, before a cleaning has to bring it back.
     pub const RESERVE_BYTES: u64 = 4 << 20;
     /// A quota of ready segments that an operator may want at most.
     pub const RESERVE_BYTES_MOST: u64 = 16 << 30;

@@ -63,7 +63,7 @@ pub struct Keeper {
     /// Messages that cannot be read; they are not tried again before the next start.
     unreadable: RefCell<HashSet<MessageId>>,
     is_stopping: Cell<bool>,
-    /// The task is in the middle of something.
+    /// A task is in the middle of something.
     is_busy: Cell<bool>,
 }
 
@@ -102,6 +102,22 @@ impl Keeper {
         self.is_due.set(true);
     }
 
+    /// Writes a checkpoint in between, for who cannot go on without. What fails is told of here.
+    pub async fn checkpoint_now(&self) {
+        self.begin().await;
+        if let Err(unkept) = self.checkpoint().await {
+            self.report(&unkept);
+        }
+        self.is_busy.set(false);
+    }
+
+    /// One at a time.
+    async fn begin(&self) {
+        while self.is_busy.replace(true) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Whether the last checkpoint is of this record or a later one.
     pub fn has_checkpoint_behind(&self, through: Sequence) -> bool {
         self.last.get().0.is_some_and(|position| position.through >= through)
@@ -128,7 +144,7 @@ impl Keeper {
     /// Tends the log's mailboxes until the shard stops.
     pub async fn run(self: Rc<Self>, shard: Rc<Shard>) {
         while !self.is_stopping.get() {
-            self.is_busy.set(true);
+            self.begin().await;
             let bytes_max = shard.config().limits.checkpoint_bytes;
             let pauses = match self.pass(bytes_max).await {
                 Ok(()) => 1,
@@ -153,9 +169,7 @@ impl Keeper {
     /// Writes the last checkpoint before the end; nothing is appended any more.
     pub async fn finish(&self) {
         self.is_stopping.set(true);
-        while self.is_busy.get() {
-            sleep(Duration::from_millis(1)).await;
-        }
+        self.begin().await;
         let is_new = self.last.get().0 != self.commit.position();
         if is_new && let Err(unkept) = self.checkpoint().await {
             self.report(&unkept);

@@ -30,7 +30,7 @@ use crate::io::executor::{sleep, spawn, spawn_vital};
 use crate::io::net::Sockets;
 use crate::mailbox::Change;
 use crate::queue::schedule::{Item, Schedule};
-use crate::store::log::{Appended, Draw, Log, Lost, Outcome, Position, Refused};
+use crate::store::log::{Appended, Draw, Log, Lost, Outcome, Position, Refused, Write};
 use crate::store::owed::{Due, Owed};
 use crate::store::record::{Based, Record};
 use crate::store::segment::Base;
@@ -193,11 +193,7 @@ impl Commit {
             ticket: Rc::clone(&ticket),
             failures: 0,
         };
-        if self.stalled.borrow().is_empty() {
-            self.place(group);
-        } else {
-            self.stalled.borrow_mut().push_back(group);
-        }
+        self.place_in_turn(group);
         ticket
     }
 
@@ -298,9 +294,6 @@ impl Commit {
 
     /// Names a base in the header of a new segment. `None` if none is ready.
     pub fn name_base(&self, base: Base) -> Option<Rc<Ticket>> {
-        if !self.stalled.borrow().is_empty() {
-            return None;
-        }
         {
             let mut log = self.log.borrow_mut();
             log.set_base(base);
@@ -321,6 +314,11 @@ impl Commit {
         self.log.borrow().tail_segment()
     }
 
+    /// What is left of the segment that batches are placed in.
+    pub fn left_bytes(&self) -> u64 {
+        self.log.borrow().left_bytes()
+    }
+
     /// What a segment would have that is made now.
     pub fn segment_bytes(&self) -> u64 {
         self.log.borrow().segment_bytes()
@@ -334,6 +332,17 @@ impl Commit {
     /// Bytes in segments that are ready.
     pub fn ready_bytes(&self) -> u64 {
         self.log.borrow().ready_bytes().0
+    }
+
+    /// About how large a base of the log is: the reserve must have room for it.
+    pub fn set_snapshot_bytes(&self, bytes: u64) {
+        self.log.borrow_mut().set_snapshot_bytes(bytes);
+        self.want_segments();
+    }
+
+    /// Bytes of the segments that only a cleaning takes, but for the one that a base begins.
+    pub fn last_bytes(&self) -> u64 {
+        self.log.borrow().last_bytes()
     }
 
     /// A segment was given back.
@@ -397,6 +406,16 @@ impl Commit {
         self.log.borrow().next_sequence()
     }
 
+    /// Whoever waits for space keeps its turn, but not before those that make it: they are about nobody's mail, so that
+    /// no plan rests on them.
+    fn place_in_turn(&self, group: Group) {
+        let is_next = self.stalled.borrow().is_empty() || draw(&group.changes) == Draw::All;
+        match is_next {
+            true => self.place(group),
+            false => self.stalled.borrow_mut().push_back(group),
+        }
+    }
+
     /// Gives the group its place in the log, or a place among those that wait for space.
     fn place(&self, mut group: Group) {
         group.renumber(self.id, self.next_sequence());
@@ -426,9 +445,8 @@ impl Commit {
     fn count(&self, changes: &[Change]) {
         self.records.set(self.records.get() + changes.len() as u64);
         for Change { record, .. } in changes {
-            let bytes = codec::body(record).map_or(0, |body| body.len() as u64);
-            let counter = if record.is_upkeep() { &self.upkeep_bytes } else { &self.taken_bytes };
-            counter.set(counter.get() + bytes);
+            let bytes = if record.is_upkeep() { 0 } else { body_bytes(record) };
+            self.taken_bytes.set(self.taken_bytes.get() + bytes);
         }
     }
 
@@ -473,12 +491,29 @@ impl Commit {
         self.urgent.set(false);
         let write = self.log.borrow_mut().poll_write();
         if let Some(write) = write {
-            let groups = self.pending.borrow().iter().filter(|group| group.last <= write.through).count();
-            self.batch_groups.set(groups);
+            self.weigh(&write);
             self.syncs.set(self.syncs.get() + 1);
             self.bytes.set(self.bytes.get() + write.length);
             self.writer.submit(write);
         }
+    }
+
+    /// Counts the groups of a batch, and what of it is for the log alone: a batch that holds nothing else is so with
+    /// all its padding, or the cleaner's own writes would look like growth and call for the next cleaning.
+    fn weigh(&self, write: &Write) {
+        let (mut groups, mut upkeep_bytes, mut is_upkeep) = (0, 0, true);
+        for group in self.pending.borrow().iter().take_while(|group| group.last <= write.through) {
+            groups += 1;
+            for Change { record, .. } in &group.changes {
+                match record.is_upkeep() {
+                    true => upkeep_bytes += body_bytes(record),
+                    false => is_upkeep = false,
+                }
+            }
+        }
+        self.batch_groups.set(groups);
+        let upkeep_bytes = if is_upkeep { write.length } else { upkeep_bytes };
+        self.upkeep_bytes.set(self.upkeep_bytes.get() + upkeep_bytes);
     }
 
     fn handle(self: &Rc<Self>, event: LogEvent) {
@@ -552,13 +587,7 @@ impl Commit {
 
     fn place_stalled(&self) {
         let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
-        let mut stalled = stalled.into_iter();
-        while self.stalled.borrow().is_empty()
-            && let Some(group) = stalled.next()
-        {
-            self.place(group);
-        }
-        self.stalled.borrow_mut().extend(stalled);
+        stalled.into_iter().for_each(|group| self.place_in_turn(group));
         self.urgent.set(true);
     }
 
@@ -748,6 +777,10 @@ fn draw(changes: &[Change]) -> Draw {
         false if any(Record::is_upkeep) => Draw::All,
         false => Draw::Outcomes,
     }
+}
+
+fn body_bytes(record: &Record) -> u64 {
+    codec::body(record).map_or(0, |body| body.len() as u64)
 }
 
 /// The message of a log that a delivery is of.

@@ -61,6 +61,10 @@ pub enum Urgency {
 pub struct Costs {
     /// What a new base has.
     pub snapshot_bytes: u64,
+    /// What is left of the segment that is written: a base ends it, wherever it stands.
+    pub left_bytes: u64,
+    /// What a segment has that is begun now.
+    pub segment_bytes: u64,
     /// There is room for so much in all.
     pub room_bytes: u64,
 }
@@ -154,9 +158,12 @@ const SPARSE_SHARE: u64 = 8;
 const WORTH_STEADY: u64 = 8;
 const WORTH_NOW: u64 = 1;
 
+/// It must bring back this part of a segment more than it takes.
+const GAIN_SHARE: u64 = 4;
+
 /// The emptiest segments first, until little garbage is left.
 pub fn choose(candidates: &[Candidate], base: Option<Base>, costs: Costs, urgency: Urgency) -> Choice {
-    let Costs { snapshot_bytes, room_bytes } = costs;
+    let Costs { snapshot_bytes, left_bytes, segment_bytes, room_bytes } = costs;
     let room_beside_base = room_bytes.saturating_sub(snapshot_bytes);
     let all = take_emptiest(candidates, |_| true, room_beside_base, urgency);
     let worth = match urgency {
@@ -166,7 +173,10 @@ pub fn choose(candidates: &[Candidate], base: Option<Base>, costs: Costs, urgenc
     let is_superseded = |number: u32| base.is_some_and(|base| number < base.position.segment);
     let needs_base = all.victims.iter().any(|&number| !is_superseded(number));
     let has_room = snapshot_bytes <= room_bytes;
-    if !needs_base || has_room && all.freed_bytes.saturating_sub(all.moved_bytes) > worth * snapshot_bytes {
+    // A base that brings back hardly more than it takes leaves as much garbage as it found, for the next one to find.
+    let takes_bytes = snapshot_bytes + left_bytes + segment_bytes / GAIN_SHARE;
+    let worth_bytes = (worth * snapshot_bytes).max(takes_bytes);
+    if !needs_base || has_room && all.freed_bytes.saturating_sub(all.moved_bytes) > worth_bytes {
         return Choice { needs_base, ..all };
     }
     take_emptiest(candidates, |candidate| is_superseded(candidate.number), room_bytes, urgency)
@@ -216,7 +226,7 @@ mod tests {
     }
 
     fn costs(snapshot_bytes: u64) -> Costs {
-        Costs { snapshot_bytes, room_bytes: u64::MAX }
+        Costs { snapshot_bytes, left_bytes: 0, segment_bytes: 0, room_bytes: u64::MAX }
     }
 
     fn base(segment: u32) -> Option<Base> {
@@ -264,10 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_that_ends_as_much_of_a_segment_as_it_frees_is_not_written() {
+        for (left_bytes, expected) in [(4 * MIB - 20_000, 0), (4 * MIB / 2, 1)] {
+            let costs = Costs { left_bytes, segment_bytes: 4 * MIB, ..costs(4096) };
+            for urgency in [Urgency::Steady, Urgency::Now] {
+                // What stands in the first is superseded by the next base, and by nothing else.
+                let victims = |live: &[u64]| choose(&candidates(live), base(1), costs, urgency).victims.len();
+                assert_eq!((victims(&[0]), victims(&[0, 0])), (expected, 2), "{urgency:?} {left_bytes}");
+            }
+        }
+    }
+
+    #[test]
     fn no_more_is_moved_than_there_is_room_for() {
         let segments = candidates(&[MIB, 0, 2 * MIB, MIB]);
         let victims = |room_bytes, base| {
-            choose(&segments, base, Costs { snapshot_bytes: MIB, room_bytes }, Urgency::Now).victims
+            let costs = Costs { room_bytes, ..costs(MIB) };
+            choose(&segments, base, costs, Urgency::Now).victims
         };
         assert_eq!(victims(3 * MIB, None), [1, 2, 4]);
         assert_eq!(victims(MIB, None), [2]);

@@ -53,6 +53,8 @@ pub struct Log {
     base: Option<Base>,
     /// What a header says that is durable.
     stated: Option<Base>,
+    /// About what a base would have.
+    snapshot_bytes: u64,
 }
 
 /// A write that was given out.
@@ -139,8 +141,11 @@ pub enum Draw {
     NewMail,
 }
 
-/// Segments that only a cleaning takes: one for what it writes, one whose header names a base.
+/// Segments that only a cleaning takes: at least one for what it writes, and one whose header names a base. So many
+/// more as a base needs, up to a bound: with mail so small that its rows are a large part of it, most of it can be
+/// freed without a new base.
 const LAST_SEGMENTS: usize = 2;
+const LAST_SEGMENTS_MAX: usize = 4;
 
 /// A segment that is ready for use: allocated in full, without a valid header of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,6 +223,7 @@ impl Log {
             in_flight: None,
             base: None,
             stated: None,
+            snapshot_bytes: 0,
         }
     }
 
@@ -352,6 +358,11 @@ impl Log {
         self.sizes.reserve_bytes = bytes;
     }
 
+    /// About so many bytes a base would have.
+    pub fn set_snapshot_bytes(&mut self, bytes: u64) {
+        self.snapshot_bytes = bytes;
+    }
+
     /// Segments of these lengths are used already, as a start found.
     pub fn set_used(&mut self, lengths: impl Iterator<Item = u64>) {
         (self.used_bytes, self.used_segments) =
@@ -398,6 +409,11 @@ impl Log {
     /// The segment that batches are placed in, or were last.
     pub fn tail_segment(&self) -> u32 {
         self.before.0
+    }
+
+    /// What is left of the segment that batches are placed in.
+    pub fn left_bytes(&self) -> u64 {
+        self.tail.map_or(0, |tail| tail.bytes - tail.offset)
     }
 
     /// Bytes in segments that are ready, and whether those behind the next make up the reserve.
@@ -460,17 +476,31 @@ impl Log {
         grown <= self.sizes.batch_bytes && self.tail.is_some_and(|tail| end <= tail.bytes)
     }
 
-    /// Whether the segments behind the next one are the reserve.
+    /// Whether the segments behind the next one are the reserve: the last, and as many for outcomes. Once these are
+    /// full of outcomes, nothing in them is live, and they bring back more than the base takes that makes up for them.
     fn has_reserve_behind_next(&self) -> bool {
-        let least = if self.sizes.reserve_bytes == 0 { 0 } else { LAST_SEGMENTS + 1 };
+        let least = if self.sizes.reserve_bytes == 0 { 0 } else { 2 * self.last_segments() };
         let behind: u64 = self.ready.iter().skip(1).map(|ready| ready.bytes).sum();
         self.ready.len() > least && behind >= self.sizes.reserve_bytes
+    }
+
+    /// How many of those that are ready are for cleanings alone.
+    fn last_segments(&self) -> usize {
+        let smallest =
+            self.ready.iter().map(|ready| ready.bytes).min().unwrap_or(self.sizes.segment_bytes_min);
+        let of_base = self.snapshot_bytes.div_ceil(smallest.max(1));
+        usize::try_from(of_base + 1).unwrap_or(usize::MAX).clamp(LAST_SEGMENTS, LAST_SEGMENTS_MAX)
+    }
+
+    /// Bytes of those that a base may fill.
+    pub fn last_bytes(&self) -> u64 {
+        self.ready.iter().rev().take(self.last_segments() - 1).map(|ready| ready.bytes).sum()
     }
 
     fn may_take(&self, draw: Draw) -> bool {
         match draw {
             Draw::All => true,
-            Draw::Outcomes => self.sizes.reserve_bytes == 0 || self.ready.len() > LAST_SEGMENTS,
+            Draw::Outcomes => self.sizes.reserve_bytes == 0 || self.ready.len() > self.last_segments(),
             Draw::NewMail => self.has_reserve_behind_next(),
         }
     }

@@ -15,6 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const DISK: &str = "size=80m,mode=700";
 
+/// For a log of the smallest segments, with its reserve and as much mail again.
+const SMALL_DISK: &str = "size=32m,mode=700";
+
+/// A cleaning for want of space is begun no more often than every few seconds; after it, all is as it stays.
+const CLEANED: Duration = Duration::from_secs(12);
+
 /// Segments of a megabyte, so that little mail fills some of them.
 const SMALL: &str = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\n";
 
@@ -22,10 +28,10 @@ const SMALL: &str = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
+    fn mount(at: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(at).ok()?;
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "ringpost-test"]).arg(at).output().ok()?;
+        let arguments = ["-t", "tmpfs", "-o", options, "ringpost-test"];
+        let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
         mounted.status.success().then(|| Self(at.to_owned()))
     }
 }
@@ -41,7 +47,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_refuses_mail_for_now_and_recovers() {
     // Two logs: neither takes the reserve of the other.
     let mut server = Server::prepare(2, SMALL);
-    let Some(disk) = SmallDisk::mount(&server.data()) else {
+    let Some(disk) = SmallDisk::mount(&server.data(), DISK) else {
         eprintln!("skipped: a small file system cannot be mounted here (it takes root)");
         return;
     };
@@ -98,6 +104,64 @@ fn a_full_disk_refuses_mail_for_now_and_recovers() {
     server.start();
     wait_for(&server, ALICE, taken + 1);
     server.kill();
+}
+
+#[test]
+fn a_disk_that_stays_full_is_emptied_message_by_message_in_the_default_reserve() {
+    let mut server = Server::prepare(1, "");
+    let Some(disk) = SmallDisk::mount(&server.data(), SMALL_DISK) else {
+        eprintln!("skipped: a small file system cannot be mounted here (it takes root)");
+        return;
+    };
+    server.add_account(ALICE);
+    server.start();
+    let mut smtp = server.smtp();
+    let text = message(0, 6000);
+    let mut count = 0;
+    while smtp.message(SENDER, &[ALICE], &text).expect("a reply") {
+        count += 1;
+    }
+    // What it gives back from here on is its own reserve, not the disk's last bytes.
+    fill(&disk.0.join("ballast"));
+    assert!(count > 1000, "{count} messages are too few to use up any reserve");
+    wait_for(&server, ALICE, count);
+    let mut imap = server.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    let mut delete = || {
+        imap.ok("UID STORE * +FLAGS.SILENT (\\Deleted)").expect("marked");
+        imap.ok("EXPUNGE").expect("expunged");
+    };
+    // One is no reason to go on cleaning: a log that rests on a full disk writes nothing.
+    delete();
+    std::thread::sleep(CLEANED);
+    let rested = records(&server);
+    std::thread::sleep(CLEANED);
+    assert_eq!(records(&server), rested, "log:\n{}", server.log());
+    // Two records for each, each with a page and a sync of its own: many times what the reserve has.
+    for left in (0..count - 1).rev() {
+        delete();
+        if left % 500 == 0 {
+            fill(&disk.0.join(format!("ballast {left}")));
+        }
+    }
+    wait_for(&server, ALICE, 0);
+    // What was mail is room for mail, though the disk has no more of it.
+    let begun = Instant::now();
+    while !try_message(&server, 6000) {
+        assert!(begun.elapsed() < PATIENCE, "no mail is taken; log:\n{}", server.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    server.kill();
+    server.start();
+    wait_for(&server, ALICE, 1);
+    assert!(server.done(&["store", "verify"]).contains("all that is stored is sound"));
+    server.kill();
+}
+
+fn records(server: &Server) -> String {
+    let stats = server.done(&["store", "stats"]);
+    let line = stats.lines().find(|line| line.starts_with("records appended since the start"));
+    line.expect("it is among the numbers").to_owned()
 }
 
 fn fill(ballast: &Path) {

@@ -219,17 +219,19 @@ impl Bench {
                 return Some(Outcome::Refused);
             }
         };
+        let is_end = self.ends.get(path).is_some_and(|end| damage.reaches() >= *end);
+        let is_told = found.is_told || found.torn != self.whole.torn;
         for (key, message) in &found.messages {
             let right = self.whole.messages.get(key);
-            let is_right = message.is_none() || right == Some(message) || self.is_known(&found, key);
+            let is_other = message.is_some() && right != Some(message);
+            let is_right = !is_other || ((is_told || is_end) && self.is_known(&found, key));
             assert!(is_right, "{name} {damage:?}: {key:?} is another message");
         }
         assert_eq!(found.wrong_digests, 0, "{name} {damage:?}: a header that is not the message's");
-        let is_end = self.ends.get(path).is_some_and(|end| damage.reaches() >= *end);
         if !is_end {
             self.check_extent(path, damage, &found);
         }
-        if found.is_told || found.torn != self.whole.torn {
+        if is_told {
             return Some(Outcome::Told);
         }
         assert!(found == self.whole || is_end, "{name} {damage:?}: something is missing, and nobody says so");
@@ -238,11 +240,14 @@ impl Bench {
 }
 
 impl Bench {
-    /// Where a name or a UID is lost, the message has another: it is the account's own all the same.
+    /// Where a name, a UID or an end is lost, the message has another name or UID, or is back: it is the account's own
+    /// all the same, and no client takes it for the one that it knows under that UID.
     fn is_known(&self, found: &Found, key: &(u32, String, u32)) -> bool {
         let id = found.ids[key];
         let same = |(whole, of): (&(u32, String, u32), &MessageId)| whole.0 == key.0 && *of == id;
-        found.is_told && (self.ids.iter().any(same) || !self.whole.messages.contains_key(key))
+        let validity = |of: &Found| of.mailboxes.get(&(key.0, key.1.clone())).map(|state| state[0]);
+        let is_new = !self.whole.messages.contains_key(key) || validity(found) != validity(&self.whole);
+        self.ids.iter().any(same) || is_new
     }
 
     fn touched(&self, path: &Path, damage: Damage) -> impl Iterator<Item = &Holds> {

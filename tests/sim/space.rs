@@ -112,8 +112,8 @@ impl State {
                     other => panic!("{other:?} was never written"),
                 }
             }
-        } else if let Some(first) = segments.first() {
-            assert_eq!(first.number, 1, "nothing was freed without a base");
+        } else if let Some(Heading::Good(first)) = segments.first().map(|first| Heading::read(&first.bytes)) {
+            assert_eq!(first.valid_through, Sequence(0), "nothing was freed without a base");
         }
         let from = base.map_or(0, |base| base.position.segment);
         let behind = segments.into_iter().filter(|segment| segment.number >= from).collect();

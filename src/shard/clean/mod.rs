@@ -40,8 +40,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES_AFTER_FAILURE: u32 = 30;
 const PAUSES_WHEN_FULL: u32 = 5;
 
-/// How long a cleaning waits for a checkpoint before it leaves the freeing to the next.
-const CHECKPOINT_PAUSES_MAX: u32 = 60;
+/// So often is looked how large a base would be, which goes over all accounts.
+const PAUSES_PER_SIZING: u32 = 60;
+
+/// How long a log whose end was lost is waited for to have a record again.
+const POSITION_PAUSES_MAX: u32 = 60;
 
 /// With each cycle that needs less, so small a part of the free segments goes.
 const STOCK_DECAY: u64 = 8;
@@ -114,7 +117,13 @@ impl Cleaner {
     /// Cleans the log whenever it is time, until the shard stops.
     pub async fn run(self: Rc<Self>, shard: Rc<Shard>) {
         let mut rest = 0;
-        while !shard.is_stopping() {
+        for pause in 0_u32.. {
+            if shard.is_stopping() {
+                return;
+            }
+            if pause.is_multiple_of(PAUSES_PER_SIZING) {
+                self.commit.set_snapshot_bytes(self.keeper.snapshot_bytes());
+            }
             sleep(PAUSE).await;
             rest = u32::saturating_sub(rest, 1);
             let asked = std::mem::take(&mut *self.asked.borrow_mut());
@@ -126,6 +135,8 @@ impl Cleaner {
             let cleaned = self.clean(&shard, urgency).await;
             rest = match (&cleaned, urgency) {
                 (Err(_), _) => PAUSES_AFTER_FAILURE,
+                // Somebody may wait for more of the same.
+                (Ok(cycle), Urgency::Now) if cycle.freed_segments > 0 => 0,
                 (Ok(_), Urgency::Now) => PAUSES_WHEN_FULL,
                 (Ok(_), Urgency::Steady) => 0,
             };
@@ -229,7 +240,7 @@ impl Cleaner {
             return Ok(());
         };
         // A start appends a record within a second, which gives a position to a log whose end was lost.
-        for _ in 0..CHECKPOINT_PAUSES_MAX {
+        for _ in 0..POSITION_PAUSES_MAX {
             if self.commit.position().is_some() || shard.is_stopping() {
                 break;
             }
@@ -274,33 +285,35 @@ impl Cleaner {
             given.freed.push(number);
         }
         shard.reader().forget_freed();
-        self.keeper.checkpoint_soon();
+        if !self.keeper.has_checkpoint_behind(base.position.through) {
+            self.keeper.checkpoint_soon();
+        }
         Ok(given)
     }
 
     /// What stands for the records that go is the base, and a checkpoint: one bad sector costs one of the two. A disk
     /// that is full may have no room for a checkpoint, and cannot wait for it.
     async fn is_kept_twice(&self, shard: &Shard, base: Base) -> Result<bool, Unclean> {
-        for _ in 0..CHECKPOINT_PAUSES_MAX {
-            if self.keeper.has_checkpoint_behind(base.position.through) || self.commit.is_short() {
-                return Ok(true);
-            }
-            if shard.is_stopping() {
-                return Err(Unclean::Stopping);
-            }
-            self.keeper.checkpoint_soon();
-            sleep(PAUSE).await;
+        let is_kept = || self.keeper.has_checkpoint_behind(base.position.through);
+        if is_kept() || self.commit.is_short() {
+            return Ok(true);
         }
-        Ok(false)
+        if shard.is_stopping() {
+            return Err(Unclean::Stopping);
+        }
+        // Without one the freeing is left to the next cleaning.
+        self.keeper.checkpoint_now().await;
+        Ok(is_kept())
     }
 
     /// When no more space can be had, half of the reserve stays for others.
     fn costs(&self) -> Costs {
         let room_bytes = match self.commit.is_short() {
-            true => self.commit.ready_bytes() / 2,
+            true => (self.commit.ready_bytes() / 2).max(self.commit.last_bytes()),
             false => u64::MAX,
         };
-        Costs { snapshot_bytes: self.keeper.snapshot_bytes(), room_bytes }
+        let (snapshot_bytes, left_bytes) = (self.keeper.snapshot_bytes(), self.commit.left_bytes());
+        Costs { snapshot_bytes, left_bytes, segment_bytes: self.commit.segment_bytes(), room_bytes }
     }
 
     /// Removes large files that nobody has, and forgets where dead messages are.
