@@ -46,9 +46,6 @@ const PAUSES_PER_SIZING: u32 = 60;
 /// How long a log whose end was lost is waited for to have a record again.
 const POSITION_PAUSES_MAX: u32 = 60;
 
-/// With each cycle that needs less, so small a part of the free segments goes.
-const STOCK_DECAY: u64 = 8;
-
 pub struct Cleaner {
     commit: Rc<Commit>,
     keeper: Rc<Keeper>,
@@ -56,8 +53,6 @@ pub struct Cleaner {
     /// Segments with live messages that cannot be read.
     quarantined: RefCell<BTreeSet<u32>>,
     pins: Cell<usize>,
-    /// Of segments that are free, so many were kept after the last cycle at most, to be used again.
-    stock_bytes: Cell<u64>,
     /// Who asked for a cycle.
     asked: RefCell<Vec<Inbox<Result<Cycle, String>>>>,
     /// Segments that are damaged and are to go.
@@ -108,7 +103,6 @@ impl Cleaner {
             last: Cell::default(),
             quarantined: RefCell::default(),
             pins: Cell::new(0),
-            stock_bytes: Cell::new(0),
             asked: RefCell::default(),
             evicted: RefCell::default(),
         })
@@ -212,10 +206,7 @@ impl Cleaner {
             }
         };
         if !choice.victims.is_empty() {
-            // What comes in bursts takes as much again as the burst before, in which there were several cycles.
-            let stock = self.stock_bytes.get() / STOCK_DECAY * (STOCK_DECAY - 1);
-            let keep_bytes = grown.max(2 * self.commit.segment_bytes()).max(stock);
-            self.stock_bytes.set(keep_bytes);
+            let keep_bytes = grown.max(2 * self.commit.segment_bytes());
             let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
             let freed = given.freed.iter().filter_map(|number| sizes.get(number));
             cycle.freed_bytes = freed.sum();
