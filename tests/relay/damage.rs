@@ -37,12 +37,7 @@ fn damage(files: Vec<PathBuf>, words: &[u8]) {
 
 #[test]
 fn a_message_that_cannot_be_read_is_held_and_the_others_go() {
-    let address = std::net::SocketAddr::new(own_address().into(), PORT);
-    let mut server = Setup::new()
-        .cores(1)
-        .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
-        .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
-        .start();
+    let (address, mut server) = server_before_its_remote();
     send(&server, ALICE, &["good1@remote.test"], &note("first good"));
     send(&server, ALICE, &["bad@remote.test", "bad2@remote.test"], &note("to be damaged"));
     send(&server, ALICE, &["good2@remote.test"], &note("second good"));
@@ -78,14 +73,20 @@ fn a_message_that_cannot_be_read_is_held_and_the_others_go() {
     assert_eq!(count_mail(&server, ALICE), 0);
 }
 
-#[test]
-fn a_sender_hears_of_a_body_that_is_damaged() {
+/// A server whose mail for remote.test waits for somebody to listen at the address.
+fn server_before_its_remote() -> (std::net::SocketAddr, Server) {
     let address = std::net::SocketAddr::new(own_address().into(), PORT);
-    let mut server = Setup::new()
+    let server = Setup::new()
         .cores(1)
         .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
         .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
         .start();
+    (address, server)
+}
+
+#[test]
+fn a_sender_hears_of_a_body_that_is_damaged() {
+    let (address, mut server) = server_before_its_remote();
     let mut text = careful_text(600_000);
     text.extend_from_slice(b"what the disk forgets\r\n");
     send(&server, ALICE, &["bad@remote.test"], &text);
@@ -107,12 +108,7 @@ fn a_sender_hears_of_a_body_that_is_damaged() {
 
 #[test]
 fn queued_mail_that_is_damaged_is_named_and_put_aside() {
-    let address = std::net::SocketAddr::new(own_address().into(), PORT);
-    let mut server = Setup::new()
-        .cores(1)
-        .more(&format!("\n[[route]]\ndomain = \"remote.test\"\nto = [\"{address}\"]\n"))
-        .more("\n[[shaping]]\ndead_first_s = 1\ndead_max_s = 1\n")
-        .start();
+    let (address, mut server) = server_before_its_remote();
     let mut large = careful_text(600_000);
     large.extend_from_slice(b"what the disk forgets\r\n");
     send(&server, ALICE, &["whole@remote.test"], &note("the whole one"));
