@@ -14,8 +14,8 @@ use crate::bytes::Cut;
 use crate::case::{Case, Variant};
 use crate::client::{Imap, Smtp};
 use crate::opening::{MEANT, PASSWORD, READER};
-use crate::server::{IMAP, IMAPS, POP3, POP3S, SMTP, SUBMISSIONS, Server};
-use crate::wire::{Channel, Leaving, Place, Secrecy, Telling, Told, tell};
+use crate::server::{IMAP, SMTP, Server};
+use crate::wire::{Channel, Leaving, Place, Telling, Told, port, tell};
 use crate::{THREADS, cases, engines, opening, replay_all};
 
 /// Longer ones are not sent byte by byte, nor under TLS.
@@ -213,21 +213,6 @@ fn messages(imap: &mut Imap, mailbox: &str) -> usize {
     let texts = imap.texts(&format!("STATUS {mailbox} (MESSAGES)"));
     let count = texts[0].split_once("(MESSAGES ").and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
     count.unwrap_or_else(|| panic!("{texts:?}"))
-}
-
-fn port(on: &str, channel: Channel) -> (u16, Secrecy) {
-    match (on, channel) {
-        ("relay", Channel::Clear) => (SMTP, Secrecy::None),
-        ("relay", Channel::Tls) => (SMTP, Secrecy::AfterStartTls),
-        ("submission", _) => (SUBMISSIONS, Secrecy::AtOnce),
-        ("submissions", _) => (SUBMISSIONS, Secrecy::Withheld),
-        ("imaps", _) => (IMAPS, Secrecy::Withheld),
-        ("pop3s", _) => (POP3S, Secrecy::Withheld),
-        ("imap", Channel::Clear) => (IMAP, Secrecy::None),
-        ("imap", Channel::Tls) => (IMAPS, Secrecy::AtOnce),
-        ("pop3", Channel::Clear) => (POP3, Secrecy::None),
-        _ => (POP3S, Secrecy::AtOnce),
-    }
 }
 
 #[test]

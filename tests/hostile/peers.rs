@@ -24,15 +24,9 @@ use crate::case::{Case, Variant};
 use crate::client::Imap;
 use crate::difference::Differences;
 use crate::opening::{MEANT, PASSWORD, READER};
-use crate::wire::{Channel, Leaving, Place, Secrecy, Telling, Told, tell};
+use crate::server::IMAP;
+use crate::wire::{Channel, Leaving, Place, Telling, Told, port, tell};
 use crate::{cases, class, engines, folder, opening, replay_all};
-
-const SMTP: u16 = 2525;
-const SMTPS: u16 = 2465;
-const IMAP: u16 = 2143;
-const IMAPS: u16 = 2993;
-const POP3: u16 = 2110;
-const POP3S: u16 = 2995;
 
 /// Mailboxes that nobody has used yet; each variant over IMAP gets its own.
 const ACCOUNTS: usize = 12_000;
@@ -258,21 +252,6 @@ fn tellings(case: &Case, variant: &Variant) -> Vec<(Channel, Telling)> {
         }
     }
     tellings
-}
-
-fn port(on: &str, channel: Channel) -> (u16, Secrecy) {
-    match (on, channel) {
-        ("relay", Channel::Clear) => (SMTP, Secrecy::None),
-        ("relay", Channel::Tls) => (SMTP, Secrecy::AfterStartTls),
-        ("submission", _) => (SMTPS, Secrecy::AtOnce),
-        ("submissions", _) => (SMTPS, Secrecy::Withheld),
-        ("imaps", _) => (IMAPS, Secrecy::Withheld),
-        ("pop3s", _) => (POP3S, Secrecy::Withheld),
-        ("imap", Channel::Clear) => (IMAP, Secrecy::None),
-        ("imap", Channel::Tls) => (IMAPS, Secrecy::AtOnce),
-        ("pop3", Channel::Clear) => (POP3, Secrecy::None),
-        _ => (POP3S, Secrecy::AtOnce),
-    }
 }
 
 /// Whether they can be compared with here. Where they are required, their absence is a failure.

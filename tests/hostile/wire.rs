@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::answer::{Protocol, words};
 use crate::bytes::Cut;
+use crate::server::{IMAP, IMAPS, POP3, POP3S, SMTP, SUBMISSIONS};
 
 /// A server that says nothing for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -316,4 +317,20 @@ fn read_apart(stream: &TcpStream) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
 
 fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Where a case is said that names its listener so. The peers listen where the server does.
+pub fn port(on: &str, channel: Channel) -> (u16, Secrecy) {
+    match (on, channel) {
+        ("relay", Channel::Clear) => (SMTP, Secrecy::None),
+        ("relay", Channel::Tls) => (SMTP, Secrecy::AfterStartTls),
+        ("submission", _) => (SUBMISSIONS, Secrecy::AtOnce),
+        ("submissions", _) => (SUBMISSIONS, Secrecy::Withheld),
+        ("imaps", _) => (IMAPS, Secrecy::Withheld),
+        ("pop3s", _) => (POP3S, Secrecy::Withheld),
+        ("imap", Channel::Clear) => (IMAP, Secrecy::None),
+        ("imap", Channel::Tls) => (IMAPS, Secrecy::AtOnce),
+        ("pop3", Channel::Clear) => (POP3, Secrecy::None),
+        _ => (POP3S, Secrecy::AtOnce),
+    }
 }
