@@ -6,19 +6,27 @@ use std::time::Duration;
 use super::Shard;
 use super::session::{self, Front};
 use crate::config;
+use crate::io::clock;
 use crate::io::executor::{sleep, spawn, spawn_sharing};
 use crate::io::net::{Accepted, Conn, Crowded, Listener};
 
 /// What accept does when descriptors run out: others may end meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A line about failures covers those that follow within this.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Accepts on one listener until the server stops.
 pub async fn run(shard: Rc<Shard>, listener: Listener, config: config::Listener) {
+    let mut said = None;
     while !shard.is_stopping() {
         match listener.accept().await {
             Ok(accepted) => admit(&shard, accepted, config),
             Err(error) => {
-                tracing::warn!(address = %listener.address(), %error, "accept failed");
+                if said.is_none_or(|said| clock::instant() >= said + SILENCE) {
+                    tracing::warn!(address = %listener.address(), %error, "accept failed");
+                    said = Some(clock::instant());
+                }
                 sleep(PAUSE).await;
             }
         }

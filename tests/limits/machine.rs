@@ -25,16 +25,11 @@ fn descriptors_run_out_and_come_back() {
     let server = Server::with_accounts(&[ALICE]);
     let mut imap = server.imap(ALICE);
     let mut smtp = server.smtp();
-    let limit = descriptors_of(&server) + 20;
-    set_descriptors(&server, limit);
+    set_descriptors(&server, descriptors_of(&server) + 20);
     let crowd: Vec<Lines> =
         (0..60).map(|_| Lines::connect(server.address(), SMTP).expect("the kernel takes it")).collect();
-    let begun = Instant::now();
-    while descriptors_of(&server) < limit {
-        let (held, log) = (descriptors_of(&server), server.log());
-        assert!(begun.elapsed() < BACK_MAX, "{held} of {limit} descriptors are in use; it says\n{log}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    // It is said. The number in use tells less: a thread that waits in accept(2) has one that nobody sees.
+    wait_until("descriptors run out", || server.log().contains("accept failed"));
     // Those who are there go on.
     assert!(smtp.message("sender@elsewhere.test", &[ALICE], &note(1)).expect("a reply"));
     imap.append("INBOX", &note(2)).expect("a reply");
@@ -43,7 +38,6 @@ fn descriptors_run_out_and_come_back() {
     again.set_patience(BACK_MAX).expect("a socket has a timeout");
     assert!(again.line().expect("a greeting").starts_with("220 "));
     Imap::login(server.address(), IMAP, ALICE, PASSWORD).expect("IMAP login");
-    assert!(server.log().contains("accept failed"), "it is said:\n{}", server.log());
     assert!(!server.log().contains("panic"), "{}", server.log());
 }
 
