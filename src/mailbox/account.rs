@@ -71,7 +71,7 @@ impl Account {
     /// Changes what can be seen. A record that was applied before, or that is for another account, changes
     /// nothing.
     pub fn apply(&mut self, record: &Record, digest: Option<&Arc<Digest>>) {
-        if account_of(record) != Some(self.id) {
+        if record.account() != Some(self.id) {
             return;
         }
         match record {
@@ -300,31 +300,5 @@ impl Usage {
     fn subtract(&mut self, gone: Counts) {
         self.bytes = self.bytes.saturating_sub(gone.size);
         self.messages = self.messages.saturating_sub(u64::from(gone.messages));
-    }
-}
-
-/// The account whose state a record changes.
-pub fn account_of(record: &Record) -> Option<AccountId> {
-    match record {
-        Record::Delivered(record) => Some(record.account),
-        Record::FlagsChanged(record) => Some(record.account),
-        Record::Expunged(record) => Some(record.account),
-        Record::KeywordAdded(record) => Some(record.account),
-        Record::MailboxCreated(record) => Some(record.account),
-        Record::MailboxRenamed(record) => Some(record.account),
-        Record::MailboxDeleted(record) => Some(record.account),
-        Record::Subscribed(record) | Record::Unsubscribed(record) => Some(record.account),
-        Record::AccountPurged(record) => Some(record.account),
-        Record::UidValidityRaised(record) => Some(record.account),
-        Record::Message(_)
-        | Record::Settled(_)
-        | Record::Deferred(_)
-        | Record::Held(_)
-        | Record::Released(_)
-        | Record::Rebound(_)
-        | Record::Moved(_)
-        | Record::ReasonMoved(_)
-        | Record::Part(_)
-        | Record::Based(_) => None,
     }
 }

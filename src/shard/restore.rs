@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::bytes::Slice;
 use crate::io::disk::index_file::IndexFile;
-use crate::mailbox::account::{Account, account_of};
+use crate::mailbox::account::Account;
 use crate::store::checkpoint::BlobKind;
 use crate::store::index::Chunk;
 use crate::store::owed::Owed;
@@ -135,7 +135,7 @@ impl Loading {
         self.places.apply((sequence, &record), place);
         // Everything is scheduled at the end of the replay.
         self.owed.apply((sequence, &record), place, &mut Vec::new());
-        if let Some(id) = account_of(&record) {
+        if let Some(id) = record.account() {
             self.accounts.entry(id).or_insert_with(|| Loaded::new(id)).replay(sequence, &record);
         }
     }
@@ -170,7 +170,7 @@ impl Loaded {
         if sequence <= self.through && !is_of_messages {
             return;
         }
-        let mailbox = super::commit::subject(record).and_then(|(_, mailbox)| mailbox);
+        let mailbox = record.subject().and_then(|(_, mailbox)| mailbox);
         if let Some(mailbox) = mailbox
             && self.is_homeless(mailbox, record)
         {

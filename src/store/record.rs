@@ -297,6 +297,37 @@ impl Record {
         matches!(self, Self::Deferred(_) | Self::Moved(_) | Self::ReasonMoved(_))
     }
 
+    /// The account and mailbox that it is about.
+    pub fn subject(&self) -> Option<(AccountId, Option<MailboxId>)> {
+        match self {
+            Self::Message(_)
+            | Self::Settled(_)
+            | Self::Deferred(_)
+            | Self::Held(_)
+            | Self::Released(_)
+            | Self::Rebound(_)
+            | Self::Moved(_)
+            | Self::ReasonMoved(_)
+            | Self::Part(_)
+            | Self::Based(_) => None,
+            Self::Delivered(record) => Some((record.account, Some(record.mailbox))),
+            Self::FlagsChanged(record) => Some((record.account, Some(record.mailbox))),
+            Self::Expunged(record) => Some((record.account, Some(record.mailbox))),
+            Self::KeywordAdded(record) => Some((record.account, Some(record.mailbox))),
+            Self::MailboxCreated(record) => Some((record.account, Some(record.mailbox))),
+            Self::MailboxRenamed(record) => Some((record.account, Some(record.mailbox))),
+            Self::MailboxDeleted(record) => Some((record.account, Some(record.mailbox))),
+            Self::Subscribed(record) | Self::Unsubscribed(record) => Some((record.account, None)),
+            Self::AccountPurged(record) => Some((record.account, None)),
+            Self::UidValidityRaised(record) => Some((record.account, Some(record.mailbox))),
+        }
+    }
+
+    /// The account that it is about.
+    pub fn account(&self) -> Option<AccountId> {
+        self.subject().map(|(account, _)| account)
+    }
+
     /// Whether it is about how the log is kept, and says nothing of any mail.
     pub fn is_upkeep(&self) -> bool {
         matches!(self, Self::Moved(_) | Self::ReasonMoved(_) | Self::Part(_) | Self::Based(_))
