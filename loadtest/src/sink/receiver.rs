@@ -32,6 +32,8 @@ struct Client {
     phase: Phase,
     /// From MAIL on.
     recipients: Option<Vec<String>>,
+    /// Of a message whose last chunk is still to come.
+    chunks: Option<Box<Data>>,
     /// Replies to what has been read of the input.
     replies: Vec<u8>,
     /// Nothing more is read before a late answer has gone out.
@@ -45,6 +47,7 @@ impl Client {
             port,
             phase: Phase::Commands,
             recipients: None,
+            chunks: None,
             replies: Vec::new(),
             is_waiting: false,
             is_lmtp: false,
@@ -135,17 +138,16 @@ impl Receiver {
                         return (used + count, Next::GoOn);
                     }
                     let (data, is_last) = (mem::take(data), *is_last);
-                    match is_last {
-                        true => {
-                            client.phase = Phase::Commands;
-                            (count, self.handle_end(ports, client, *data))
-                        }
+                    client.phase = Phase::Commands;
+                    let next = match is_last {
+                        true => self.handle_end(ports, client, *data),
                         false => {
-                            client.phase = Phase::Chunk { data, left: 0, is_last: false };
+                            client.chunks = Some(data);
                             client.replies.extend_from_slice(b"250 2.0.0 Go on\r\n");
-                            return (used + count, Next::GoOn);
+                            Next::GoOn
                         }
-                    }
+                    };
+                    (count, next)
                 }
             };
             used += count;
@@ -189,6 +191,7 @@ impl Receiver {
             b"BDAT" => self.handle_chunk(client, line),
             b"RSET" => {
                 client.recipients = None;
+                client.chunks = None;
                 client.replies.extend_from_slice(b"250 2.0.0 Forgotten\r\n");
                 Next::GoOn
             }
@@ -261,10 +264,7 @@ impl Receiver {
         let mut words = text.split_ascii_whitespace().skip(1);
         let Some(left) = words.next().and_then(|size| size.parse::<usize>().ok()) else { return Next::Close };
         let is_last = words.next() == Some("LAST");
-        let data = match mem::take(&mut client.phase) {
-            Phase::Chunk { data, .. } => data,
-            _ => Box::default(),
-        };
+        let data = client.chunks.take().unwrap_or_default();
         client.phase = Phase::Chunk { data, left, is_last };
         Next::GoOn
     }

@@ -1,8 +1,12 @@
 //! Every fate that mail can meet is counted, to the message.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use loadtest::ledger::{Durability, Reader};
 use loadtest::plan::{Bodies, Sizes, Template};
@@ -99,6 +103,34 @@ fn all_envelopes_are_the_same_to_a_server() {
         let load = Load { envelope, ..Load::plain(sink.address(), 7, Limit::Messages(500), bodies) };
         assert_eq!(load.run().expect("it runs").tally.counts.succeeded, 500);
         assert_eq!(sink.taken(), 500);
-        assert_eq!(sink.counts().corrupted.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(sink.counts().corrupted.load(Ordering::Relaxed), 0);
     }
+}
+
+/// A server that sends on in several chunks, as Exim does with what is longer than one of its buffers, waits for a reply
+/// to each, and sends the next ones before these have come.
+#[test]
+fn a_message_in_chunks_is_one_message() {
+    const WIRE: &[u8] = b"EHLO peer\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n\
+        BDAT 14\r\nSubject: x\r\n\r\nBDAT 0\r\nBDAT 5\r\nbody BDAT 4 LAST\r\n.\r\n.\
+        MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\nxyzRSET\r\n\
+        MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 7 LAST\r\n1234567QUIT\r\n";
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), Conduct::default(), None, 1).expect("a port");
+    for piece in [1, 3, 16, WIRE.len()] {
+        let before = (sink.taken(), bytes(&sink));
+        let mut stream = TcpStream::connect(sink.address()).expect("it listens");
+        stream.set_nodelay(true).expect("it is set");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time is set");
+        WIRE.chunks(piece).for_each(|part| stream.write_all(part).expect("it reads"));
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("every command is answered");
+        let codes: Vec<&str> = said.lines().filter(|line| !line.starts_with("250-")).map(|l| &l[..3]).collect();
+        let want = [&["220"][..], &["250"; 14], &["221"]].concat();
+        assert_eq!(codes, want, "in pieces of {piece}: {said}");
+        assert_eq!((sink.taken(), bytes(&sink)), (before.0 + 2, before.1 + 14 + 5 + 4 + 7), "in pieces of {piece}");
+    }
+}
+
+fn bytes(sink: &Sink) -> u64 {
+    sink.counts().bytes.load(Ordering::Relaxed)
 }
