@@ -153,7 +153,7 @@ mod tests {
             "/usr/sbin/smtp-source -c -d -s 20 -m 1000 -l 4096 -f a@x.test -t b@y.test -r 2 -N 127.0.0.1:2525",
             "smtp-source -L -M mx.test inet:127.0.0.1:2525",
             "smtp-sink -c -m 100 -M 1000 -w 1 -q rcpt -r mail -f data inet:127.0.0.1:2525 1024",
-            "loadtest smtp -d --rate 5000/s --arrivals poisson --pipeline=ahead --duration 10s localhost",
+            "loadtest smtp -d --rate 5000/s --arrivals poisson --pipeline=group --duration 10s localhost",
             "loadtest smtp -d --pipeline --spin always --size lognormal:15k,250k [::1]:25",
         ] {
             let arguments = aliased(line.split(' ').map(Into::into).collect());

@@ -81,8 +81,9 @@ pub struct Smtp {
     /// answered.
     #[arg(long, conflicts_with = "rate")]
     closed: bool,
-    /// MAIL, RCPT and DATA in one send; `ahead`: even behind the message before.
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "group")]
+    /// All that RFC 2920 allows: MAIL, RCPT and DATA in one send, behind the message before; `group`: only after this
+    /// was answered.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "ahead")]
     pipeline: Option<Envelope>,
     /// Send the message in one chunk.
     #[arg(long)]

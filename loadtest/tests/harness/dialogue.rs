@@ -1,7 +1,9 @@
 //! The generator against sinks that refuse, hang up, dawdle and list little.
 
 use std::io::{BufRead, BufReader, Write};
+use std::mem;
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -139,4 +141,59 @@ fn a_connection_that_nobody_greets_is_dialled_again() {
     let tally = &sent.tally;
     assert_eq!((tally.counts.succeeded, tally.counts.connections), (3, 2), "{:?}", tally.errors);
     assert!(tally.errors.keys().any(|error| error.contains("no answer in greeting")), "{:?}", tally.errors);
+}
+
+/// Takes messages, but answers to the end of one only when the next command has come; how the client leaves is its own
+/// affair.
+fn take_with_what_follows(stream: TcpStream) -> std::io::Result<u64> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let (mut output, input) = (stream.try_clone()?, BufReader::new(stream));
+    output.write_all(b"220 hello\r\n")?;
+    let (mut is_data, mut taken, mut replies) = (false, 0, Vec::new());
+    let mut lines = input.lines();
+    while let Some(Ok(mut line)) = lines.next() {
+        if is_data && line != "." {
+            continue;
+        }
+        if is_data {
+            let Some(Ok(next)) = lines.next() else { break };
+            (line, taken) = (next, taken + 1);
+            replies.extend_from_slice(b"250 taken\r\n");
+        }
+        is_data = line == "DATA";
+        replies.extend_from_slice(match line.get(..4) {
+            Some("EHLO") => b"250-hello\r\n250 PIPELINING\r\n",
+            Some("DATA") => b"354 go\r\n",
+            _ => b"250 fine\r\n",
+        });
+        if output.write_all(&mem::take(&mut replies)).is_err() {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+/// RFC 2920, section 3.1: message text may be followed by the next group at once.
+#[test]
+fn pipelining_sends_the_next_envelope_behind_the_message() {
+    for (option, comes) in [("--pipeline", true), ("--pipeline=group", false)] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let to = listener.local_addr().expect("it has an address").to_string();
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("somebody comes");
+            // Nobody else does: what is dialled again is refused.
+            drop(listener);
+            take_with_what_follows(stream)
+        });
+        let mut client = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args(["smtp", option, "-s", "1", "-m", "2", "-d", &to])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let taken = server.join().expect("it ends");
+        client.kill().expect("it ends, or has ended");
+        client.wait().expect("it has ended");
+        assert_eq!(taken.is_ok_and(|taken| taken >= 1), comes, "{option}");
+    }
 }

@@ -107,8 +107,8 @@ fn all_envelopes_are_the_same_to_a_server() {
     }
 }
 
-/// A server that sends on in several chunks, as Exim does with what is longer than one of its buffers, waits for a reply
-/// to each, and sends the next ones before these have come.
+/// A server that sends on in several chunks, as Exim does with what is longer than one of its buffers, waits for a
+/// reply to each, and sends the next ones before these have come.
 #[test]
 fn a_message_in_chunks_is_one_message() {
     const WIRE: &[u8] = b"EHLO peer\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n\
@@ -124,10 +124,15 @@ fn a_message_in_chunks_is_one_message() {
         WIRE.chunks(piece).for_each(|part| stream.write_all(part).expect("it reads"));
         let mut said = String::new();
         stream.read_to_string(&mut said).expect("every command is answered");
-        let codes: Vec<&str> = said.lines().filter(|line| !line.starts_with("250-")).map(|l| &l[..3]).collect();
+        let codes: Vec<&str> =
+            said.lines().filter(|line| !line.starts_with("250-")).map(|l| &l[..3]).collect();
         let want = [&["220"][..], &["250"; 14], &["221"]].concat();
         assert_eq!(codes, want, "in pieces of {piece}: {said}");
-        assert_eq!((sink.taken(), bytes(&sink)), (before.0 + 2, before.1 + 14 + 5 + 4 + 7), "in pieces of {piece}");
+        assert_eq!(
+            (sink.taken(), bytes(&sink)),
+            (before.0 + 2, before.1 + 14 + 5 + 4 + 7),
+            "in pieces of {piece}"
+        );
     }
 }
 

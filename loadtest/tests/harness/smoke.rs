@@ -84,8 +84,8 @@ fn nothing_that_the_server_acknowledged_is_missing() {
     let with = |more: &[&str]| harness(&[&common[..], more].concat());
     let measured = path("run.json");
     with(&["-s", "5", "-m", "200", "-d", "-r", "2", "--pid", &pid, "--json", &measured, "--size", "1k..20k"]);
-    with(&["-s", "5", "-m", "100", "-d", "--pipeline=ahead"]);
-    with(&["-s", "2", "-m", "20", "--pipeline", "--bdat", "--starttls"]);
+    with(&["-s", "5", "-m", "100", "-d", "--pipeline"]);
+    with(&["-s", "2", "-m", "20", "--pipeline=group", "--bdat", "--starttls"]);
     with(&["-s", "3", "-m", "50", "-d", "--rate", "200"]);
     let copies = 200 * 2 + 100 + 20 + 50;
     let patience = Instant::now() + Duration::from_secs(60);
