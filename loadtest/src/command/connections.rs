@@ -109,6 +109,7 @@ fn fill(record: &mut Record, found: &Found, effort: Effort) {
         lag_p99_ns: 0,
         cpu_us: effort.cpu_ns / 1000,
         spin_us: effort.spin_ns / 1000,
+        queued_us: effort.queued_ns / 1000,
         cpu_share: effort.cpu_ns as f64 / effort.elapsed_ns.max(1) as f64,
         threads: 1,
         invalid: None,

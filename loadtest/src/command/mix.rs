@@ -10,7 +10,7 @@ use clap::Args;
 use crate::command::Outcome;
 use crate::cost::{Calls, Meter};
 use crate::engine::tls::{ClientTls, Handshake, Trust};
-use crate::engine::{Clock, Effort, Ports, Waiting, run};
+use crate::engine::{Clock, Effort, Ports, Waiting, go_first, run};
 use crate::imap::client::{Login, resolve};
 use crate::imap::fill::{self, Pace};
 use crate::imap::options::{Options, Security};
@@ -121,6 +121,8 @@ impl Mix {
         let share = f64::from(load) / 100.0;
         let mut drive = Drive::new(profile.clone(), self.places(profile)?, share, duration_ns, ports.now());
         drive.invite(&mut ports);
+        // Its users are as much as the load says, however busy the server is.
+        go_first();
         let effort = run(&mut drive, &mut ports, Waiting::default())?;
         record.cost = meter.map(Meter::stop).transpose()?;
         fill(&mut record, &drive.found, effort);

@@ -248,7 +248,7 @@ pub fn message(number: usize, size: usize) -> Vec<u8> {
 }
 
 /// Words of lower case letters in lines of 72, up to `size` bytes.
-fn fill_body(text: &mut Vec<u8>, number: usize, size: usize) {
+pub fn fill_body(text: &mut Vec<u8>, number: usize, size: usize) {
     let mut state = (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut column = 0;
     while text.len() + 2 < size {

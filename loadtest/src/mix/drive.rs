@@ -11,6 +11,7 @@ use crate::imap::fill::message;
 use crate::imap::profile::{Client, Profile, Protocol, User};
 use crate::mix::imap::{self, DOMAIN, Seat, scaled};
 use crate::mix::smtp::{self, Dialect, Letter};
+use crate::mix::stock::Stock;
 use crate::plan::random::Random;
 use crate::pop3::session::{Event as Pop3Event, Listing, Plan, Seen, Session};
 use crate::record::{Counts, Spectrum};
@@ -57,6 +58,7 @@ pub struct Drive {
     letter_rate: f64,
     next_letter: u64,
     letters: u64,
+    stock: Stock,
     /// When each was taken, until somebody lists it.
     taken: HashMap<u64, u64>,
     began: u64,
@@ -116,12 +118,14 @@ impl Drive {
             |interval: Option<std::time::Duration>| interval.map_or(0.0, |time| 1.0 / time.as_secs_f64());
         let of = |person: &Person| rate(person.user.delivery_interval) + rate(person.user.send_interval);
         let letter_rate = people.iter().map(of).sum::<f64>() * load;
+        let stock = Stock::new(profile.size.max);
         Self {
             profile,
             places,
             load,
             random,
             people,
+            stock,
             links: HashMap::new(),
             ports_of: HashMap::new(),
             next_link: 0,
@@ -227,9 +231,11 @@ impl Drive {
         recipients.sort_unstable();
         recipients.dedup();
         let mut text = format!("Message-ID: <{number}{DOMAIN}\r\n").into_bytes();
-        let made = message(usize::try_from(number).unwrap_or(0), self.draw_size());
+        let head = message(usize::try_from(number).unwrap_or(0), 0);
         // It has a Message-ID of its own; ours is the first.
-        text.extend_from_slice(&without_field(&made, b"Message-ID:"));
+        text.extend_from_slice(&without_field(&head, b"Message-ID:"));
+        let body_bytes = self.draw_size().saturating_sub(text.len());
+        text.extend_from_slice(self.stock.cut(body_bytes, &mut self.random));
         Letter { number, recipients, text, due }
     }
 

@@ -8,3 +8,4 @@
 pub mod drive;
 pub mod imap;
 pub mod smtp;
+mod stock;

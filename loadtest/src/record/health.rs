@@ -18,6 +18,9 @@ pub struct Health {
     pub cpu_us: u64,
     /// Processor time that went into waking up on time.
     pub spin_us: u64,
+    /// Time in which it was ready to run and others had the processor.
+    #[serde(default)]
+    pub queued_us: u64,
     /// `cpu_us` as a share of what its threads could have had.
     pub cpu_share: f64,
     pub threads: u64,
@@ -32,9 +35,12 @@ impl Health {
         let saturated = self.cpu_share > SHARE_MAX;
         self.invalid = match (late, saturated) {
             (true, _) => Some(format!(
-                "the generator was late: p99 of its lag is {:.2} ms, more than {} ms",
+                "the generator was late: p99 of its lag is {:.2} ms, more than {} ms; of all threads' time it worked \
+                 {:.0} ms, and waited {:.0} ms for a processor",
                 self.lag_p99_ns as f64 / 1e6,
-                LAG_P99_MAX.as_millis()
+                LAG_P99_MAX.as_millis(),
+                self.cpu_us as f64 / 1e3,
+                self.queued_us as f64 / 1e3
             )),
             (false, true) => Some(format!(
                 "the generator was saturated: it used {:.0} % of its {} thread(s), more than {:.0} %",
@@ -61,6 +67,10 @@ mod tests {
         let health = Health { threads: 1, cpu_share: 0.5, lag_p99_ns: 900_000, ..Health::default() };
         assert!(health.clone().judge().is_valid());
         assert!(!Health { cpu_share: 0.9, ..health.clone() }.judge().is_valid());
-        assert!(!Health { lag_p99_ns: 1_100_000, ..health }.judge().is_valid());
+        let late = Health { lag_p99_ns: 1_100_000, cpu_us: 7_000, queued_us: 300_000, ..health }.judge();
+        // Whether it was its own work or others'.
+        assert!(
+            late.invalid.is_some_and(|why| why.contains("worked 7 ms, and waited 300 ms for a processor"))
+        );
     }
 }

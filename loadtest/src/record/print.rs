@@ -135,12 +135,14 @@ fn write_health(record: &Record, out: &mut String) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "generator: {:.1} us CPU each {}, {:.0} % of {} thread(s), lag p99 {}, {:.1} ms of active waiting apart",
+        "generator: {:.1} us CPU each {}, {:.0} % of {} thread(s), lag p99 {}, {:.1} ms waiting for a \
+         processor, {:.1} ms of active waiting apart",
         record.each(health.cpu_us),
         record.unit,
         health.cpu_share * 100.0,
         health.threads,
         duration(health.lag_p99_ns),
+        health.queued_us as f64 / 1e3,
         health.spin_us as f64 / 1e3,
     )
 }

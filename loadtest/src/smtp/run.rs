@@ -143,6 +143,7 @@ fn health(tally: &Tally, efforts: &[Effort]) -> Health {
         lag_p99_ns: tally.lag.percentile(99.0),
         cpu_us: sum(|effort| effort.cpu_ns) / 1000,
         spin_us: sum(|effort| effort.spin_ns) / 1000,
+        queued_us: sum(|effort| effort.queued_ns) / 1000,
         // One that is saturated delays its own sessions, however idle the others are.
         cpu_share: efforts.iter().map(share).fold(0.0, f64::max),
         threads: efforts.len() as u64,
