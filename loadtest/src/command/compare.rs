@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -31,6 +32,10 @@ pub struct Compare {
     /// Measures rows that are done once more.
     #[arg(long)]
     again: bool,
+    /// Keeps mailboxes behind the last row that is measured on them: more room on the disk, and a repeated row is
+    /// measured sooner.
+    #[arg(long)]
+    keep: bool,
     /// Makes the table from what has been measured, and measures nothing.
     #[arg(long)]
     table: bool,
@@ -121,7 +126,7 @@ impl Compare {
         let scripts = Scripts { folder: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"), program };
         let bench = Bench::open(sizes, scripts, &self.folder)?;
         let mut installed = Vec::new();
-        for row in wanted {
+        for (at, row) in wanted.iter().enumerate() {
             for server in &row.servers {
                 if !installed.contains(server) {
                     bench.scripts.install(*server)?;
@@ -131,8 +136,15 @@ impl Compare {
             if self.again {
                 results.forget(&row.name)?;
             }
+            let began = Instant::now();
             compare::complete(&bench, results, row)?;
+            say!("{}: {:.0} s", row.name, began.elapsed().as_secs_f64());
+            if !self.keep {
+                let others = wanted[at + 1..].iter().copied();
+                let sets = rows::last_of(row, others, &bench.sizes);
+                sets.into_iter().try_for_each(|set| set.remove(&bench.folder))?;
+            }
         }
-        Ok(())
+        bench.end()
     }
 }

@@ -41,7 +41,7 @@ pub struct Sizes {
     pub stored: Vec<u64>,
     /// Accounts that log in once each.
     pub logins: usize,
-    /// Bytes that are written before and while writes are counted.
+    /// Bytes of mail in a round while writes are counted.
     pub written: u64,
 }
 
@@ -69,7 +69,7 @@ impl Sizes {
         Self {
             name: "full",
             repetitions: 5,
-            seconds: 5.0,
+            seconds: 3.0,
             sessions: vec![1, 16, 64, 256],
             accounts: 100,
             relayed: 20_000,
@@ -79,7 +79,7 @@ impl Sizes {
             idle: vec![500, 10_000],
             stored: vec![1_000_000_000, 10_000_000_000],
             logins: 100,
-            written: 1_000_000_000,
+            written: 500_000_000,
         }
     }
 
@@ -94,10 +94,10 @@ impl Sizes {
             listed: 10_000,
             grown: vec![1_000, 10_000],
             searched: vec![(2_000, 4096)],
-            idle: vec![200],
+            idle: vec![500],
             stored: vec![100_000_000],
             logins: 20,
-            written: 20_000_000,
+            written: 60_000_000,
         }
     }
 
@@ -164,6 +164,14 @@ impl Bench {
             fs::remove_dir_all(&folder)?;
         }
         self.scripts.start(server, &folder, setup)
+    }
+
+    /// Removes what servers had that began with nothing.
+    pub fn end(self) -> io::Result<()> {
+        match fs::remove_dir_all(self.folder.join("fresh")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Where a server keeps the mailboxes of a data set.

@@ -24,7 +24,7 @@ pub fn each_file(folder: &Path, take: &mut impl FnMut(&Path) -> io::Result<()>) 
 /// Has the kernel forget what it has read of a folder. Nothing may have these files mapped. What a directory holds
 /// stays in memory where dropping it needs a right that we do not have.
 pub fn evict(folder: &Path) -> io::Result<()> {
-    rustix::fs::sync();
+    rustix::fs::syncfs(File::open(folder)?)?;
     // It drops directories, too, but not everyone may.
     let _ = fs::write("/proc/sys/vm/drop_caches", "3");
     each_file(folder, &mut |path| {

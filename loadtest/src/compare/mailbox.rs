@@ -1,4 +1,4 @@
-//! Mailboxes of every size: listed, searched, changed. They are made once and kept for all repetitions and rows.
+//! Mailboxes of every size: listed, searched, changed. They are made once, for all repetitions and rows.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::imap::options::Security;
 use crate::report::scale::Unit;
 
 /// One mailbox: so many messages of so many bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Set {
     pub messages: usize,
     pub bytes: usize,
@@ -105,6 +105,17 @@ impl Set {
 
     pub fn folder(self, bench: &Bench, server: Server) -> PathBuf {
         bench.kept_folder(server, &self.key())
+    }
+
+    /// Removes it as every server has it, and what they were filled with. No server runs on it.
+    pub fn remove(self, folder: &Path) -> io::Result<()> {
+        for part in ["sets", "kept"] {
+            match fs::remove_dir_all(folder.join(part).join(self.key())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

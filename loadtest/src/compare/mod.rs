@@ -9,13 +9,15 @@
 //! | `server` | drives the scripts of `peers/` |
 //! | `bench` | sizes, folders, sink, which processors |
 //! | `row`, `rows` | goals and verdicts as values; the rows |
-//! | `accept`, `relay`, `mailbox`, `listing`, `pop3`, `sessions`, `start` | how each kind of work is measured |
+//! | `accept`, `relay`, `written`, `start` | mail that is taken and sent on, what is written of it, a start |
+//! | `mailbox`, `listing`, `pop3`, `sessions`, `idle` | mail that is read, and who comes for it or waits |
 //! | `results`, `table` | what was measured; what is shown of it |
 
 mod accept;
 pub mod bench;
 mod disk;
 mod drive;
+mod idle;
 mod listing;
 mod mailbox;
 mod pop3;
@@ -27,6 +29,7 @@ pub mod server;
 mod sessions;
 mod start;
 pub mod table;
+mod written;
 
 use std::io;
 use std::process::Command;

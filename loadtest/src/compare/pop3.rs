@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::compare::bench::{Bench, samples};
+use crate::compare::bench::{Bench, Sizes, samples};
 use crate::compare::mailbox::{LISTED_BYTES, Set, account};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{PASSWORD, Running, Server};
@@ -33,8 +33,14 @@ pub fn measures() -> Vec<Measure> {
     ]
 }
 
+/// What is fetched, and what is listed.
+pub fn sets(sizes: &Sizes) -> [Set; 2] {
+    let read = Set { messages: sizes.searched[0].0, bytes: BYTES };
+    [read, Set { messages: sizes.listed, bytes: LISTED_BYTES }]
+}
+
 pub fn measure(bench: &Bench, server: Server) -> io::Result<Samples> {
-    let read = Set { messages: bench.sizes.searched[0].0, bytes: BYTES };
+    let [read, listed] = sets(&bench.sizes);
     let (sequential, pipelined, cpu) = {
         let running = read.start(bench, server)?;
         let count = read.messages.min(FETCHED_MAX);
@@ -44,7 +50,6 @@ pub fn measure(bench: &Bench, server: Server) -> io::Result<Samples> {
         let (pipelined, cost) = bench.metered(&running, || fetch(&running, count, WINDOW))?;
         (count as f64 / sequential, count as f64 / pipelined, cost.cpu_us as f64 / count as f64)
     };
-    let listed = Set { messages: bench.sizes.listed, bytes: LISTED_BYTES };
     let running = listed.start(bench, server)?;
     uidl(&running)?;
     let uidl = uidl(&running)?;

@@ -15,7 +15,7 @@ use crate::compare::server::Server;
 use crate::record::Machine;
 
 /// Readers refuse rows of another version: they would not be measured alike.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A row as far as it has been measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,13 +5,15 @@ use std::io;
 use crate::compare::accept;
 use crate::compare::bench::{Bench, Sizes};
 use crate::compare::drive::Connections;
+use crate::compare::idle;
 use crate::compare::mailbox::{self, Memory, Set};
 use crate::compare::pop3;
-use crate::compare::relay::{self, Way};
+use crate::compare::relay;
 use crate::compare::row::{Measure, Samples};
 use crate::compare::server::Server;
-use crate::compare::sessions::{self, Handshake, Logins, Protocol};
+use crate::compare::sessions::{self, Handshake, Protocol};
 use crate::compare::start::{self, Before};
+use crate::compare::written::{self, Way};
 use crate::imap::options::Security;
 
 pub struct Row {
@@ -36,7 +38,7 @@ enum Probe {
     Pop3,
     Idle(usize, Security),
     Connect(Protocol, Handshake),
-    Logins(Logins),
+    Logins,
     Start(Before, u64),
     Written(Way, usize),
     Scaling,
@@ -121,7 +123,7 @@ fn session_rows(sizes: &Sizes) -> Vec<Row> {
             servers.retain(|server| *server != Server::DovecotMaildir || sessions <= PROCESSES_MAX);
             let work = format!("{sessions} sessions in IDLE, {kind}");
             let probe = Probe::Idle(sessions, security);
-            let measures = sessions::idle_measures(sessions, security);
+            let measures = idle::measures(sessions, security);
             rows.push(Row::new(format!("idle-{kind}-{sessions}"), work, &servers, probe, measures));
         }
     }
@@ -142,13 +144,10 @@ fn session_rows(sizes: &Sizes) -> Vec<Row> {
             rows.push(if is_plain { row } else { row.without(Server::OpenSmtpd, NO_KEY) });
         }
     }
-    for (name, logins, words) in [
-        ("logins-distinct", Logins::Distinct, "logins, each account once: every password is hashed"),
-        ("logins-repeated", Logins::Repeated, "logins, one account again and again, passwords remembered"),
-    ] {
-        let measures = sessions::login_measures();
-        rows.push(Row::new(name.to_owned(), words.to_owned(), &dovecot, Probe::Logins(logins), measures));
-    }
+    // Dovecot's cache keeps hashes and hashes all the same; the row says what the cache is worth to each.
+    let work = "logins by passwords with the same hash".to_owned();
+    let measures = sessions::login_measures();
+    rows.push(Row::new("logins".to_owned(), work, &dovecot, Probe::Logins, measures));
     rows
 }
 
@@ -171,8 +170,8 @@ fn store_rows(sizes: &Sizes) -> Vec<Row> {
         ("written-relay-100k", Way::Relayed, LARGE, "relayed, 100 KiB", &RELAYS[..]),
         ("written-delivered-4k", Way::Delivered, accept::BYTES, "delivered, 4 KiB", &OURS[..]),
     ] {
-        let work = format!("what the device writes of mail that is {words}");
-        let measures = relay::written_measures(way, bytes);
+        let work = format!("what the device writes of mail that is {words}, in rounds of the same load");
+        let measures = written::measures(way, bytes);
         rows.push(Row::new(name.to_owned(), work, servers, Probe::Written(way, bytes), measures));
     }
     let work = "CPU a message at equal offered load, two executors against one".to_owned();
@@ -195,6 +194,20 @@ impl Row {
         self
     }
 
+    /// Mailboxes that it is measured on, which are made for the first row that wants them and kept up to the last.
+    pub fn sets(&self, sizes: &Sizes) -> Vec<Set> {
+        let listed = |messages: &usize| Set { messages: *messages, bytes: mailbox::LISTED_BYTES };
+        match self.probe {
+            Probe::Listing(_) => vec![listed(&sizes.listed)],
+            Probe::Growth => sizes.grown.iter().map(listed).collect(),
+            Probe::Search(set) => vec![set],
+            Probe::Pop3 => pop3::sets(sizes).to_vec(),
+            Probe::Idle(..) => vec![idle::set(sizes)],
+            Probe::Start(_, stored) => vec![start::set(stored)],
+            _ => Vec::new(),
+        }
+    }
+
     /// One repetition on one server.
     pub fn measure(&self, bench: &Bench, server: Server) -> io::Result<Samples> {
         match self.probe {
@@ -205,23 +218,30 @@ impl Row {
             Probe::Growth => mailbox::measure_growth(bench, server),
             Probe::Search(set) => mailbox::measure_search(bench, server, set),
             Probe::Pop3 => pop3::measure(bench, server),
-            Probe::Idle(count, security) => sessions::measure_idle(bench, server, count, security),
+            Probe::Idle(count, security) => idle::measure(bench, server, count, security),
             Probe::Connect(protocol, handshake) => {
                 sessions::measure_connect(bench, server, protocol, handshake)
             }
-            Probe::Logins(logins) => sessions::measure_logins(bench, server, logins),
+            Probe::Logins => sessions::measure_logins(bench, server),
             Probe::Start(before, stored) => start::measure(bench, server, before, stored),
-            Probe::Written(way, bytes) => relay::measure_written(bench, server, way, bytes),
+            Probe::Written(way, bytes) => written::measure(bench, server, way, bytes),
             Probe::Scaling => start::measure_scaling(bench, server),
         }
     }
+}
+
+/// Sets of this row that none of the others wants.
+pub fn last_of<'a>(row: &Row, others: impl Iterator<Item = &'a Row>, sizes: &Sizes) -> Vec<Set> {
+    let wanted: Vec<Set> = others.flat_map(|other| other.sets(sizes)).collect();
+    row.sets(sizes).into_iter().filter(|set| !wanted.contains(set)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Sizes, all};
+    use super::{Sizes, all, last_of};
+    use crate::compare::mailbox::Set;
     use crate::compare::server::Server;
 
     #[test]
@@ -238,6 +258,44 @@ mod tests {
                 assert!(row.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{}", row.name);
             }
         }
+    }
+
+    #[test]
+    fn every_set_goes_once_and_with_its_last_row() {
+        for sizes in [Sizes::full(), Sizes::quick(), Sizes::tiny()] {
+            let rows = all(&sizes);
+            let mut gone = Vec::new();
+            for (at, row) in rows.iter().enumerate() {
+                let sets = row.sets(&sizes);
+                assert!(
+                    sets.iter().all(|set| !gone.contains(set)),
+                    "{} is measured on what is gone",
+                    row.name
+                );
+                gone.extend(last_of(row, rows[at + 1..].iter(), &sizes));
+            }
+            let all_sets: BTreeSet<_> = rows.iter().flat_map(|row| row.sets(&sizes)).collect();
+            assert_eq!(gone.len(), all_sets.len());
+            assert_eq!(all_sets, gone.into_iter().collect());
+        }
+    }
+
+    #[test]
+    fn the_largest_sets_are_never_there_together() {
+        let sizes = Sizes::full();
+        let rows = all(&sizes);
+        let mut held: BTreeSet<_> = BTreeSet::new();
+        let mut most = 0;
+        for (at, row) in rows.iter().enumerate() {
+            held.extend(row.sets(&sizes));
+            // As a Maildir, which Dovecot's takes in by links, in our log, and as sdbox where that is measured.
+            let blocks = |bytes: usize| bytes.div_ceil(4096) * 4096;
+            let room = |set: &Set| set.messages * (blocks(set.bytes + 512) + set.bytes);
+            most = most.max(held.iter().map(room).sum::<usize>());
+            let gone = last_of(row, rows[at + 1..].iter(), &sizes);
+            held.retain(|set| !gone.contains(set));
+        }
+        assert!(most < 25_000_000_000, "{most} bytes");
     }
 
     #[test]

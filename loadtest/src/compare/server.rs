@@ -262,6 +262,11 @@ impl Running {
         self.server
     }
 
+    /// Where it keeps everything.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where it speaks `smtp`, `imaps`, ...
     pub fn port(&self, protocol: &str) -> io::Result<SocketAddr> {
         let port = self.ports.get(protocol).copied();

@@ -1,4 +1,4 @@
-//! Connections that do next to nothing: opened and closed, with TLS, with a login, or idle.
+//! Connections that do next to nothing: opened and closed, with TLS, or with a login.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,18 +9,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind, NamedGroup, StreamOwned};
 
 use crate::compare::bench::{Bench, samples};
-use crate::compare::mailbox::{LISTED_BYTES, Set, account, login};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{self, AuthCache, Mode, PASSWORD, Running, Server, Setup};
-use crate::cost::tree_pss_bytes;
 use crate::engine::tls::{self, ClientTls, Trust};
-use crate::imap::answer::Answer;
-use crate::imap::client::{Client, Login};
+use crate::imap::client::Login;
 use crate::imap::options::Security;
 use crate::report::scale::Unit;
 use crate::wire::Wire;
@@ -47,11 +45,30 @@ pub enum Handshake {
 
 /// Whose password is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logins {
+enum Logins {
     /// Each account logs in once: every password is hashed.
     Distinct,
-    /// One account again and again: servers that remember passwords do.
+    /// One account again and again: servers that remember passwords do. Dovecot's cache remembers the hash, which
+    /// spares it a look into its file, and hashes every password all the same.
     Repeated,
+}
+
+impl Logins {
+    const ALL: [Self; 2] = [Self::Distinct, Self::Repeated];
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Distinct => "hashed",
+            Self::Repeated => "remembered",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Distinct => "cache off: each account once, every password hashed",
+            Self::Repeated => "cache on: one account again and again",
+        }
+    }
 }
 
 impl Protocol {
@@ -82,10 +99,16 @@ pub fn connect_measures(handshake: Handshake) -> Vec<Measure> {
         Measure::new("per core", "connections a second of CPU", Unit::PerSecond, Better::More)
             .with_goal(Goal::Times(goal)),
         Measure::new("rate", "connections a second", Unit::PerSecond, Better::More),
+        Measure::new("busy", "how much of its processors the server used", Unit::Times, Better::Less)
+            .uncompared(),
+        Measure::new("clients", "CPU of the clients, a connection", Unit::Micros, Better::Less).uncompared(),
     ]
 }
 
 /// Connection, greeting, farewell, its reply, end.
+///
+/// A rate is the server's only where its processors were busy: a connection costs the kernel at the clients' end as
+/// much as at the server's. What is judged is the server's own processor time.
 pub fn measure_connect(
     bench: &Bench,
     server: Server,
@@ -112,14 +135,27 @@ pub fn measure_connect(
     if handshake != Handshake::Resumed {
         repeat(WARM, &visit)?;
     }
-    let ((count, seconds), cost) = bench.metered(&running, || repeat(length, &visit))?;
+    let (((count, seconds), clients), cost) = bench.metered(&running, || spent(|| repeat(length, &visit)))?;
     if count == 0 {
         return Err(io::Error::other("no session was resumed"));
     }
     Ok(samples([
         ("per core", count as f64 * 1e6 / cost.cpu_us.max(1) as f64),
         ("rate", count as f64 / seconds),
+        ("busy", cost.cpu_us as f64 / 1e6 / seconds / setup.cores as f64),
+        ("clients", clients.as_secs_f64() * 1e6 / count as f64),
     ]))
+}
+
+/// What `work` gives, and the processor time of this process meanwhile.
+fn spent<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
+    let used = || {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    };
+    let before = used();
+    let given = work()?;
+    Ok((given, used().saturating_sub(before)))
 }
 
 /// What clients learnt in their sessions. Each ticket is used once (RFC 8446 C.4), and some servers, Postfix among
@@ -158,24 +194,33 @@ impl ClientSessionStore for Tickets {
 /// As often as there is time for, or tickets, by several clients; gives how often, and in what time.
 fn repeat(length: Duration, visit: &(impl Fn() -> io::Result<()> + Sync)) -> io::Result<(u64, f64)> {
     let began = Instant::now();
+    let count = by_clients(|| {
+        if began.elapsed() >= length {
+            return Ok(false);
+        }
+        match visit() {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            visited => visited.map(|()| true),
+        }
+    })?;
+    Ok((count, began.elapsed().as_secs_f64()))
+}
+
+/// Has each of several clients work until there is nothing more for it; gives how often they did.
+fn by_clients(work: impl Fn() -> io::Result<bool> + Sync) -> io::Result<u64> {
     let client = || -> io::Result<u64> {
         let mut count = 0;
-        while began.elapsed() < length {
-            match visit() {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => break,
-                visited => visited?,
-            }
+        while work()? {
             count += 1;
         }
         Ok(count)
     };
-    let count = thread::scope(|scope| {
+    thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
         clients.into_iter().try_fold(0, |sum, client| {
-            Ok::<_, io::Error>(sum + client.join().map_err(|_| io::Error::other("a client panicked"))??)
+            Ok(sum + client.join().map_err(|_| io::Error::other("a client panicked"))??)
         })
-    })?;
-    Ok((count, began.elapsed().as_secs_f64()))
+    })
 }
 
 fn visit_plainly(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
@@ -237,49 +282,59 @@ fn visit_with_tls(
 }
 
 pub fn login_measures() -> Vec<Measure> {
-    vec![
-        Measure::new("rate", "logins a second", Unit::PerSecond, Better::More).with_goal(Goal::Times(5.0)),
-        Measure::new("cpu", "CPU a login", Unit::Micros, Better::Less),
-    ]
+    Logins::ALL
+        .into_iter()
+        .flat_map(|logins| {
+            let (key, words) = (logins.key(), logins.words());
+            let what = |measure: &str| format!("{measure}, {words}");
+            [
+                Measure::new(&format!("{key} rate"), &what("logins a second"), Unit::PerSecond, Better::More)
+                    .with_goal(Goal::Times(5.0)),
+                Measure::new(&format!("{key} cpu"), &what("CPU a login"), Unit::Micros, Better::Less),
+            ]
+        })
+        .collect()
 }
 
-/// Connection, LOGIN, LOGOUT. The peers get the hash of one of our passwords for all of theirs.
-pub fn measure_logins(bench: &Bench, server: Server, logins: Logins) -> io::Result<Samples> {
+/// Connection, LOGIN, LOGOUT, without a cache of passwords and with one. The peers get the hash of one of our passwords
+/// for all of theirs.
+pub fn measure_logins(bench: &Bench, server: Server) -> io::Result<Samples> {
+    let mut samples = Samples::new();
+    for logins in Logins::ALL {
+        let (rate, cpu) = time_logins(bench, server, logins)?;
+        samples.insert(format!("{} rate", logins.key()), rate);
+        samples.insert(format!("{} cpu", logins.key()), cpu);
+    }
+    Ok(samples)
+}
+
+/// Logins a second, and the server's microseconds for each.
+fn time_logins(bench: &Bench, server: Server, logins: Logins) -> io::Result<(f64, f64)> {
     let accounts = bench.sizes.logins;
     let auth_cache = if logins == Logins::Repeated { AuthCache::On } else { AuthCache::Off };
     let hash = if server == Server::Ringpost { None } else { Some(our_hash(bench)?) };
     let setup = Setup { accounts, hash, auth_cache, ..bench.setup(Mode::Mailbox) };
     let running = bench.start_fresh(server, &setup)?;
-    let numbers: Vec<usize> = match logins {
-        Logins::Distinct => (0..accounts).collect(),
-        Logins::Repeated => {
-            log_in(&running, 0)?;
-            vec![0; accounts * 20]
+    if logins == Logins::Repeated {
+        log_in(&running, 0)?;
+    }
+    let (turns, began) = (AtomicUsize::new(0), Instant::now());
+    let length = Duration::from_secs_f64(bench.sizes.seconds);
+    let next = || {
+        let turn = turns.fetch_add(1, Ordering::Relaxed);
+        match logins {
+            Logins::Distinct => (turn < accounts).then_some(turn),
+            Logins::Repeated => (began.elapsed() < length).then_some(0),
         }
     };
-    let next = AtomicUsize::new(0);
-    let began = Instant::now();
-    let (seconds, cost) = bench.metered(&running, || {
-        thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|_| {
-                    scope.spawn(|| -> io::Result<()> {
-                        let turn = || next.fetch_add(1, Ordering::Relaxed);
-                        while let Some(number) = numbers.get(turn()) {
-                            log_in(&running, *number)?;
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            clients
-                .into_iter()
-                .try_for_each(|client| client.join().map_err(|_| io::Error::other("a client panicked"))?)
+    let ((count, seconds), cost) = bench.metered(&running, || {
+        let count = by_clients(|| match next() {
+            Some(number) => log_in(&running, number).map(|()| true),
+            None => Ok(false),
         })?;
-        Ok(began.elapsed().as_secs_f64())
+        Ok((count as f64, began.elapsed().as_secs_f64()))
     })?;
-    let count = numbers.len() as f64;
-    Ok(samples([("rate", count / seconds), ("cpu", cost.cpu_us as f64 / count)]))
+    Ok((count / seconds, cost.cpu_us as f64 / count))
 }
 
 fn log_in(running: &Running, number: usize) -> io::Result<()> {
@@ -305,65 +360,25 @@ fn our_hash(bench: &Bench) -> io::Result<String> {
     hash.map(str::to_owned).ok_or_else(|| io::Error::other("there is no hash in the directory of accounts"))
 }
 
-pub fn idle_measures(sessions: usize, security: Security) -> Vec<Measure> {
-    let bound = if security == Security::Plain { 4096.0 } else { 24.0 * 1024.0 };
-    let what = format!("memory of one of {sessions} sessions in IDLE");
-    vec![
-        Measure::new("memory", &what, Unit::Bytes, Better::Less).with_goal(Goal::AtMost(bound)),
-        Measure::new("times", &what, Unit::Bytes, Better::Less)
-            .with_goal(Goal::TimesOf(100.0, Server::DovecotMaildir)),
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// What all sessions but the first few add to the memory of the server's processes.
-pub fn measure_idle(
-    bench: &Bench,
-    server: Server,
-    sessions: usize,
-    security: Security,
-) -> io::Result<Samples> {
-    raise_files();
-    let set = Set { messages: bench.sizes.grown[0], bytes: LISTED_BYTES };
-    // Filled by a server of the usual size; then one that takes so many sessions.
-    drop(set.start(bench, server)?);
-    let setup = Setup {
-        accounts: 1,
-        names: vec![account().split('@').next().unwrap_or_default().to_owned()],
-        connections: sessions + 100,
-        ..bench.setup(Mode::Mailbox)
-    };
-    let running = bench.scripts.start(server, &set.folder(bench, server), &setup)?;
-    let port = if security == Security::Plain { "imap" } else { "imaps" };
-    let login = Login { address: running.port(port)?, security, ..login(&running)? };
-    let first = (sessions / 10).min(100);
-    let mut open: Vec<Client> = (0..first).map(|_| idle(&login)).collect::<io::Result<_>>()?;
-    let before = settled_memory(&running)?;
-    for _ in first..sessions {
-        open.push(idle(&login)?);
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::spent;
+
+    #[test]
+    fn clients_pay_for_what_they_do() {
+        let thread = || clock_gettime(ClockId::ThreadCPUTime);
+        let began = thread();
+        let busy = Duration::from_millis(50);
+        let used = || Duration::try_from(thread() - began).expect("it goes forwards");
+        let work = || {
+            while used() < busy {}
+            Ok(())
+        };
+        let ((), time) = spent(work).expect("it cannot fail");
+        assert!(time >= busy, "{time:?}");
     }
-    let after = settled_memory(&running)?;
-    let each = after.saturating_sub(before) as f64 / (sessions - first) as f64;
-    Ok(samples([("memory", each), ("times", each)]))
-}
-
-fn idle(login: &Login) -> io::Result<Client> {
-    let mut client = login.open()?;
-    client.command("SELECT INBOX", |_| Ok(()))?;
-    client.send(b"i IDLE\r\n")?;
-    while !client.answer(|answer| Ok(matches!(answer, Answer::Continue)))? {}
-    Ok(client)
-}
-
-/// Of the whole tree, once it has given back what it gives back and hibernates what it hibernates.
-fn settled_memory(running: &Running) -> io::Result<u64> {
-    thread::sleep(Duration::from_secs(3));
-    tree_pss_bytes(&[running.pid])
-}
-
-/// As many descriptors as this process may have.
-fn raise_files() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // If it fails, connecting will say so.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }

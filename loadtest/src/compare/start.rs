@@ -47,9 +47,14 @@ pub fn measures(before: Before) -> Vec<Measure> {
     }
 }
 
+/// The mailbox that holds so many bytes.
+pub fn set(stored: u64) -> Set {
+    Set { messages: (stored as usize / STORED_BYTES).max(1), bytes: STORED_BYTES }
+}
+
 /// From files that are not in memory.
 pub fn measure(bench: &Bench, server: Server, before: Before, stored: u64) -> io::Result<Samples> {
-    let set = Set { messages: (stored as usize / STORED_BYTES).max(1), bytes: STORED_BYTES };
+    let set = set(stored);
     let (folder, running) = (set.folder(bench, server), set.start(bench, server)?);
     match before {
         Before::Clean => running.stop(End::Clean)?,
