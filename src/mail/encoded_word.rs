@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::charset;
 use super::header::{is_blank, unfold};
@@ -22,13 +22,18 @@ use super::transfer::{Encoding, decode as decode_transfer, hex_value};
 /// as UTF-8 (RFC 6532) or Windows-1252.
 pub fn decode(value: &[u8]) -> Cow<'_, str> {
     let value = unfold(value);
-    if memmem::find(&value, b"=?").is_some() {
+    if may_hold_words(&value) {
         return Cow::Owned(decode_words(&value));
     }
     match value {
         Cow::Borrowed(value) => charset::to_utf8(None, value),
         Cow::Owned(value) => Cow::Owned(charset::to_utf8(None, &value).into_owned()),
     }
+}
+
+/// Whether what an encoded word begins with is in there.
+pub fn may_hold_words(value: &[u8]) -> bool {
+    memchr_iter(b'=', value).any(|at| value.get(at + 1) == Some(&b'?'))
 }
 
 fn decode_words(value: &[u8]) -> String {

@@ -13,6 +13,7 @@
 //! are as long as one of them.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use memchr::memchr_iter;
@@ -28,6 +29,8 @@ use crate::limits::mime::{HEADER_BYTES_MAX, NESTING_MAX, PARTS_MAX};
 pub struct Structure<'a> {
     message: &'a [u8],
     parts: Vec<Part<'a>>,
+    /// Of each part, once somebody has asked.
+    lines: OnceCell<Vec<u64>>,
 }
 
 /// The number of a part in its [`Structure`]; the message itself is [`PartId::MESSAGE`].
@@ -43,8 +46,6 @@ pub struct Part<'a> {
     /// With the empty line.
     pub header: Range<usize>,
     pub body: Range<usize>,
-    /// Line ends in the body, and one for an unfinished last line.
-    pub lines: u64,
     /// Raw field values.
     pub fields: Fields<'a>,
     first_child: Option<PartId>,
@@ -85,11 +86,10 @@ impl<'a> Structure<'a> {
             open: Vec::new(),
             live_boundaries: 0,
             at: 0,
-            lines: LineCount { counted_to: 0, lines: 0 },
             line_with_dashes: Finder::new(b"\r\n--"),
         };
         scan.run();
-        Self { message, parts: scan.parts }
+        Self { message, parts: scan.parts, lines: OnceCell::new() }
     }
 
     pub fn part(&self, id: PartId) -> &Part<'a> {
@@ -118,6 +118,11 @@ impl<'a> Structure<'a> {
     pub fn body(&self, id: PartId) -> &'a [u8] {
         &self.message[self.part(id).body.clone()]
     }
+
+    /// Line ends in a body, and one for an unfinished last line. All are counted when the first is asked for.
+    pub fn lines(&self, id: PartId) -> u64 {
+        self.lines.get_or_init(|| count_lines(self.message, &self.parts))[id.0 as usize]
+    }
 }
 
 impl<'a> Part<'a> {
@@ -145,7 +150,6 @@ impl<'a> Part<'a> {
             media: MediaType::PLAIN,
             body: header.end..header.end,
             header,
-            lines: 0,
             fields,
             first_child: None,
             next_sibling: None,
@@ -186,7 +190,6 @@ struct Scan<'a> {
     live_boundaries: usize,
     /// The beginning of a line.
     at: usize,
-    lines: LineCount,
     line_with_dashes: Finder<'static>,
 }
 
@@ -196,8 +199,6 @@ struct Open<'a> {
     /// Of a multipart that has not been closed.
     boundary: Option<Cow<'a, [u8]>>,
     is_digest: bool,
-    /// Line ends before the body.
-    lines_before: u64,
 }
 
 /// A line that ends parts.
@@ -240,9 +241,8 @@ impl<'a> Scan<'a> {
                 _ => None,
             };
             self.live_boundaries += usize::from(boundary.is_some());
-            let lines_before = self.lines.up_to(self.message, self.at);
             let is_digest = media.is("multipart", "digest");
-            self.open.push(Open { part: id, last_child: None, boundary, is_digest, lines_before });
+            self.open.push(Open { part: id, last_child: None, boundary, is_digest });
             if kind != Kind::Message {
                 return;
             }
@@ -348,20 +348,17 @@ impl<'a> Scan<'a> {
             return;
         };
         let end = end.max(self.parts[innermost.part.0 as usize].body.start);
-        let lines_to_end = self.lines.up_to(self.message, end);
         while self.open.len() > level {
-            self.end_innermost(end, lines_to_end);
+            self.end_innermost(end);
         }
     }
 
-    fn end_innermost(&mut self, end: usize, lines_to_end: u64) {
+    fn end_innermost(&mut self, end: usize) {
         let Some(open) = self.open.last() else {
             return;
         };
         let part = &mut self.parts[open.part.0 as usize];
         part.body.end = end;
-        let is_unfinished = !part.body.is_empty() && self.message[end - 1] != b'\n';
-        part.lines = lines_to_end - open.lines_before + u64::from(is_unfinished);
         if part.kind == Kind::Multipart && open.last_child.is_none() {
             // RFC 9051 has no form for a multipart without parts.
             let start = part.body.start;
@@ -374,20 +371,24 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Line ends counted from front to back, each octet once.
-struct LineCount {
-    counted_to: usize,
-    lines: u64,
-}
-
-impl LineCount {
-    /// The line ends before `to`, which is never less than the time before.
-    fn up_to(&mut self, message: &[u8], to: usize) -> u64 {
+/// See [`Structure::lines`]. Bodies lie within each other, and no octet is looked at twice.
+fn count_lines(message: &[u8], parts: &[Part<'_>]) -> Vec<u64> {
+    let mut places: Vec<usize> = parts.iter().flat_map(|part| [part.body.start, part.body.end]).collect();
+    places.sort_unstable();
+    let (mut from, mut ends) = (places.first().copied().unwrap_or_default(), 0);
+    let mut ends_before = Vec::with_capacity(places.len());
+    for &place in &places {
         // Only CRLF ends a line, but outside of BINARYMIME no LF comes alone, and one octet is counted faster than two.
-        self.lines += memchr_iter(b'\n', &message[self.counted_to..to]).count() as u64;
-        self.counted_to = to;
-        self.lines
+        ends += memchr_iter(b'\n', &message[from..place]).count() as u64;
+        ends_before.push(ends);
+        from = place;
     }
+    let before = |place| ends_before[places.partition_point(|&other| other < place)];
+    let lines = |part: &Part<'_>| {
+        let is_unfinished = !part.body.is_empty() && message[part.body.end - 1] != b'\n';
+        before(part.body.end) - before(part.body.start) + u64::from(is_unfinished)
+    };
+    parts.iter().map(lines).collect()
 }
 
 /// RFC 2046 5.1.1: a boundary does not end in a blank.
@@ -506,11 +507,11 @@ mod tests {
         let cases = [("", 0), ("a", 1), ("a\r\n", 1), ("a\r\nb", 2), ("a\r\n\r\n", 2), ("\r\n", 1)];
         for (body, lines) in cases {
             let plain = format!("\r\n{body}");
-            assert_eq!(Structure::of(plain.as_bytes()).part(PartId::MESSAGE).lines, lines, "{body:?}");
+            assert_eq!(Structure::of(plain.as_bytes()).lines(PartId::MESSAGE), lines, "{body:?}");
             let parts = format!(
                 "Content-Type: multipart/mixed; boundary=b\r\n\r\nx\r\n\r\n--b\r\n\r\n{body}\r\n--b--"
             );
-            assert_eq!(Structure::of(parts.as_bytes()).part(PartId(1)).lines, lines, "{body:?}");
+            assert_eq!(Structure::of(parts.as_bytes()).lines(PartId(1)), lines, "{body:?}");
         }
     }
 
@@ -568,7 +569,7 @@ mod tests {
                 assert!(part.header.end == part.body.start && part.body.start <= part.body.end);
                 let ends = structure.body(id).iter().filter(|byte| **byte == b'\n').count() as u64;
                 let unfinished = structure.body(id).last().is_some_and(|byte| *byte != b'\n');
-                assert_eq!(part.lines, ends + u64::from(unfinished));
+                assert_eq!(structure.lines(id), ends + u64::from(unfinished));
                 let mut from = part.body.start;
                 for child in structure.children(id) {
                     let inner = structure.part(child);

@@ -262,11 +262,11 @@ impl Parts<'_> {
         number(part.body.len() as u64, out);
         match part.kind {
             Kind::Message if self.form == Form::Utf8 || part.media.is("message", "rfc822") => {
-                self.push_message(id, part, out);
+                self.push_message(id, out);
             }
             Kind::Text => {
                 out.push(b' ');
-                number(part.lines, out);
+                number(self.structure.lines(id), out);
             }
             _ => {}
         }
@@ -278,7 +278,7 @@ impl Parts<'_> {
     }
 
     /// Envelope, body and lines of the message that a part holds.
-    fn push_message(&self, id: PartId, part: &Part<'_>, out: &mut Vec<u8>) {
+    fn push_message(&self, id: PartId, out: &mut Vec<u8>) {
         for child in self.structure.children(id) {
             let header = match self.is_full(out) {
                 true => Header::of(b""),
@@ -290,7 +290,7 @@ impl Parts<'_> {
             self.push(child, out);
         }
         out.push(b' ');
-        number(part.lines, out);
+        number(self.structure.lines(id), out);
     }
 
     fn push_parameters(&self, rest: &[u8], out: &mut Vec<u8>) {

@@ -12,12 +12,12 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
+use memchr::memchr;
 use memchr::memmem::{Finder, find};
-use memchr::{memchr, memchr_iter};
 
 use super::charset::encoding_of;
-use super::encoded_word::decode;
-use super::header::{Header, is_blank};
+use super::encoded_word::{decode, may_hold_words};
+use super::header::{Field, Header, line_end};
 use super::mime::{Kind, Part, Structure};
 use super::transfer::{Encoding, for_each_piece};
 
@@ -59,26 +59,6 @@ impl Needle {
         Some(self.folded.is_empty())
     }
 
-    /// Whether it is certainly in none of a header's fields: they are ASCII without encoded words, and unfolded they
-    /// do not hold it.
-    fn is_in_no_field(&self, fields: &[u8]) -> bool {
-        if self.spans_lines() || !fields.is_ascii() || find(fields, b"=?").is_some() {
-            return false;
-        }
-        let mut plain = self.plain.borrow_mut();
-        plain.clear();
-        let mut from = 0;
-        for end in memchr_iter(b'\n', fields) {
-            let goes_on =
-                fields.get(end + 1).copied().is_some_and(is_blank) && fields[..end].ends_with(b"\r");
-            let line = &fields[from..if goes_on { end - 1 } else { end + 1 }];
-            plain.extend(line.iter().map(u8::to_ascii_lowercase));
-            from = end + 1;
-        }
-        plain.extend(fields[from..].iter().map(u8::to_ascii_lowercase));
-        self.finder.find(&plain).is_none()
-    }
-
     /// Whether `haystack` holds it in any case; an empty one is everywhere.
     pub fn is_in(&self, haystack: &str) -> bool {
         self.finder.find(fold(haystack).as_bytes()).is_some()
@@ -102,7 +82,14 @@ pub fn fold(text: &str) -> Cow<'_, str> {
         };
     }
     // Character by character, since what a word ends in must not change its fold (the Greek sigma).
-    Cow::Owned(text.chars().flat_map(fold_char).collect())
+    let mut folded = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_ascii() {
+            true => folded.push(char.to_ascii_lowercase()),
+            false => folded.extend(fold_char(char)),
+        }
+    }
+    Cow::Owned(folded)
 }
 
 /// Whether `haystack` holds `needle`, which is folded already.
@@ -130,9 +117,39 @@ pub fn text_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     parts.any(|(id, _)| any_field_contains(&structure.header(id), needle)) || body_contains(structure, needle)
 }
 
+/// Fields that are as plain as most are folded together, and looked into once.
 fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
-    let may_be_there = !needle.is_in_no_field(header.block());
-    may_be_there && header.fields().any(|field| needle.is_in(&decode(field.raw)))
+    let is_in = |field: &Field<'_>| needle.is_in(&decode(field.raw));
+    if needle.spans_lines() {
+        return header.fields().any(|field| is_in(&field));
+    }
+    let mut plain = needle.plain.borrow_mut();
+    plain.clear();
+    for field in header.fields() {
+        match is_plain(field.raw) {
+            true => push_unfolded(&mut plain, field.raw),
+            false if is_in(&field) => return true,
+            false => {}
+        }
+    }
+    // Blanks at the ends of a field do not count, so that what was found is looked at again.
+    needle.finder.find(&plain).is_some() && header.fields().any(|field| is_in(&field))
+}
+
+/// ASCII without encoded words.
+fn is_plain(field: &[u8]) -> bool {
+    field.is_ascii() && !may_hold_words(field)
+}
+
+/// Appends a field with its last line end and without the others, in lower case.
+fn push_unfolded(plain: &mut Vec<u8>, field: &[u8]) {
+    let mut from = 0;
+    while from < field.len() {
+        let end = line_end(field, from);
+        let text_end = if end < field.len() { end - 2 } else { end };
+        plain.extend(field[from..text_end].iter().map(u8::to_ascii_lowercase));
+        from = end;
+    }
 }
 
 fn fold_char(char: char) -> impl Iterator<Item = char> {
@@ -213,7 +230,7 @@ mod tests {
         Needle, PLAIN_BYTES, Window, any_field_contains, body_contains, contains_folded, decode, fold,
         header_contains, plain_body_contains, text_contains,
     };
-    use crate::mail::header::{Field, Header};
+    use crate::mail::header::Header;
     use crate::mail::mime::Structure;
     use crate::mail::transfer::{self, Encoding};
 
@@ -278,6 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_searched_one_by_one() {
+        let header = Header::of(
+            b"Received: from a\r\n\tby B; now\r\nSubject: =?utf-8?q?=C3=A4?=\r\n x\r\nTo: a@b\r\nCc: c\xc3\xa4 \r\n\r\n",
+        );
+        for text in ["A\tBY b; now", "\u{c4} X", "to: A@b", "cc: c\u{e4}", "received: from"] {
+            assert!(any_field_contains(&header, &Needle::new(text)), "{text}");
+        }
+        for text in ["utf-8", "nowsubject", "now\r\nsubject", "a@bcc", "c\u{e4} ", "x\r\nto"] {
+            assert!(!any_field_contains(&header, &Needle::new(text)), "{text}");
+        }
+        assert!(any_field_contains(&Header::of(b"A: b \r\n"), &Needle::new("a: b")));
+        assert!(!any_field_contains(&Header::of(b"A: b \r\n"), &Needle::new("b ")));
+    }
+
+    #[test]
     fn folds() {
         assert_eq!(fold("ΣΊΣΥΦΟΣ"), fold("σίσυφος"));
         assert_eq!(fold("İ"), fold("i\u{307}"));
@@ -295,7 +327,7 @@ mod tests {
                 assert_eq!(is_found, needle.is_in(&text));
             }
             let header = Header::of(text.as_bytes());
-            let in_field = |field: Field<'_>| needle.is_in(&decode(field.raw));
+            let in_field = |field: super::Field<'_>| needle.is_in(&decode(field.raw));
             assert_eq!(any_field_contains(&header, &needle), header.fields().any(in_field));
             for encoding in [Encoding::Identity, Encoding::QuotedPrintable] {
                 let plain = plain_body_contains(encoding, None, text.as_bytes(), &needle);
