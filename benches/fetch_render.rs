@@ -1,14 +1,17 @@
-//! The answer to `FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE)` for 10,000 messages, from rows to wire bytes.
+//! The answers to `FETCH 1:* (FLAGS UID RFC822.SIZE ENVELOPE)` and to the header fields that a mail client lists a
+//! folder by, for 10,000 messages, from rows to wire bytes.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringpost::bytes::Output;
-use ringpost::mail::digest::Digest;
+use ringpost::mail::digest::{Digest, KeptNames};
 use ringpost::mail::flags::SystemFlags;
+use ringpost::mail::header::{Header, subset};
+use ringpost::mail::section::{Section, SectionText};
 use ringpost::mail::set::{Bound, NumberSet};
 use ringpost::mail::time::Timestamp;
-use ringpost::proto::imap::command::{Fetch, FetchItem, Numbering};
+use ringpost::proto::imap::command::{Fetch, FetchItem, FetchSection, Numbering};
 use ringpost::proto::imap::render::fetch::{self, FetchPlan, FetchRow, RowFlags};
 use ringpost::proto::imap::server::Enabled;
 
@@ -31,6 +34,66 @@ fn render(out: &mut Output, plan: &FetchPlan, digest: &Digest) {
         };
         fetch::row(out, plan, &row);
     }
+}
+
+/// What a mail client asks for, of which most messages have about half.
+const LISTED: [&str; 14] = [
+    "From",
+    "To",
+    "Cc",
+    "Bcc",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "References",
+    "In-Reply-To",
+    "Newsgroups",
+    "Priority",
+    "X-Priority",
+    "Content-Type",
+];
+
+const LISTED_MESSAGE: &[u8] = b"Return-Path: <sender@example.org>\r\n\
+    Received: from mx.example.org (mx.example.org [192.0.2.7])\r\n\tby mail.load.test with ESMTPS id 7;\r\n\
+    \tTue, 24 Nov 2026 10:00:00 +0000\r\n\
+    From: \"Sender 7\" <sender@example.org>\r\n\
+    To: Recipient 7 <recipient@load.test>, office@load.test\r\nCc: list@lists.load.test\r\n\
+    Subject: =?utf-8?q?N=C3=BAmero?= 7: what was said about it\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\
+    Message-ID: <7.load@example.org>\r\nIn-Reply-To: <6.load@example.org>\r\n\
+    References: <5.load@example.org> <6.load@example.org>\r\nMIME-Version: 1.0\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\r\nbody\r\n";
+
+fn render_fields(out: &mut Output, names: &KeptNames, item: &FetchSection, kept: &[u8]) {
+    let mut places = Vec::new();
+    for _ in 0..ROWS {
+        fetch::fields(out, item, names, kept, &mut places);
+    }
+}
+
+fn header_fields(criterion: &mut Criterion) {
+    let kept = Digest::of(LISTED_MESSAGE).fields;
+    let listed = LISTED.map(str::to_owned).to_vec();
+    let fields = subset(&Header::of(LISTED_MESSAGE), &listed);
+    let section = Section { part: Vec::new(), text: SectionText::HeaderFields(listed) };
+    let names = KeptNames::asked_by(&section).expect("all of them are kept");
+    let item =
+        FetchSection { section, partial: None, label: "BODY[HEADER.FIELDS]".to_owned(), sets_seen: false };
+    let one = [format!("BODY[HEADER.FIELDS] {{{}}}\r\n", fields.len()).as_bytes(), &fields, b" "].concat();
+    let mut out = Output::new();
+    render_fields(&mut out, &names, &item, &kept);
+    assert!(out.to_vec() == one.repeat(ROWS as usize));
+
+    let mut group = criterion.benchmark_group("fetch_render");
+    group.throughput(Throughput::Elements(u64::from(ROWS)));
+    group.bench_function("header_fields", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            render_fields(&mut out, black_box(&names), black_box(&item), black_box(&kept));
+            out.len()
+        });
+    });
+    group.finish();
 }
 
 fn fetch_render(criterion: &mut Criterion) {
@@ -65,5 +128,5 @@ fn fetch_render(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, fetch_render);
+criterion_group!(benches, fetch_render, header_fields);
 criterion_main!(benches);

@@ -7,7 +7,7 @@ use ringpost::bytes::Slice;
 use ringpost::mail::digest::Digest;
 use ringpost::mail::flags::SystemFlags;
 use ringpost::mail::time::Timestamp;
-use ringpost::store::index::{Chunk, ChunkBuilder, Row, RowDigest};
+use ringpost::store::index::{Chunk, ChunkBuilder, LazyDigest, Row};
 use ringpost::store::{Locator, LogId, MessageId, Place, Sequence};
 
 const ROWS: u32 = 4096;
@@ -34,14 +34,7 @@ fn row(uid: u32, digest: &Digest) -> Row<'_> {
             length: 4096,
             return_path_length: 0,
         },
-        digest: Some(RowDigest {
-            envelope: &digest.envelope,
-            body: &digest.body,
-            body_structure: &digest.body_structure,
-            fields: &digest.fields,
-            sent: digest.sent,
-            is_ended: digest.is_ended,
-        }),
+        digest: LazyDigest::Made(digest),
     }
 }
 

@@ -6,8 +6,10 @@
 //! Invariants: `fields` is a header block that answers HEADER.FIELDS for kept names byte for byte as the
 //! message would; the same message always gives the same digest.
 
+use std::ops::Range;
+
 use super::date::parse_rfc5322;
-use super::header::{Field, compare_names};
+use super::header::{Field, compare_names, field_len, trim_end};
 use super::line_ends;
 use super::mime::{PartId, Structure};
 use super::render::{EnvelopeFields, Form, body, body_structure};
@@ -149,12 +151,70 @@ pub fn kept(name: &str) -> bool {
     is_kept_name(name.as_bytes())
 }
 
-/// Whether [`Digest::fields`] alone answers for the section.
-pub fn answers(section: &Section) -> bool {
-    match &section.text {
-        SectionText::HeaderFields(names) => section.part.is_empty() && names.iter().all(|name| kept(name)),
-        _ => false,
+/// Names of kept fields that somebody wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptNames {
+    /// See [`key`]; each once.
+    keys: Vec<u32>,
+}
+
+impl KeptNames {
+    /// What the section asks for, if [`Digest::fields`] alone answers for it.
+    pub fn asked_by(section: &Section) -> Option<Self> {
+        match &section.text {
+            SectionText::HeaderFields(names) if section.part.is_empty() => Self::of(names),
+            _ => None,
+        }
     }
+
+    fn of(names: &[String]) -> Option<Self> {
+        if !names.iter().all(|name| kept(name)) {
+            return None;
+        }
+        let mut keys: Vec<u32> = names.iter().map(|name| key(name.as_bytes())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Some(Self { keys })
+    }
+
+    /// Where the fields of these names lie in `fields`, which are a digest's, and the empty line behind them; what
+    /// touches is one range. Gives the length of all.
+    pub fn find_in(&self, fields: &[u8], ranges: &mut Vec<Range<usize>>) -> usize {
+        ranges.clear();
+        let (mut at, mut length) = (0, 0);
+        while at < fields.len() {
+            let field = &fields[at..at + field_len(&fields[at..])];
+            let end = at + field.len();
+            if self.contain(field) {
+                length += field.len();
+                match ranges.last_mut() {
+                    Some(last) if last.end == at => last.end = end,
+                    _ => ranges.push(at..end),
+                }
+            }
+            at = end;
+        }
+        length
+    }
+
+    /// Of a digest's fields, which have names all but the empty line.
+    fn contain(&self, field: &[u8]) -> bool {
+        match field.iter().position(|byte| *byte == b':') {
+            Some(colon) => self.keys.contains(&key(trim_end(&field[..colon]))),
+            None => true,
+        }
+    }
+}
+
+/// What tells the names of kept fields apart at a glance, in any case: the length and three octets. Of other names it
+/// says nothing.
+fn key(name: &[u8]) -> u32 {
+    let (Some(&first), Some(&last)) = (name.first(), name.last()) else {
+        return 0;
+    };
+    let sixth_last = name[name.len().saturating_sub(6)];
+    // All are shorter than 256, and of letters and hyphens: this bit is what their cases differ in.
+    u32::from_be_bytes([name.len() as u8, first | 0x20, sixth_last | 0x20, last | 0x20])
 }
 
 fn is_kept(field: &Field<'_>) -> bool {
@@ -167,9 +227,11 @@ fn is_kept_name(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::{any, proptest};
 
-    use super::{Digest, KEPT_FIELDS, kept};
+    use super::{Digest, KEPT_FIELDS, KeptNames, kept, key};
     use crate::mail::header::{Header, subset};
     use crate::mail::time::Timestamp;
 
@@ -199,6 +261,9 @@ mod tests {
         assert!(KEPT_FIELDS.is_sorted());
         assert!(KEPT_FIELDS.iter().all(|name| kept(&name.to_uppercase())));
         assert!(!kept("received") && !kept("") && !kept("x") && !kept("toto"));
+        let keys: HashSet<u32> = KEPT_FIELDS.iter().map(|name| key(name.as_bytes())).collect();
+        assert_eq!(keys.len(), KEPT_FIELDS.len(), "two names have one key");
+        assert!(KEPT_FIELDS.iter().all(|name| key(name.to_uppercase().as_bytes()) == key(name.as_bytes())));
     }
 
     proptest! {
@@ -209,8 +274,14 @@ mod tests {
             let mut message = fields.into_bytes();
             message.extend(junk);
             let digest = Digest::of(&message);
-            let names = ["TO".to_owned(), "from".to_owned()];
-            assert_eq!(subset(&Header::of(&digest.fields), &names), subset(&Header::of(&message), &names));
+            let names = ["TO".to_owned(), "from".to_owned(), "From".to_owned()];
+            let expected = subset(&Header::of(&message), &names);
+            assert_eq!(subset(&Header::of(&digest.fields), &names), expected);
+            let mut ranges = Vec::new();
+            let length = KeptNames::of(&names).expect("both are").find_in(&digest.fields, &mut ranges);
+            let found: Vec<u8> = ranges.iter().flat_map(|range| &digest.fields[range.clone()]).copied().collect();
+            assert_eq!((found.len(), &found), (length, &expected));
+            assert!(ranges.is_sorted_by(|one, next| one.end < next.start));
         }
     }
 }

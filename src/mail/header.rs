@@ -132,26 +132,21 @@ pub fn subset_not(header: &Header<'_>, names: &[String]) -> Vec<u8> {
 }
 
 /// The fields that `wanted` says, and the empty line if the header has one.
-pub fn gather(header: &Header<'_>, wanted: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
+fn gather(header: &Header<'_>, wanted: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
     let mut out = Vec::new();
-    gather_into(&mut out, header, wanted);
-    out
-}
-
-/// As [`gather`], behind what is in `out`.
-pub fn gather_into(out: &mut Vec<u8>, header: &Header<'_>, wanted: impl Fn(&Field<'_>) -> bool) {
     for field in header.fields().filter(wanted) {
         out.extend_from_slice(field.raw);
     }
     if header.closed {
         out.extend_from_slice(b"\r\n");
     }
+    out
 }
 
 /// A raw value without its folding (RFC 5322 2.2.3) and without whitespace around it.
 pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     let value = trim(value);
-    if memmem::find(value, b"\r\n").is_none() {
+    if memchr(b'\n', value).is_none() {
         return Cow::Borrowed(value);
     }
     let mut out = Vec::with_capacity(value.len());
@@ -197,13 +192,13 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-fn trim_end(text: &[u8]) -> &[u8] {
+pub(super) fn trim_end(text: &[u8]) -> &[u8] {
     let to = text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
     &text[..to]
 }
 
 /// How long the field at the front of `rest` is.
-fn field_len(rest: &[u8]) -> usize {
+pub(super) fn field_len(rest: &[u8]) -> usize {
     let mut at = 0;
     loop {
         at = line_end(rest, at);

@@ -343,7 +343,7 @@ impl World {
                 (message.flags, message.modseq, message.message)
             );
             assert_eq!(names(mailbox.keywords(), row.keywords), message.keywords);
-            assert!(row.digest.is_some());
+            assert!(row.digest.get().is_some());
         }
         for session in &mut self.sessions {
             let look = session.view.look(mailbox);

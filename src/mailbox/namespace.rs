@@ -433,7 +433,7 @@ mod tests {
         assert_eq!((old.counts().messages, old.counts().unseen), (3, 2));
         let row = old.row(2).expect("moved");
         assert_eq!((row.saved, row.keywords, old.keywords()), (99, 1, &["work".to_owned()][..]));
-        assert!(row.digest.is_some());
+        assert!(row.digest.get().is_some());
         assert_eq!(
             account.named("INBOX").map(|inbox| (inbox.counts().messages, inbox.uid_next())),
             Some((0, 4))

@@ -23,7 +23,7 @@ use crate::mail::digest::Digest;
 use crate::mail::set::Ranges;
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
-use crate::store::index::{Chunk, ChunkBuilder, RowDigest};
+use crate::store::index::{Chunk, ChunkBuilder, LazyDigest};
 
 /// What never changes of a message.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Kept<'a> {
     pub internal: Timestamp,
     pub saved: i64,
     pub locator: Locator,
-    pub digest: Option<RowDigest<'a>>,
+    pub digest: LazyDigest<'a>,
 }
 
 /// The rows of one mailbox.
@@ -157,8 +157,8 @@ impl Rows {
         if let Ok(at) = self.tail.binary_search_by_key(&uid, |row| row.uid) {
             return self.tail[at].digest.clone();
         }
-        let digest = self.get(uid)?.digest?;
-        Some(Arc::new(to_digest(digest)))
+        let digest = self.get(uid)?.digest.get()?;
+        Some(Arc::new(digest.into()))
     }
 
     pub fn last_uid(&self) -> Option<u32> {
@@ -263,7 +263,7 @@ impl TailRow {
             internal: self.internal,
             saved: self.saved,
             locator: self.locator,
-            digest: self.digest.as_deref().map(as_row_digest),
+            digest: self.digest.as_deref().into(),
         }
     }
 }
@@ -275,8 +275,12 @@ impl<'a> Cursor<'a> {
         let Some(sealed) = self.rows.chunks.get(self.block) else {
             return self.rows.tail.get(at).map(TailRow::kept);
         };
-        let row = sealed.chunk.row(at);
-        Some(Kept { internal: row.internal, saved: row.saved, locator: row.locator, digest: row.digest })
+        Some(Kept {
+            internal: sealed.chunk.internal(at),
+            saved: sealed.chunk.saved(at),
+            locator: sealed.chunk.locator(at),
+            digest: LazyDigest::Sealed(&sealed.chunk, at),
+        })
     }
 
     /// The row without its texts, which are not looked at.
@@ -323,28 +327,6 @@ impl<'a> Cursor<'a> {
             None => self.rows.tail.binary_search_by_key(&uid, |row| row.uid).ok()?,
         };
         Some(())
-    }
-}
-
-fn as_row_digest(digest: &Digest) -> RowDigest<'_> {
-    RowDigest {
-        envelope: &digest.envelope,
-        body: &digest.body,
-        body_structure: &digest.body_structure,
-        fields: &digest.fields,
-        sent: digest.sent,
-        is_ended: digest.is_ended,
-    }
-}
-
-fn to_digest(digest: RowDigest<'_>) -> Digest {
-    Digest {
-        envelope: digest.envelope.to_vec(),
-        body: digest.body.to_vec(),
-        body_structure: digest.body_structure.to_vec(),
-        fields: digest.fields.to_vec(),
-        sent: digest.sent,
-        is_ended: digest.is_ended,
     }
 }
 
@@ -423,7 +405,7 @@ mod tests {
             let one = mailbox.row(message.uid).expect("it lives");
             assert_eq!((row.uid, row.locator, row.saved), (one.uid, one.locator, one.saved));
             assert_eq!(row.locator.id.sequence.0, u64::from(row.uid));
-            let fields = row.digest.expect("kept").fields;
+            let fields = row.digest.get().expect("kept").fields;
             assert_eq!(fields, format!("Subject: {}\r\n\r\n", row.uid).as_bytes());
             count += 1;
         }

@@ -27,7 +27,7 @@ use crate::mail::set::Ranges;
 use crate::mail::text::{Needle, body_contains, header_contains, text_contains};
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
-use crate::store::index::Row;
+use crate::store::index::{Row, RowDigest};
 
 /// Where bodies come from.
 pub trait Bodies {
@@ -131,6 +131,7 @@ enum Test {
 struct Subject<'a, 'b> {
     message: &'b Message<'a>,
     row: &'b Row<'a>,
+    digest: &'b OnceCell<Option<RowDigest<'a>>>,
     round: Round<'b>,
 }
 
@@ -189,13 +190,14 @@ impl Search {
         let Some(row) = &message.row else {
             return 0;
         };
-        let subject = |round| Subject { message, row, round };
+        let digest = OnceCell::new();
+        let subject = |round| Subject { message, row, digest: &digest, round };
         if let Some(verdict) = self.test.ask(&subject(Round::Columns)) {
             self.note(row, verdict);
             return 0;
         }
-        if let Some(digest) = &row.digest {
-            let verdict = self.test.ask(&subject(Round::KeptFields(Header::of(digest.fields))));
+        if let Some(digest) = subject(Round::Columns).digest() {
+            let verdict = self.test.ask(&subject(Round::KeptFields(Header::whole(digest.fields))));
             if let Some(verdict) = verdict {
                 self.note(row, verdict);
                 return 0;
@@ -362,10 +364,14 @@ impl Test {
     }
 }
 
-impl<'b> Subject<'_, 'b> {
+impl<'a, 'b> Subject<'a, 'b> {
+    fn digest(&self) -> Option<&'b RowDigest<'a>> {
+        self.digest.get_or_init(|| self.row.digest.get()).as_ref()
+    }
+
     /// The Date field; `None` while it is not known.
     fn sent(&self) -> Option<Option<Timestamp>> {
-        match (&self.row.digest, self.round) {
+        match (self.digest(), self.round) {
             (Some(digest), _) => Some(digest.sent),
             (None, Round::Whole(whole)) => {
                 Some(Header::of(whole.bytes).find("Date").and_then(date::parse_rfc5322))

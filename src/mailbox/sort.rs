@@ -151,8 +151,8 @@ impl Walk {
 /// Looks at the header fields that sorting and threading go by, which are kept beside the row, or else in the
 /// message. Gives the octets that had to be read.
 pub(super) fn with_fields(row: &Row<'_>, bodies: &dyn Bodies, look: impl FnOnce(&Header<'_>)) -> u64 {
-    if let Some(digest) = &row.digest {
-        look(&Header::of(digest.fields));
+    if let Some(digest) = row.digest.get() {
+        look(&Header::whole(digest.fields));
         return 0;
     }
     let message = bodies.message(&row.locator);
@@ -165,10 +165,7 @@ pub(super) fn with_fields(row: &Row<'_>, bodies: &dyn Bodies, look: impl FnOnce(
 /// RFC 5256 2.2: without a date that can be read, INTERNALDATE.
 pub(super) fn sent_seconds(row: &Row<'_>, fields: &Header<'_>) -> i64 {
     debug_assert!(kept("Date"));
-    let sent = match &row.digest {
-        Some(digest) => digest.sent,
-        None => fields.find("Date").and_then(parse_rfc5322),
-    };
+    let sent = fields.find("Date").and_then(parse_rfc5322);
     sent.unwrap_or(row.internal).seconds
 }
 

@@ -119,7 +119,7 @@ impl Shard {
                     let Some(row) = mailbox.row(uid) else {
                         continue;
                     };
-                    let header = row.digest.map(|digest| digest.fields.to_vec()).unwrap_or_default();
+                    let header = row.digest.get().map(|digest| digest.fields.to_vec()).unwrap_or_default();
                     checked.damaged.push(DamagedMessage { uid, message, internal: row.internal, header });
                 }
             }

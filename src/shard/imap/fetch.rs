@@ -68,7 +68,7 @@ impl Session {
             spans: &spans,
             seen: &seen,
             changed_since: command.changed_since.unwrap_or(0),
-            scratch: RefCell::default(),
+            places: RefCell::default(),
         };
         let mut trouble = Trouble::default();
         let mut turns = Turns::begin();
@@ -123,6 +123,10 @@ impl Session {
             let names = keyword_names(mailbox);
             let look = selected.view.look(mailbox);
             let mut last = None;
+            if after > 0 {
+                // The burst before was full, and the last message goes a little beyond that.
+                self.conn.out().text_mut().reserve(limits::imap::OUTPUT_BURST_BYTES / 8 * 9);
+            }
             for message in look.messages(burst.spans, after) {
                 let out = self.conn.out();
                 if out.len() >= limits::imap::OUTPUT_BURST_BYTES {
@@ -152,8 +156,8 @@ struct Burst<'a> {
     seen: &'a Ranges,
     /// Only messages changed after this; 0 for all (RFC 7162 3.1.4.1).
     changed_since: u64,
-    /// Where fields are gathered.
-    scratch: RefCell<Vec<u8>>,
+    /// Where the places of fields are gathered.
+    places: RefCell<Vec<Range<usize>>>,
 }
 
 impl Burst<'_> {
@@ -175,7 +179,8 @@ impl Burst<'_> {
             return;
         }
         let mut bytes = None;
-        let needs_message = self.plan.needs_message() || (self.plan.needs_digest() && row.digest.is_none());
+        let kept = if self.plan.needs_digest() { row.digest.get() } else { None };
+        let needs_message = self.plan.needs_message() || (self.plan.needs_digest() && kept.is_none());
         if needs_message {
             bytes = read(&row.locator);
             if bytes.is_none() {
@@ -183,11 +188,11 @@ impl Burst<'_> {
                 return;
             }
         }
-        let made = match (&bytes, row.digest) {
+        let made = match (&bytes, kept) {
             (Some(bytes), None) if self.plan.needs_digest() => Some(Arc::new(Digest::of(bytes))),
             _ => None,
         };
-        let digest = row.digest.or_else(|| made.as_deref().map(row_digest));
+        let digest = kept.or_else(|| made.as_deref().map(RowDigest::from));
         let Some(mut row) = flags_row(message, names) else {
             return;
         };
@@ -200,21 +205,10 @@ impl Burst<'_> {
         let mut parts =
             Parts { bytes: bytes.as_ref(), kept: digest.map(|digest| digest.fields), structure: None };
         for part in self.plan.parts() {
-            parts.tell(part, out, trouble, &mut self.scratch.borrow_mut());
+            parts.tell(part, out, trouble, &mut self.places.borrow_mut());
         }
         fetch::close(out);
         supplied.extend(made.map(|digest| (message.uid, digest)));
-    }
-}
-
-fn row_digest(digest: &Digest) -> RowDigest<'_> {
-    RowDigest {
-        envelope: &digest.envelope,
-        body: &digest.body,
-        body_structure: &digest.body_structure,
-        fields: &digest.fields,
-        sent: digest.sent,
-        is_ended: digest.is_ended,
     }
 }
 
@@ -228,10 +222,16 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn tell(&mut self, part: &FetchPart, out: &mut Output, trouble: &mut Trouble, scratch: &mut Vec<u8>) {
+    fn tell(
+        &mut self,
+        part: &FetchPart,
+        out: &mut Output,
+        trouble: &mut Trouble,
+        places: &mut Vec<Range<usize>>,
+    ) {
         match part {
             FetchPart::Fields(item, names) => {
-                fetch::fields(out, item, names, self.kept.unwrap_or_default(), scratch);
+                fetch::fields(out, item, names, self.kept.unwrap_or_default(), places);
             }
             FetchPart::Section(item) => fetch::section(out, item, self.section(&item.section)),
             FetchPart::Binary(item) => {

@@ -1,9 +1,9 @@
 //! Making a chunk.
 
-use super::Row;
 use super::columns::{
     Column, HAS_DIGEST, Header, IS_UNENDED, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION,
 };
+use super::{Row, RowDigest};
 use crate::limits;
 
 /// Gathers rows, ascending by UID, into the bytes of a chunk.
@@ -35,7 +35,8 @@ impl ChunkBuilder {
         self.uids.extend_from_slice(&row.uid.to_le_bytes());
         let (modseq, keywords, flags) = (row.modseq.into(), row.keywords.into(), row.flags.0);
         Marks { modseq, keywords, flags }.put(&mut self.marks);
-        let sent = row.digest.and_then(|digest| digest.sent);
+        let digest = row.digest.get();
+        let sent = digest.and_then(|digest| digest.sent);
         let times = Times {
             internal: row.internal.seconds.into(),
             internal_zone: row.internal.zone_minutes.into(),
@@ -47,23 +48,23 @@ impl ChunkBuilder {
         };
         times.put(&mut self.times);
         Source::of(&row.locator).put(&mut self.sources);
-        self.push_texts(row);
+        self.push_texts(digest);
         Ids { thread: 0.into(), email: [0; 16] }.put(&mut self.ids);
     }
 
-    fn push_texts(&mut self, row: &Row<'_>) {
+    fn push_texts(&mut self, digest: Option<RowDigest<'_>>) {
         let from = self.heap.len();
         let mut add = |text: &[u8]| {
             self.heap.extend_from_slice(text);
             u32::try_from(text.len()).expect("a digest is bounded").into()
         };
-        let [envelope, body, body_structure, fields] = match &row.digest {
+        let [envelope, body, body_structure, fields] = match &digest {
             Some(digest) => {
                 [digest.envelope, digest.body, digest.body_structure, digest.fields].map(&mut add)
             }
             None => [0.into(); 4],
         };
-        let has = match row.digest {
+        let has = match digest {
             None => 0,
             Some(digest) if digest.is_ended => HAS_DIGEST,
             Some(_) => HAS_DIGEST | IS_UNENDED,

@@ -7,7 +7,7 @@ use rkyv::rend::unaligned::u32_ule;
 use super::columns::{
     Column, HAS_DIGEST, Header, IS_UNENDED, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at,
 };
-use super::{Row, RowDigest};
+use super::{LazyDigest, Row, RowDigest};
 use crate::bytes::Slice;
 use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
@@ -92,7 +92,7 @@ impl Chunk {
             internal: times.internal(),
             saved: times.saved.to_native(),
             locator: self.locator(index),
-            digest: self.digest(index),
+            digest: LazyDigest::Sealed(self, index),
         }
     }
 
@@ -190,23 +190,28 @@ impl fmt::Debug for Chunk {
 mod tests {
     use super::{Chunk, ChunkError};
     use crate::bytes::Slice;
+    use crate::mail::digest::Digest;
     use crate::mail::flags::SystemFlags;
     use crate::mail::time::Timestamp;
-    use crate::store::index::{ChunkBuilder, Row, RowDigest};
+    use crate::store::index::{ChunkBuilder, Row};
     use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 
-    fn row(uid: u32, envelope: &str) -> Row<'_> {
+    fn digest(uid: u32) -> Option<Digest> {
+        let digest = Digest {
+            envelope: format!("(envelope {uid})").into_bytes(),
+            body: b"(body)".to_vec(),
+            body_structure: b"(structure)".to_vec(),
+            fields: Vec::new(),
+            sent: uid.is_multiple_of(3).then_some(Timestamp { seconds: -5, zone_minutes: -720 }),
+            is_ended: !uid.is_multiple_of(4),
+        };
+        (!uid.is_multiple_of(5)).then_some(digest)
+    }
+
+    fn row(uid: u32, digest: Option<&Digest>) -> Row<'_> {
         let place = match uid % 2 {
             0 => Place::Segment { number: 7, offset: uid * 4096 },
             _ => Place::File { number: u64::from(uid) << 33 },
-        };
-        let digest = RowDigest {
-            envelope: envelope.as_bytes(),
-            body: b"(body)",
-            body_structure: b"(structure)",
-            fields: b"",
-            sent: uid.is_multiple_of(3).then_some(Timestamp { seconds: -5, zone_minutes: -720 }),
-            is_ended: !uid.is_multiple_of(4),
         };
         Row {
             uid,
@@ -221,14 +226,14 @@ mod tests {
                 length: 1 << 35,
                 return_path_length: 30,
             },
-            digest: (!uid.is_multiple_of(5)).then_some(digest),
+            digest: digest.into(),
         }
     }
 
     fn chunk(uids: &[u32]) -> Vec<u8> {
         let mut builder = ChunkBuilder::new();
         for &uid in uids {
-            builder.push(&row(uid, &format!("(envelope {uid})")));
+            builder.push(&row(uid, digest(uid).as_ref()));
         }
         builder.finish()
     }
@@ -239,7 +244,7 @@ mod tests {
         let chunk = Chunk::open(Slice::from(chunk(&uids))).expect("it was just made");
         assert_eq!(chunk.len(), uids.len());
         for (index, &uid) in uids.iter().enumerate() {
-            assert_eq!(chunk.row(index), row(uid, &format!("(envelope {uid})")));
+            assert_eq!(chunk.row(index), row(uid, digest(uid).as_ref()));
             assert_eq!((chunk.find(uid), chunk.find(uid + 1)), (Some(index), None));
         }
         assert_eq!(

@@ -15,6 +15,7 @@ mod columns;
 pub use builder::ChunkBuilder;
 pub use chunk::{Chunk, ChunkError};
 
+use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
@@ -31,7 +32,17 @@ pub struct Row<'a> {
     /// Unix seconds.
     pub saved: i64,
     pub locator: Locator,
-    pub digest: Option<RowDigest<'a>>,
+    pub digest: LazyDigest<'a>,
+}
+
+/// The digest of a row. Who lists flags or sizes does not want it: texts are read, and their checksum with them, when
+/// they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum LazyDigest<'a> {
+    Missing,
+    Made(&'a Digest),
+    /// Of this row of a chunk.
+    Sealed(&'a Chunk, usize),
 }
 
 /// Pre-rendered parts of a message.
@@ -45,4 +56,55 @@ pub struct RowDigest<'a> {
     pub sent: Option<Timestamp>,
     /// Its last line has its CRLF.
     pub is_ended: bool,
+}
+
+impl<'a> LazyDigest<'a> {
+    /// `None` if there is none, or if the texts are not as they were written.
+    pub fn get(self) -> Option<RowDigest<'a>> {
+        match self {
+            Self::Missing => None,
+            Self::Made(digest) => Some(digest.into()),
+            Self::Sealed(chunk, index) => chunk.digest(index),
+        }
+    }
+}
+
+impl PartialEq for LazyDigest<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for LazyDigest<'_> {}
+
+impl<'a> From<Option<&'a Digest>> for LazyDigest<'a> {
+    fn from(digest: Option<&'a Digest>) -> Self {
+        digest.map_or(Self::Missing, Self::Made)
+    }
+}
+
+impl<'a> From<&'a Digest> for RowDigest<'a> {
+    fn from(digest: &'a Digest) -> Self {
+        Self {
+            envelope: &digest.envelope,
+            body: &digest.body,
+            body_structure: &digest.body_structure,
+            fields: &digest.fields,
+            sent: digest.sent,
+            is_ended: digest.is_ended,
+        }
+    }
+}
+
+impl From<RowDigest<'_>> for Digest {
+    fn from(digest: RowDigest<'_>) -> Self {
+        Self {
+            envelope: digest.envelope.to_vec(),
+            body: digest.body.to_vec(),
+            body_structure: digest.body_structure.to_vec(),
+            fields: digest.fields.to_vec(),
+            sent: digest.sent,
+            is_ended: digest.is_ended,
+        }
+    }
 }

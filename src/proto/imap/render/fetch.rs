@@ -11,16 +11,16 @@
 //! ```
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use memchr::memchr;
 
 use super::text;
 use crate::bytes::{Output, Slice};
 use crate::mail::date::ImapDateTime;
-use crate::mail::digest;
+use crate::mail::digest::KeptNames;
 use crate::mail::flags::SystemFlags;
-use crate::mail::header::{FieldNames, Header, gather_into};
-use crate::mail::section::{Partial, SectionText};
+use crate::mail::section::Partial;
 use crate::mail::time::Timestamp;
 use crate::proto::imap::command::{Fetch, FetchBinary, FetchItem, FetchSection, Numbering};
 use crate::proto::imap::server::Enabled;
@@ -42,7 +42,7 @@ pub struct FetchPlan {
 pub enum FetchPart {
     Section(FetchSection),
     /// A section that the digest answers: these of the fields that it keeps.
-    Fields(FetchSection, FieldNames),
+    Fields(FetchSection, KeptNames),
     Binary(FetchBinary),
     BinarySize(FetchBinary),
 }
@@ -198,12 +198,9 @@ impl FetchPlan {
 
 impl FetchPart {
     fn of(item: FetchSection) -> Self {
-        match &item.section.text {
-            SectionText::HeaderFields(names) if digest::answers(&item.section) => {
-                let names = FieldNames::of(names);
-                Self::Fields(item, names)
-            }
-            _ => Self::Section(item),
+        match KeptNames::asked_by(&item.section) {
+            Some(names) => Self::Fields(item, names),
+            None => Self::Section(item),
         }
     }
 }
@@ -235,13 +232,16 @@ pub fn section(out: &mut Output, item: &FetchSection, content: Content) {
 }
 
 /// `BODY[HEADER.FIELDS (FROM)] {34}` and those of the digest's fields, of which this cuts what the client asked for.
-pub fn fields(out: &mut Output, item: &FetchSection, names: &FieldNames, kept: &[u8], scratch: &mut Vec<u8>) {
-    scratch.clear();
-    gather_into(scratch, &Header::whole(kept), |field| names.contain(field.name));
-    let asked = match item.partial {
-        Some(partial) => &scratch[partial.range(scratch.len())],
-        None => &scratch[..],
-    };
+/// Their places are gathered in `places`.
+pub fn fields(
+    out: &mut Output,
+    item: &FetchSection,
+    names: &KeptNames,
+    kept: &[u8],
+    places: &mut Vec<Range<usize>>,
+) {
+    let length = names.find_in(kept, places);
+    let asked = item.partial.map_or(0..length, |partial| partial.range(length));
     let text = out.text_mut();
     text.extend_from_slice(item.label.as_bytes());
     text.push(b' ');
@@ -249,7 +249,12 @@ pub fn fields(out: &mut Output, item: &FetchSection, names: &FieldNames, kept: &
         return text.extend_from_slice(b"\"\" ");
     }
     text::literal_head(text, asked.len());
-    text.extend_from_slice(asked);
+    let from = text.len();
+    for place in places.drain(..) {
+        text.extend_from_slice(&kept[place]);
+    }
+    text.truncate(from + asked.end);
+    text.drain(from..from + asked.start);
     text.push(b' ');
 }
 
