@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter};
 
 use super::charset;
 use super::header::{is_blank, unfold};
@@ -33,13 +33,17 @@ pub fn decode(value: &[u8]) -> Cow<'_, str> {
 
 /// Whether what an encoded word begins with is in there.
 pub fn may_hold_words(value: &[u8]) -> bool {
-    memchr_iter(b'=', value).any(|at| value.get(at + 1) == Some(&b'?'))
+    find_beginning(value).is_some()
+}
+
+fn find_beginning(value: &[u8]) -> Option<usize> {
+    memchr_iter(b'=', value).find(|at| value.get(at + 1) == Some(&b'?'))
 }
 
 fn decode_words(value: &[u8]) -> String {
     let mut text = Text::default();
     let (mut from, mut search) = (0, 0);
-    while let Some(found) = memmem::find(&value[search..], b"=?") {
+    while let Some(found) = find_beginning(&value[search..]) {
         let at = search + found;
         let Some(word) = Word::of(&value[at..]) else {
             search = at + 2;

@@ -76,6 +76,11 @@ impl<'a> Header<'a> {
 
     /// The fields in order; those that end within `limits::mime::HEADER_BYTES_MAX`.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        self.raw_fields().map(Field::of)
+    }
+
+    /// The same, not taken apart.
+    pub fn raw_fields(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = looked_at(self.block);
         std::iter::from_fn(move || {
             if rest.is_empty() {
@@ -83,7 +88,7 @@ impl<'a> Header<'a> {
             }
             let (raw, after) = rest.split_at(field_len(rest));
             rest = after;
-            Some(Field::of(raw))
+            Some(raw)
         })
     }
 

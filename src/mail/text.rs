@@ -17,7 +17,7 @@ use memchr::memmem::{Finder, find};
 
 use super::charset::encoding_of;
 use super::encoded_word::{decode, may_hold_words};
-use super::header::{Field, Header, line_end};
+use super::header::{Header, line_end};
 use super::mime::{Kind, Part, Structure};
 use super::transfer::{Encoding, for_each_piece};
 
@@ -119,21 +119,21 @@ pub fn text_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
 
 /// Fields that are as plain as most are folded together, and looked into once.
 fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
-    let is_in = |field: &Field<'_>| needle.is_in(&decode(field.raw));
+    let is_in = |field: &[u8]| needle.is_in(&decode(field));
     if needle.spans_lines() {
-        return header.fields().any(|field| is_in(&field));
+        return header.raw_fields().any(is_in);
     }
     let mut plain = needle.plain.borrow_mut();
     plain.clear();
-    for field in header.fields() {
-        match is_plain(field.raw) {
-            true => push_unfolded(&mut plain, field.raw),
-            false if is_in(&field) => return true,
+    for field in header.raw_fields() {
+        match is_plain(field) {
+            true => push_unfolded(&mut plain, field),
+            false if is_in(field) => return true,
             false => {}
         }
     }
     // Blanks at the ends of a field do not count, so that what was found is looked at again.
-    needle.finder.find(&plain).is_some() && header.fields().any(|field| is_in(&field))
+    needle.finder.find(&plain).is_some() && header.raw_fields().any(is_in)
 }
 
 /// ASCII without encoded words.
@@ -327,8 +327,8 @@ mod tests {
                 assert_eq!(is_found, needle.is_in(&text));
             }
             let header = Header::of(text.as_bytes());
-            let in_field = |field: super::Field<'_>| needle.is_in(&decode(field.raw));
-            assert_eq!(any_field_contains(&header, &needle), header.fields().any(in_field));
+            let in_field = |field: &[u8]| needle.is_in(&decode(field));
+            assert_eq!(any_field_contains(&header, &needle), header.raw_fields().any(in_field));
             for encoding in [Encoding::Identity, Encoding::QuotedPrintable] {
                 let plain = plain_body_contains(encoding, None, text.as_bytes(), &needle);
                 let decoded = transfer::decode(encoding, text.as_bytes());
