@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::admin::backend::ShardBackend;
@@ -206,14 +206,16 @@ fn name(protocol: Protocol, tls: TlsMode) -> &'static str {
 }
 
 /// The first SIGTERM or SIGINT winds the server down, the second ends the process at once: what was acknowledged
-/// is synced already. SIGHUP reads configuration and certificates again.
+/// is synced already. SIGHUP reads configuration and certificates again. SIGXFSZ, which would end the process, says
+/// what the write that was too long for a limit of the system says too.
 fn answer_signals(serve: Serve, server: Server) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::unavailable)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(Failure::unavailable)?;
     let answer = move || {
         let mut stopping = false;
         for signal in signals.forever() {
             match signal {
                 SIGHUP => reload(&serve, &server),
+                SIGXFSZ => {}
                 _ if stopping => {
                     stderr::flush();
                     std::process::exit(0)

@@ -1,12 +1,11 @@
 //! A disk that is full: mail is refused for now, what is there is read and deleted, and space brings all back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::flow::{message, wait_for};
 use crate::server::Server;
+use crate::small_disk::SmallDisk;
 
 const ALICE: &str = "alice@example.test";
 const SENDER: &str = "sender@elsewhere.test";
@@ -24,25 +23,6 @@ const CLEANED: Duration = Duration::from_secs(12);
 /// Segments of a megabyte, so that little mail fills some of them.
 const SMALL: &str = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\n";
 
-/// A small file system of its own, taken away at the end.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, options: &str) -> Option<Self> {
-        fs::create_dir_all(at).ok()?;
-        let arguments = ["-t", "tmpfs", "-o", options, "ringpost-test"];
-        let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
-        mounted.status.success().then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the server of the test may hold files until it is gone.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_mail_for_now_and_recovers() {
     // Two logs: neither takes the reserve of the other.
@@ -57,8 +37,7 @@ fn a_full_disk_refuses_mail_for_now_and_recovers() {
     assert!(smtp.message(SENDER, &[ALICE], &message(0, 900)).expect("a reply"));
     wait_for(&server, ALICE, 1);
 
-    let ballast = disk.0.join("ballast");
-    fill(&ballast);
+    let ballast = disk.fill("ballast");
     // What the account's log has no room for now waits in the log that took it.
     let accepted = 1 + fill_with_mail(&server);
 
@@ -122,7 +101,7 @@ fn a_disk_that_stays_full_is_emptied_message_by_message_in_the_default_reserve()
         count += 1;
     }
     // What it gives back from here on is its own reserve, not the disk's last bytes.
-    fill(&disk.0.join("ballast"));
+    disk.fill("ballast");
     assert!(count > 1000, "{count} messages are too few to use up any reserve");
     wait_for(&server, ALICE, count);
     let mut imap = server.imap(ALICE);
@@ -141,7 +120,7 @@ fn a_disk_that_stays_full_is_emptied_message_by_message_in_the_default_reserve()
     for left in (0..count - 1).rev() {
         delete();
         if left % 500 == 0 {
-            fill(&disk.0.join(format!("ballast {left}")));
+            disk.fill(&format!("ballast {left}"));
         }
     }
     wait_for(&server, ALICE, 0);
@@ -162,12 +141,6 @@ fn records(server: &Server) -> String {
     let stats = server.done(&["store", "stats"]);
     let line = stats.lines().find(|line| line.starts_with("records appended since the start"));
     line.expect("it is among the numbers").to_owned()
-}
-
-fn fill(ballast: &Path) {
-    let mut file = fs::File::create(ballast).expect("a file");
-    let block = vec![7; 1 << 16];
-    while std::io::Write::write_all(&mut file, &block).is_ok() {}
 }
 
 /// Sends until the answer is no; how many messages were taken.

@@ -23,6 +23,7 @@ mod scram;
 mod sendmail;
 #[allow(dead_code, reason = "shared with the tests of relaying and of other programs")]
 mod server;
+mod small_disk;
 mod stop;
 mod submission;
 mod versions;

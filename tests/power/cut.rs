@@ -5,28 +5,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::audit::{Audit, Findings, PATIENCE};
 use crate::cast::{Kind, number};
-use crate::device::{Device, FileSystem};
+use crate::device::FileSystem;
 use crate::disk::{Event, Overlay, now};
 use crate::ledger::Ledger;
+use crate::load::{Clients, Refusals};
 use crate::random::Random;
-use crate::remote::{Character, Remote};
-use crate::servers::{MailServer, prepare};
+use crate::stage::{Load, Stage, start_clients, wait_for_clients};
 use crate::states::{Cut, Flushes, choose, writes};
 
 /// One of so many states is cut off again.
 const AGAIN_ONE_IN: u64 = 4;
-
-/// A load's clients see the end of the server at once.
-const CLIENTS_MAX: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args, Clone)]
 pub struct Orders {
@@ -78,20 +73,12 @@ struct Recording {
     arrivals: Vec<(u64, u64)>,
 }
 
-/// One file system, with the server that lives on it.
-struct Stage {
-    device: Device,
-    server: Box<dyn MailServer>,
-    remote: Remote,
-    scratch: TempDir,
-}
-
 /// An error is why this machine cannot do it.
 pub fn run(orders: &Orders) -> Result<Tally, String> {
     let begun = Instant::now();
     let mut tally = Tally::default();
     while tally.states < orders.states {
-        let mut stage = Stage::set(orders)?;
+        let mut stage = Stage::set(orders.server, orders.fs)?;
         let recording = stage.record(orders, tally.loads);
         tally.acknowledged += recording.ledger.acknowledged(recording.end);
         let states = orders.states_per_load.min(orders.states - tally.states);
@@ -127,18 +114,6 @@ impl Tally {
 }
 
 impl Stage {
-    /// A new file system with a server that was never started.
-    fn set(orders: &Orders) -> Result<Self, String> {
-        let scratch = TempDir::new().expect("a folder for the test's data");
-        let mut device = Device::make(orders.fs, scratch.path())?;
-        device.mount()?;
-        let remote = Remote::start(Character::decent().with("CHUNKING"));
-        let off_device = scratch.path().join("off");
-        fs::create_dir(&off_device).expect("a folder beside the disk");
-        let server = prepare(orders.server, &device.folder().join("server"), &off_device, &remote);
-        Ok(Self { device, server, remote, scratch })
-    }
-
     /// Lets clients work on the server while the disk writes down what it is asked to do. The disk is then as it was
     /// before.
     fn record(&mut self, orders: &Orders, load: u64) -> Recording {
@@ -152,7 +127,9 @@ impl Stage {
         }
         let path = self.scratch.path().join("ledger");
         fs::write(&path, "").expect("the ledger is made");
-        let mut clients = start_clients(self.server.as_ref(), &path, load, orders.pause_ms);
+        let load =
+            Load { round: load, pause_ms: orders.pause_ms, refusals: Refusals::Final, clients: Clients::All };
+        let mut clients = start_clients(self.server.as_ref(), &path, load);
         thread::sleep(Duration::from_millis(orders.load_ms));
         let (history, end) = {
             let mut disk = self.device.disk();
@@ -283,31 +260,5 @@ impl Stage {
         writes(&history[..cut.durable]).for_each(|(offset, bytes)| disk.lay(offset, bytes));
         cut.leave(&history, &mut disk, random);
         Ok(())
-    }
-}
-
-/// The clients, in a process of their own.
-pub fn start_clients(server: &dyn MailServer, ledger: &Path, round: u64, pause_ms: u64) -> Child {
-    let program: PathBuf = std::env::current_exe().expect("this program has a path");
-    let mut command = Command::new(program);
-    command.args(["client", "--server", &server.kind().to_string()]);
-    command.args(["--address", &server.address().to_string()]).arg("--ledger").arg(ledger);
-    command.args(["--round", &round.to_string(), "--pause-ms", &pause_ms.to_string()]);
-    command.spawn().expect("this program can be started")
-}
-
-/// The server is gone; so are its clients, soon.
-pub fn wait_for_clients(clients: &mut Child) {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = clients.try_wait().expect("they were started here") {
-            assert!(status.success(), "the clients failed: {status}");
-            return;
-        }
-        if begun.elapsed() > CLIENTS_MAX {
-            clients.kill().expect("they can be killed");
-            panic!("the clients do not see that the server is gone");
-        }
-        thread::sleep(Duration::from_millis(5));
     }
 }

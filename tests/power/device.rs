@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use crate::disk::Disk;
 use crate::fuse::Mount;
 
+/// Of ext4, as it is made here.
+pub const BLOCK: usize = 4096;
+
 /// A process that was killed has closed its files by then.
 const UNMOUNT_MAX: Duration = Duration::from_secs(30);
 
@@ -39,7 +42,7 @@ impl FileSystem {
                 "-b",
                 "4096",
                 "-E",
-                "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
+                "nodiscard,lazy_itable_init=0,lazy_journal_init=0,packed_meta_blocks=1",
             ],
             Self::Xfs => &["mkfs.xfs", "-q", "-f", "-K"],
             Self::Btrfs => &["mkfs.btrfs", "-q", "-f", "-K"],
@@ -89,9 +92,7 @@ impl Device {
             if self.kind != FileSystem::Ext4 {
                 return Err(error);
             }
-            // Its exit status says that it has mended something.
-            let _ = run(Command::new("e2fsck").arg("-fy").arg(self.file.point()));
-            self.fscks += 1;
+            self.check();
             self.try_mount()?;
         }
         self.is_mounted = true;
@@ -111,17 +112,40 @@ impl Device {
     }
 
     pub fn unmount(&mut self) {
+        self.try_unmount().unwrap_or_else(|error| panic!("the file system is still in use: {error}"));
+    }
+
+    pub fn try_unmount(&mut self) -> Result<(), String> {
         let begun = Instant::now();
         while let Err(error) = run(Command::new("umount").arg(&self.folder)) {
-            assert!(begun.elapsed() < UNMOUNT_MAX, "the file system is still in use: {error}");
+            if begun.elapsed() > UNMOUNT_MAX {
+                return Err(error);
+            }
             thread::sleep(Duration::from_millis(20));
         }
         self.is_mounted = false;
+        Ok(())
     }
 
     /// Where the files are.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where the journal and the tables of ext4 end, which all lie in front of the files.
+    pub fn files_begin(&self) -> Result<usize, String> {
+        let blocks = told(Command::new("debugfs").args(["-R", "blocks <8>"]).arg(self.file.point()))?;
+        let blocks = blocks.split_whitespace().map(|block| block.parse().map_err(|_| blocks.clone()));
+        let blocks: Vec<usize> = blocks.collect::<Result<_, _>>()?;
+        let last = blocks.into_iter().max().ok_or("the file system has no journal")?;
+        Ok((last + 1) * BLOCK)
+    }
+
+    /// Looks for what is wrong and mends it, as at a boot.
+    pub fn check(&mut self) {
+        // Its exit status says that it has mended something.
+        let _ = run(Command::new("e2fsck").arg("-fy").arg(self.file.point()));
+        self.fscks += 1;
     }
 
     pub fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -139,9 +163,14 @@ impl Drop for Device {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
+    told(command).map(drop)
+}
+
+/// What a program says.
+pub fn told(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

@@ -1,13 +1,17 @@
 //! A disk whose every write and flush is written down, and that can be as it was when the power went.
 //!
 //! What is under it never changes while it is in use: writes lie over the base, page by page. So one base serves any
-//! number of crash states, each a few pages over it, and a recovery can itself be cut off and begun again.
+//! number of crash states, each a few pages over it, and a recovery can itself be cut off and begun again. It may be in
+//! [`Trouble`]: then it refuses what it is asked to do.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use crate::trouble::{Request, Trouble, Word};
 
 pub const SECTOR: usize = 512;
 const PAGE: usize = 4096;
@@ -26,6 +30,8 @@ pub struct Disk {
     overlay: Overlay,
     /// Since it was asked to remember.
     history: Option<Vec<Event>>,
+    /// What it refuses.
+    pub trouble: Option<Trouble>,
 }
 
 /// Nanoseconds that all processes of the machine count alike.
@@ -47,11 +53,16 @@ impl Disk {
     /// Full of zeroes, which cost nothing until they are written over.
     pub fn new(bytes: usize) -> Self {
         assert!(bytes.is_multiple_of(PAGE), "whole pages");
-        Self { base: vec![0; bytes], overlay: Overlay::new(), history: None }
+        Self { base: vec![0; bytes], overlay: Overlay::new(), history: None, trouble: None }
     }
 
     pub fn bytes(&self) -> usize {
         self.base.len()
+    }
+
+    /// What it says to this, if it does not do it.
+    pub fn balks(&mut self, request: Request, range: Range<usize>) -> Option<Word> {
+        self.trouble.as_mut()?.strikes(request, &range)
     }
 
     pub fn read(&self, offset: usize, into: &mut [u8]) {

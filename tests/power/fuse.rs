@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use crate::disk::Disk;
+use crate::trouble::{Request, Word};
 
 const GETATTR: u32 = 3;
 const SETATTR: u32 = 4;
@@ -37,6 +38,7 @@ const HEADER_BYTES: usize = 40;
 const WRITE_BYTES: usize = 40;
 const TRANSFER_MAX: usize = 1 << 20;
 
+const EIO: i32 = 5;
 const ENOSYS: i32 = 38;
 
 /// Mounted until it is dropped.
@@ -114,20 +116,9 @@ fn answer(request: &[u8], disk: &Mutex<Disk>) -> Option<Vec<u8>> {
         INIT => Ok(init()),
         GETATTR | SETATTR => Ok(attributes(lock(disk).bytes())),
         OPEN => Ok([0u64.to_le_bytes(), u64::from(OPEN_DIRECT_IO).to_le_bytes()].concat()),
-        READ => {
-            let mut bytes = vec![0; u32_at(body, 16) as usize];
-            lock(disk).read(place(body), &mut bytes);
-            Ok(bytes)
-        }
-        WRITE => {
-            let bytes = &body[WRITE_BYTES..];
-            lock(disk).write(place(body), bytes);
-            Ok((bytes.len() as u64).to_le_bytes().to_vec())
-        }
-        FSYNC => {
-            lock(disk).flush();
-            Ok(Vec::new())
-        }
+        READ => read(body, &mut lock(disk)),
+        WRITE => write(body, &mut lock(disk)),
+        FSYNC => flush(&mut lock(disk)),
         RELEASE | FLUSH | DESTROY => Ok(Vec::new()),
         FORGET | BATCH_FORGET | INTERRUPT => return None,
         _ => Err(ENOSYS),
@@ -140,6 +131,35 @@ fn answer(request: &[u8], disk: &Mutex<Disk>) -> Option<Vec<u8>> {
     reply.extend_from_slice(&unique.to_le_bytes());
     reply.extend_from_slice(&payload);
     Some(reply)
+}
+
+fn read(body: &[u8], disk: &mut Disk) -> Result<Vec<u8>, i32> {
+    let (start, length) = (place(body), u32_at(body, 16) as usize);
+    if disk.balks(Request::Read, start..start + length).is_some() {
+        return Err(EIO);
+    }
+    let mut bytes = vec![0; length];
+    disk.read(start, &mut bytes);
+    Ok(bytes)
+}
+
+/// What is refused was not written, none of it.
+fn write(body: &[u8], disk: &mut Disk) -> Result<Vec<u8>, i32> {
+    let (start, bytes) = (place(body), &body[WRITE_BYTES..]);
+    match disk.balks(Request::Write, start..start + bytes.len()) {
+        Some(Word::Eio) => return Err(EIO),
+        Some(Word::Done) => {}
+        None => disk.write(start, bytes),
+    }
+    Ok((bytes.len() as u64).to_le_bytes().to_vec())
+}
+
+fn flush(disk: &mut Disk) -> Result<Vec<u8>, i32> {
+    if disk.balks(Request::Flush, 0..disk.bytes()).is_some() {
+        return Err(EIO);
+    }
+    disk.flush();
+    Ok(Vec::new())
 }
 
 /// Where a read or write begins.

@@ -11,13 +11,14 @@ use tempfile::TempDir;
 use crate::audit::{Audit, Findings, PATIENCE, Seen};
 use crate::cast::{RELAYERS, SENDERS, SHARED, name};
 use crate::client::Imap;
-use crate::cut::{start_clients, wait_for_clients};
 use crate::disk::now;
 use crate::ledger::{Entry, Ledger, Operation, Step, Writer};
+use crate::load::{Clients, Refusals};
 use crate::random::Random;
 use crate::remote::{Character, Remote};
-use crate::server::{IMAP, PASSWORD, Server};
-use crate::servers::ringpost;
+use crate::server::{IMAP, PASSWORD};
+use crate::servers::{MailServer, ringpost};
+use crate::stage::{Load, start_clients, wait_for_clients};
 
 /// More in a shared mailbox are expunged between two rounds.
 const SHARED_MAX: usize = 300;
@@ -47,7 +48,11 @@ pub fn run(orders: &Orders) -> bool {
     let mut kills = 0;
     for round in 0..orders.rounds {
         let span = 20 + random.below(orders.span_ms_max);
-        let mut clients = start_clients(&server, &path, round, 0);
+        let mut clients = start_clients(
+            &server,
+            &path,
+            Load { round, pause_ms: 0, refusals: Refusals::Final, clients: Clients::All },
+        );
         thread::sleep(Duration::from_millis(span));
         server.kill();
         kills += 1;
@@ -55,7 +60,7 @@ pub fn run(orders: &Orders) -> bool {
         server.set_cores(1 + usize::try_from(random.below(3)).expect("a few"));
         server.start();
         let ledger = Ledger::read(&path).expect("the ledger can be read");
-        let (findings, seen) = audit(&server, &ledger, &remote);
+        let (findings, seen) = audit(&server, &ledger, &remote, PATIENCE);
         acknowledged += ledger.acknowledged(u64::MAX);
         let is_broken = findings.broken() > 0;
         if is_broken {
@@ -76,8 +81,13 @@ pub fn run(orders: &Orders) -> bool {
     all.broken() == 0
 }
 
-fn audit(server: &Server, ledger: &Ledger, remote: &Remote) -> (Findings, BTreeMap<usize, Seen>) {
-    // All that ever came.
+/// Holds it against all that ever came.
+pub fn audit(
+    server: &dyn MailServer,
+    ledger: &Ledger,
+    remote: &Remote,
+    patience: Duration,
+) -> (Findings, BTreeMap<usize, Seen>) {
     let audit = Audit {
         server,
         ledger,
@@ -85,14 +95,14 @@ fn audit(server: &Server, ledger: &Ledger, remote: &Remote) -> (Findings, BTreeM
         remote,
         arrived: &BTreeSet::new(),
         arrivals_before: 0,
-        patience: PATIENCE,
+        patience,
     };
     audit.run()
 }
 
 /// Writes the next round's ledger: what was found stays, and what was under way to others may still come.
-fn carry_over(
-    server: &Server,
+pub fn carry_over(
+    server: &dyn MailServer,
     path: &Path,
     ledger: &Ledger,
     mut seen: BTreeMap<usize, Seen>,
@@ -100,7 +110,7 @@ fn carry_over(
 ) {
     for account in SHARED {
         let held = seen.get_mut(&account).expect("all accounts were looked at");
-        if held.copies.len() > SHARED_MAX {
+        if held.copies.len() > SHARED_MAX && server.kind().has_mailboxes() {
             empty(server, account);
             held.copies.clear();
         }
@@ -131,7 +141,7 @@ fn carry_over(
 }
 
 /// Expunges all that is in the inbox of a shared account.
-fn empty(server: &Server, account: usize) {
+fn empty(server: &dyn MailServer, account: usize) {
     let mut imap = Imap::login(server.address(), IMAP, &name(account), PASSWORD).expect("IMAP login");
     imap.ok("SELECT INBOX").expect("it opens");
     imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").expect("a reply");

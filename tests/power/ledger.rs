@@ -1,7 +1,7 @@
 //! What clients were told, in the order in which they were told it: a file of lines that both the clients' process
 //! and the audit can read, and what follows from it for every mailbox.
 //!
-//! A line stands for an operation that has begun, was acknowledged, or was refused; an acknowledgement is synced before
+//! A line stands for an operation that has begun, was acknowledged, or was not; an acknowledgement is synced before
 //! anybody counts it. In front may stand what an earlier audit found. Whoever asks names the moment at which the server
 //! died: what was acknowledged before is sure, what had begun may have happened or not, nothing else can have.
 
@@ -51,7 +51,12 @@ pub enum Operation {
 pub enum Step {
     Begun,
     Done(Option<Place>),
+    /// For now, in the words of its protocol.
     Refused,
+    /// In words that mean something else.
+    Wrong,
+    /// The connection ended, or there was no answer.
+    Broken,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,8 +124,9 @@ impl Writer {
         self.file().sync_data()
     }
 
-    pub fn refused(&self, account: usize, operation: Operation) -> io::Result<()> {
-        self.write(&Entry { at: now(), account, operation, step: Step::Refused })
+    /// It was not acknowledged.
+    pub fn failed(&self, account: usize, operation: Operation, step: Step) -> io::Result<()> {
+        self.write(&Entry { at: now(), account, operation, step })
     }
 
     pub fn write(&self, entry: &Entry) -> io::Result<()> {
@@ -150,7 +156,8 @@ impl Ledger {
         let mut sure = Holding::default();
         let mut under_way = None;
         for entry in self.entries.iter().filter(|entry| entry.account == account && entry.at < until) {
-            under_way = Some(entry.operation).filter(|_| entry.step == Step::Begun);
+            // What was refused at last may come back with the disk's cache, if nothing was written behind it.
+            under_way = Some(entry.operation).filter(|_| !matches!(entry.step, Step::Done(_)));
             if let Step::Done(place) = entry.step {
                 sure.apply(entry.operation, place);
             }
@@ -247,7 +254,7 @@ impl Holding {
 }
 
 impl Entry {
-    fn is_finding(&self) -> bool {
+    pub fn is_finding(&self) -> bool {
         matches!(self.operation, Operation::Held(..) | Operation::Given(_))
     }
 
@@ -256,6 +263,8 @@ impl Entry {
         let (step, place) = match step {
             Step::Begun => ("begun", String::new()),
             Step::Refused => ("refused", String::new()),
+            Step::Wrong => ("wrong", String::new()),
+            Step::Broken => ("broken", String::new()),
             Step::Done(None) => ("done", String::new()),
             Step::Done(Some((validity, uid))) => ("done", format!(" {validity} {uid}")),
         };
@@ -275,6 +284,8 @@ impl Entry {
             "begun" => Step::Begun,
             "done" => Step::Done(place),
             "refused" => Step::Refused,
+            "wrong" => Step::Wrong,
+            "broken" => Step::Broken,
             _ => return None,
         };
         Some(Self { at, account, operation, step })

@@ -1,5 +1,6 @@
 //! The clients, in a process of their own: mail in, mail to elsewhere, and everything that changes a mailbox, all at
-//! once, until the server is gone. The ledger has each acknowledgement before the next command goes out.
+//! once, until the server is gone. The ledger has each acknowledgement before the next command goes out. What is
+//! refused is either the end of a client, or asked for again until it is done.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cast::{Dialect, ELSEWHERE, Kind, RELAYERS, SENDER, SENDERS, SHARED, WORKERS, name, text};
-use crate::client::{Imap, Pop3, Response, Smtp};
-use crate::ledger::{Folder, Holding, Key, Ledger, Operation, Place, Writer};
+use crate::client::{Imap, Pop3, Response, Smtp, stuffed};
+use crate::ledger::{Folder, Holding, Key, Ledger, Operation, Place, Step, Writer};
 use crate::server::{IMAP, PASSWORD, POP3, SMTP};
 
 /// Messages of a worker that is done with one round of operations.
@@ -17,6 +18,49 @@ const ROUND: u64 = 5;
 
 /// A worker's messages stay for that many of its rounds.
 const KEPT_ROUNDS: u64 = 12;
+
+/// Before what was refused is asked for again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Before a sender connects again.
+const RECONNECT: Duration = Duration::from_millis(50);
+
+/// Who is at work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Clients {
+    All,
+    /// Those who only send: they need not know what is there.
+    Senders,
+}
+
+impl Clients {
+    /// As an argument.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Senders => "senders",
+        }
+    }
+}
+
+/// What a refusal is to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Refusals {
+    /// Nothing is to be refused: it ends.
+    Final,
+    /// The disk is in trouble: it asks again.
+    ForNow,
+}
+
+impl Refusals {
+    /// As an argument.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Final => "final",
+            Self::ForNow => "for-now",
+        }
+    }
+}
 
 /// What the clients' process is told.
 #[derive(clap::Args)]
@@ -33,12 +77,19 @@ pub struct Orders {
     /// Between two commands of a client.
     #[arg(long, default_value_t = 0)]
     pub pause_ms: u64,
+    #[arg(long, value_enum, default_value = "final")]
+    pub refusals: Refusals,
+    #[arg(long, value_enum, default_value = "all")]
+    pub clients: Clients,
 }
 
 /// What a server said to a command.
 enum Answer {
     Done(Option<Place>),
+    /// For now.
     Refused(String),
+    /// For good, or for another reason.
+    Wrong(String),
 }
 
 pub fn run(orders: &Orders) -> io::Result<()> {
@@ -53,7 +104,8 @@ pub fn run(orders: &Orders) -> io::Result<()> {
         for account in RELAYERS.into_iter().filter(|_| orders.server.relays()) {
             scope.spawn(move || client(account).relay());
         }
-        for account in WORKERS.into_iter().filter(|_| orders.server.has_mailboxes()) {
+        let has_workers = orders.server.has_mailboxes() && orders.clients == Clients::All;
+        for account in WORKERS.into_iter().filter(|_| has_workers) {
             let holding = ledger.expected(account, u64::MAX).sure;
             scope.spawn(move || client(account).work(holding));
         }
@@ -76,19 +128,32 @@ impl Client<'_> {
     fn send(&self) -> io::Result<()> {
         let recipients = SHARED.map(name);
         let recipients = recipients.each_ref().map(String::as_str);
-        let mut smtp = self.connect()?;
-        for number in self.first_number().. {
-            let replies = if self.orders.server.dialect() == Dialect::Lmtp { recipients.len() } else { 1 };
-            self.one(Operation::Send(number), || transaction(&mut smtp, &recipients, number, replies))?;
-        }
-        Ok(())
+        let replies = if self.orders.server.dialect() == Dialect::Lmtp { recipients.len() } else { 1 };
+        self.transact(Operation::Send, |smtp, number| transaction(smtp, &recipients, number, replies))
     }
 
     fn relay(&self) -> io::Result<()> {
+        self.transact(Operation::Relay, |smtp, number| {
+            transaction(smtp, &[&format!("to{number}@{ELSEWHERE}")], number, 1)
+        })
+    }
+
+    /// Message after message. One whose connection broke may have been taken or not; the next goes over another.
+    fn transact(
+        &self,
+        operation: impl Fn(u64) -> Operation,
+        transact: impl Fn(&mut Smtp, u64) -> io::Result<Answer>,
+    ) -> io::Result<()> {
         let mut smtp = self.connect()?;
         for number in self.first_number().. {
-            let recipient = format!("to{number}@{ELSEWHERE}");
-            self.one(Operation::Relay(number), || transaction(&mut smtp, &[&recipient], number, 1))?;
+            let sent = self.one(operation(number), || transact(&mut smtp, number));
+            if let Err(error) = sent {
+                if self.orders.refusals == Refusals::Final {
+                    return Err(error);
+                }
+                thread::sleep(RECONNECT);
+                smtp = self.connect()?;
+            }
         }
         Ok(())
     }
@@ -125,30 +190,44 @@ impl Client<'_> {
     fn one(
         &self,
         operation: Operation,
-        ask: impl FnOnce() -> io::Result<Answer>,
+        mut ask: impl FnMut() -> io::Result<Answer>,
     ) -> io::Result<Option<Place>> {
-        thread::sleep(Duration::from_millis(self.orders.pause_ms));
-        self.writer.begin(self.account, operation)?;
-        match ask()? {
-            Answer::Done(place) => {
-                self.writer.done(self.account, operation, place)?;
-                Ok(place)
-            }
-            Answer::Refused(reply) => {
-                self.writer.refused(self.account, operation)?;
+        loop {
+            thread::sleep(Duration::from_millis(self.orders.pause_ms));
+            self.writer.begin(self.account, operation)?;
+            let (step, reply) = match ask() {
+                Ok(Answer::Done(place)) => {
+                    self.writer.done(self.account, operation, place)?;
+                    return Ok(place);
+                }
+                Ok(Answer::Refused(reply)) => (Step::Refused, reply),
+                Ok(Answer::Wrong(reply)) => (Step::Wrong, reply),
+                Err(error) => {
+                    self.writer.failed(self.account, operation, Step::Broken)?;
+                    return Err(error);
+                }
+            };
+            self.writer.failed(self.account, operation, step)?;
+            if self.orders.refusals == Refusals::Final || step == Step::Wrong {
                 eprintln!("client {} was refused {operation:?}: {reply}", self.account);
-                Err(io::ErrorKind::Other.into())
             }
+            if self.orders.refusals == Refusals::Final {
+                return Err(io::ErrorKind::Other.into());
+            }
+            thread::sleep(AGAIN);
         }
     }
 
     fn ask(&self, imap: &mut Imap, holding: &Holding, operation: Operation) -> io::Result<Answer> {
         if let Operation::Append(number) = operation {
-            return Ok(answer(&imap.append("INBOX", &text(number))?));
+            return append(imap, &text(number));
         }
         let (folder, number) = subject(operation);
         let uid = holding.copies.get(&(folder, number)).and_then(|copy| copy.place).map_or(0, |(_, uid)| uid);
-        imap.ok(&format!("SELECT {}", folder.name()))?;
+        let selected = answer(&imap.command(&format!("SELECT {}", folder.name()))?);
+        let Answer::Done(_) = selected else {
+            return Ok(selected);
+        };
         let command = match operation {
             Operation::Flag(..) => format!("UID STORE {uid} +FLAGS.SILENT (\\Flagged Kept)"),
             Operation::Mark(..) => format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)"),
@@ -162,7 +241,10 @@ impl Client<'_> {
 
     /// Deletes the message through POP3: what QUIT acknowledges.
     fn pop(&self, imap: &mut Imap, uid: u32) -> io::Result<Answer> {
-        let found = imap.ok(&format!("SEARCH UID {uid}"))?;
+        let found = imap.command(&format!("SEARCH UID {uid}"))?;
+        let Answer::Done(_) = answer(&found) else {
+            return Ok(answer(&found));
+        };
         let ordinal = found[0].text.rsplit(' ').next().unwrap_or_default().to_owned();
         let mut pop3 = Pop3::connect(self.orders.address, POP3)?;
         for command in [
@@ -211,11 +293,28 @@ fn subject(operation: Operation) -> Key {
     }
 }
 
+/// As [`Imap::append`], of a server that may refuse before it has the message.
+fn append(imap: &mut Imap, text: &[u8]) -> io::Result<Answer> {
+    let tag = imap.send(&format!("APPEND INBOX {{{}}}", text.len()))?;
+    let first = imap.response()?;
+    if first.text.starts_with(&format!("{tag} ")) {
+        return Ok(answer(&[first]));
+    }
+    if first.text.starts_with('+') {
+        imap.raw(text)?;
+        imap.raw(b"\r\n")?;
+    }
+    Ok(answer(&imap.until(&tag)?))
+}
+
 /// What a tagged reply says, with the UID of APPENDUID or COPYUID.
 fn answer(replies: &[Response]) -> Answer {
     let last = &replies[replies.len() - 1].text;
-    if !last.contains(" OK") {
+    if last.contains(" NO ") {
         return Answer::Refused(last.clone());
+    }
+    if !last.contains(" OK") {
+        return Answer::Wrong(last.clone());
     }
     let mut codes = replies.iter().filter_map(|reply| place(&reply.text));
     Answer::Done(codes.next_back())
@@ -234,12 +333,34 @@ fn place(line: &str) -> Option<Place> {
 
 /// Sends a message; it is acknowledged when all of so many replies to its end are.
 fn transaction(smtp: &mut Smtp, recipients: &[&str], number: u64, replies: usize) -> io::Result<Answer> {
-    let (code, mut lines) = smtp.message_reply(SENDER, recipients, &text(number))?;
-    let mut is_taken = code == 250;
-    for _ in 1..replies {
-        let (code, more) = smtp.reply()?;
-        is_taken &= code == 250;
-        lines.extend(more);
+    let recipients_said = recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n"));
+    let burst = format!("MAIL FROM:<{SENDER}>\r\n{}DATA\r\n", recipients_said.collect::<String>());
+    smtp.raw(burst.as_bytes())?;
+    let mut refusals = Vec::new();
+    for _ in 0..=recipients.len() {
+        refusals.extend(refusal(smtp.reply()?));
     }
-    Ok(if is_taken { Answer::Done(None) } else { Answer::Refused(lines.join(" ")) })
+    let (code, lines) = smtp.reply()?;
+    match (refusals.into_iter().next(), code) {
+        (None, 354) => {}
+        // For some recipients and not for others: to go on would leave open what a retry means.
+        (Some(_), 354) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        (Some(refusal), _) => return Ok(refusal),
+        (None, _) => return Ok(refusal((code, lines)).unwrap_or(Answer::Wrong("no go-ahead".to_owned()))),
+    }
+    smtp.raw(&stuffed(&text(number)))?;
+    let mut refusals = Vec::new();
+    for _ in 0..replies {
+        refusals.extend(refusal(smtp.reply()?));
+    }
+    Ok(refusals.into_iter().next().unwrap_or(Answer::Done(None)))
+}
+
+/// What is not yes.
+fn refusal((code, lines): (u16, Vec<String>)) -> Option<Answer> {
+    match code {
+        200..300 => None,
+        400..500 => Some(Answer::Refused(lines.join(" "))),
+        _ => Some(Answer::Wrong(lines.join(" "))),
+    }
 }

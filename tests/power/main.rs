@@ -1,17 +1,21 @@
-//! Ends that no server can prepare for: SIGKILL and power cuts, with a ledger of what was acknowledged.
+//! Ends that no server can prepare for, SIGKILL and power cuts, and disks in trouble, with a ledger of what was
+//! acknowledged.
 //!
-//! `cargo test --test power` runs a few rounds of both. With a verb it is a program for long runs and for other
-//! servers: `cargo test --test power -- kill --rounds 1000`, `cargo test --test power -- cut --server postfix`.
-//! Power cuts need root, FUSE and loop devices; where they are missing, they are skipped.
+//! `cargo test --test power` runs a few rounds of each. With a verb it is a program for long runs and for other
+//! servers: `cargo test --test power -- kill --rounds 1000`, `cargo test --test power -- cut --server postfix`,
+//! `cargo test --test power -- fault --rounds 20`. What is not a kill needs root, FUSE and loop devices; where they
+//! are missing, it is skipped.
 
 mod audit;
 mod cast;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/client.rs"]
 mod client;
+mod conduct;
 mod cut;
 mod device;
 mod disk;
+mod fault;
 mod fuse;
 mod kill;
 mod ledger;
@@ -27,12 +31,17 @@ mod remote;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 mod server;
 mod servers;
+mod stage;
 mod states;
+mod trouble;
+mod witness;
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+use crate::device::FileSystem;
 
 /// Mounts are seen by this program and what it starts, and end with them.
 const NAMESPACE: &str = "RINGPOST_POWER_NAMESPACE";
@@ -41,6 +50,7 @@ const NAMESPACE: &str = "RINGPOST_POWER_NAMESPACE";
 const KILLS: u64 = 20;
 const STATES: &str = "30";
 const LYING_STATES: &str = "3";
+const FAULTS: usize = 3;
 
 #[derive(Parser)]
 struct Arguments {
@@ -54,6 +64,8 @@ enum Verb {
     Kill(kill::Orders),
     /// Cuts the power of a server under load, and tries what may be left.
     Cut(cut::Orders),
+    /// Lets the disk of a server under load fail, fill and come back.
+    Fault(fault::Orders),
     /// The clients of one load.
     #[command(hide = true)]
     Client(load::Orders),
@@ -63,7 +75,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_good = match arguments.first() {
         None => all(),
-        Some(verb) if ["kill", "cut", "client", "help", "--help"].contains(&verb.as_str()) => run(),
+        Some(verb) if ["kill", "cut", "fault", "client", "help", "--help"].contains(&verb.as_str()) => run(),
         // A filter for the names of tests, or a word to their harness: there are no such tests here.
         Some(_) => true,
     };
@@ -80,11 +92,17 @@ fn all() -> bool {
     let orders = cut_orders(&["--states", STATES, "--seed", &seed.to_string()]);
     // A disk that ignores flushes shows that losses would be seen.
     let lying = cut_orders(&["--states", LYING_STATES, "--seed", &seed.to_string(), "--flushes", "ignored"]);
-    let tried = in_namespace(&orders).and_then(|()| Ok([cut::run(&orders)?, cut::run(&lying)?]));
+    let tried = in_namespace(orders.fs).and_then(|()| {
+        let is_borne = fault::run(&some_faults(seed))?;
+        // Neither would losses be overlooked on a disk that forgets writes.
+        let is_borne = is_borne && !fault::run(&fault_orders(&["--rounds", "1", "--case", "lying"]))?;
+        let (honest, lying) = (cut::run(&orders)?, cut::run(&lying)?);
+        Ok(is_borne && honest.findings.broken() == 0 && lying.findings.broken() > 0)
+    });
     match tried {
-        Ok([honest, lying]) => honest.findings.broken() == 0 && lying.findings.broken() > 0,
+        Ok(is_good) => is_good,
         Err(reason) => {
-            eprintln!("skipped: no power cuts here: {reason}");
+            eprintln!("skipped: no power cuts and no disks in trouble here: {reason}");
             true
         }
     }
@@ -93,20 +111,38 @@ fn all() -> bool {
 fn cut_orders(words: &[&str]) -> cut::Orders {
     match Arguments::parse_from(["power", "cut"].iter().chain(words)).verb {
         Verb::Cut(orders) => orders,
-        Verb::Kill(_) | Verb::Client(_) => unreachable!("it was a cut"),
+        _ => unreachable!("it was a cut"),
+    }
+}
+
+/// A few cases, others each time.
+fn some_faults(seed: u64) -> fault::Orders {
+    let cases = fault::Case::value_variants().iter().filter(|case| case.is_for(cast::Kind::Ringpost));
+    let turn = usize::try_from(seed % cases.clone().count() as u64).expect("a small number");
+    let cases = cases.clone().chain(cases).skip(turn).take(FAULTS).copied().collect();
+    fault::Orders {
+        cases,
+        ..fault_orders(&["--rounds", "1", "--span-ms", "800", "--seed", &seed.to_string()])
+    }
+}
+
+fn fault_orders(words: &[&str]) -> fault::Orders {
+    match Arguments::parse_from(["power", "fault"].iter().chain(words)).verb {
+        Verb::Fault(orders) => orders,
+        _ => unreachable!("it was a fault"),
     }
 }
 
 fn run() -> bool {
     match Arguments::parse().verb {
         Verb::Kill(orders) => kill::run(&orders),
-        Verb::Cut(orders) => match in_namespace(&orders).and_then(|()| cut::run(&orders)) {
-            Ok(tally) => tally.findings.broken() == 0,
-            Err(reason) => {
-                eprintln!("no power cuts here: {reason}");
-                false
-            }
-        },
+        Verb::Cut(orders) => in_namespace(orders.fs)
+            .and_then(|()| cut::run(&orders))
+            .map(|tally| tally.findings.broken() == 0)
+            .unwrap_or_else(cannot),
+        Verb::Fault(orders) => {
+            in_namespace(FileSystem::Ext4).and_then(|()| fault::run(&orders)).unwrap_or_else(cannot)
+        }
         Verb::Client(orders) => {
             load::run(&orders).expect("the ledger can be written");
             true
@@ -114,12 +150,17 @@ fn run() -> bool {
     }
 }
 
-/// Starts this program over in a namespace of its own, if it is not in one yet. An error is why there can be no cuts.
-fn in_namespace(orders: &cut::Orders) -> Result<(), String> {
+fn cannot(reason: String) -> bool {
+    eprintln!("not on this machine: {reason}");
+    false
+}
+
+/// Starts this program over in a namespace of its own, if it is not in one yet. An error is why that cannot be.
+fn in_namespace(fs: FileSystem) -> Result<(), String> {
     if std::env::var_os(NAMESPACE).is_some() {
         return Ok(());
     }
-    if let Some(obstacle) = obstacle(orders) {
+    if let Some(obstacle) = obstacle(fs) {
         return Err(obstacle);
     }
     let program = std::env::current_exe().expect("this program has a path");
@@ -130,8 +171,8 @@ fn in_namespace(orders: &cut::Orders) -> Result<(), String> {
     Err(format!("unshare: {error}"))
 }
 
-/// Why the power cannot be cut here.
-fn obstacle(orders: &cut::Orders) -> Option<String> {
+/// Why there can be no disk of ours here.
+fn obstacle(fs: FileSystem) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("they need root".to_owned());
     }
@@ -144,7 +185,7 @@ fn obstacle(orders: &cut::Orders) -> Option<String> {
     if !private.is_ok_and(|status| status.success()) {
         return Some("they need a namespace of mounts".to_owned());
     }
-    let program = orders.fs.program();
+    let program = fs.program();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     (!is_there).then(|| format!("{program} is not installed"))

@@ -19,6 +19,9 @@ use crate::servers::MailServer;
 
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// A queue that was told to go has gone by then.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
 const POSTFIX_DAEMONS: &str = "/usr/lib/postfix/sbin";
 
 const POSTFIX_SERVICES: &str = "\
@@ -183,12 +186,24 @@ impl MailServer for Postfix {
         self.address
     }
 
+    fn process_id(&self) -> u32 {
+        self.program.child.as_ref().expect("it runs").id()
+    }
+
     fn log(&self) -> String {
         self.program.log()
     }
 
     fn maildir(&self, account: usize) -> Option<PathBuf> {
         Some(self.data.join(format!("mail/box{account}")))
+    }
+
+    /// Has all that is in the queue tried now.
+    fn mend(&self, _account: usize) -> bool {
+        let etc = &self.program.environment[0].1;
+        let flushed = Command::new("postqueue").args(["-c", etc, "-f"]).output();
+        thread::sleep(FLUSH_MAX);
+        flushed.is_ok_and(|output| output.status.success())
     }
 }
 
@@ -289,6 +304,10 @@ impl MailServer for Dovecot {
 
     fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    fn process_id(&self) -> u32 {
+        self.program.child.as_ref().expect("it runs").id()
     }
 
     fn log(&self) -> String {

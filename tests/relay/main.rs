@@ -12,6 +12,7 @@ mod damage;
 mod deadlines;
 mod delays;
 mod dsn;
+mod full_disk;
 mod hostile;
 mod kill;
 mod mail;
@@ -27,5 +28,7 @@ mod routing;
 #[allow(dead_code, reason = "shared with tests that stop and start the server")]
 mod server;
 mod shaping;
+#[path = "../e2e/small_disk.rs"]
+mod small_disk;
 mod sources;
 mod tls;

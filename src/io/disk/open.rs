@@ -3,21 +3,30 @@
 //! Before anything is believed the end of the log is synced and dropped from the page cache: after a failed sync
 //! and a kill, the cache holds bytes that the disk does not. Doing all of this again, after a crash in the middle
 //! of it, gives the same.
+//!
+//! A page that the disk does not give looks like zeroes, and zeroes are where a log ends. So what cannot be read is
+//! asked for again, and a log whose very end cannot be read is not opened: it would be written over.
 
+use std::fs;
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
 use super::mapping::{map, map_held};
+use super::sigbus::lost_pages;
 use super::writer::Writer;
 use super::{DiskError, random_key};
 use crate::store::checkpoint::IndexOwner;
 use crate::store::log::{Log, Position, Ready, Sizes};
 use crate::store::record::{Part, Record};
 use crate::store::recover::{Damage, End, Found, Recovered, Scan, SegmentFile, Torn, Unreadable};
-use crate::store::segment::{Base, Heading, SegmentHeader};
+use crate::store::segment::{Base, FIRST_BATCH_OFFSET, Heading, SegmentHeader};
 use crate::store::{LogId, Sequence};
 
 /// A log that was read back and is ready to go on.
@@ -59,6 +68,20 @@ enum Start {
     Beginning,
 }
 
+/// What cannot be read may be so for a moment: a path to a disk that fails over, a controller that begins anew.
+const REREADS_MAX: u32 = 3;
+const BEFORE_REREAD: Duration = Duration::from_secs(1);
+
+/// A log as it was read. Nothing was changed yet.
+struct ReadBack<S> {
+    owner: IndexOwner,
+    index: IndexFile,
+    start: Start,
+    recovered: RecoveredAll<S>,
+    /// Some pages could not be read.
+    has_gaps: bool,
+}
+
 /// Recovers a log, or makes a new one.
 ///
 /// `begin` makes the state that records are applied to: from the checkpoint, if there is one that it can use (`None`
@@ -70,36 +93,91 @@ pub fn open_log<S>(
     mut replay: impl FnMut(&mut S, Recovered),
 ) -> Result<(Opened, S), DiskError> {
     let dir = data.log(id)?;
-    let numbers = tidy(&dir)?;
-    let newest = newest_header(&dir, &numbers)?;
+    let mut back = read_back(&dir, &mut begin, &mut replay)?;
+    for _ in 0..REREADS_MAX {
+        if !back.has_gaps {
+            break;
+        }
+        tracing::warn!(log = id.0, "parts of the log cannot be read; they are read again");
+        thread::sleep(BEFORE_REREAD);
+        back = read_back(&dir, &mut begin, &mut replay)?;
+    }
+    let ReadBack { owner, mut index, start, recovered, has_gaps } = back;
+    let RecoveredAll { state, mut damage, mut end } = recovered;
+    if has_gaps {
+        check_end(&dir, &end)?;
+    }
+    // Whatever the state begins with: what a checkpoint had was durable.
+    damage.extend(end.promise(index.directory().map(|directory| directory.reaches()).unwrap_or_default()));
+    if !matches!(start, Start::Checkpoint(_)) {
+        index = IndexFile::create(dir.clone(), owner)?;
+    }
+    let log = resume(&dir, &end, owner, data.sizes())?;
+    let writer = Writer::start(dir)?;
+    Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
+}
+
+fn read_back<S>(
+    dir: &LogDir,
+    begin: &mut impl FnMut(Begin<'_>) -> Option<S>,
+    replay: &mut impl FnMut(&mut S, Recovered),
+) -> Result<ReadBack<S>, DiskError> {
+    let lost_before = lost_pages();
+    let numbers = tidy(dir)?;
+    let newest = newest_header(dir, &numbers)?;
     let log_key = newest.map(|header| header.log_key);
-    let owner = IndexOwner { log: id, key: log_key.unwrap_or_else(random_key) };
-    let mut index = IndexFile::open(dir.clone(), owner)?;
-    let promised = index.directory().map(|directory| directory.reaches()).unwrap_or_default();
-    for start in starts(&dir, &numbers, &index, newest.and_then(|header| header.base))? {
-        let Some(scan) = scan_behind(&dir, &numbers, start)? else {
+    let owner = IndexOwner { log: dir.id, key: log_key.unwrap_or_else(random_key) };
+    let index = IndexFile::open(dir.clone(), owner)?;
+    for start in starts(dir, &numbers, &index, newest.and_then(|header| header.base))? {
+        let Some(scan) = scan_behind(dir, &numbers, start)? else {
             continue;
         };
         let state = match start {
             Start::Checkpoint(_) => begin(Begin::Checkpoint(&index)),
-            Start::Base(base) => parts(&dir, &numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
+            Start::Base(base) => parts(dir, &numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
             Start::Beginning => begin(Begin::Nothing),
         };
         let Some(state) = state else {
-            tell_passed_over(&dir, start);
+            tell_passed_over(dir, start);
             continue;
         };
-        let RecoveredAll { state, mut damage, mut end } = recover(scan, &dir, state, &mut replay)?;
-        // Whatever the state begins with: what a checkpoint had was durable.
-        damage.extend(end.promise(promised));
-        if !matches!(start, Start::Checkpoint(_)) {
-            index = IndexFile::create(dir.clone(), owner)?;
-        }
-        let log = resume(&dir, &end, owner, data.sizes())?;
-        let writer = Writer::start(dir)?;
-        return Ok((Opened { log, writer, index, damage, torn: end.torn }, state));
+        let recovered = recover(scan, dir, state, replay)?;
+        // Another log may be at fault, which costs a look.
+        let has_gaps = lost_pages() > lost_before;
+        return Ok(ReadBack { owner, index, start, recovered, has_gaps });
     }
-    Err(without_beginning(&dir))
+    Err(without_beginning(dir))
+}
+
+/// What was taken for nothing must be readable, or it may be something.
+fn check_end(dir: &LogDir, end: &End) -> Result<(), DiskError> {
+    let behind = end.tail.map(|tail| (tail.number, tail.offset..tail.bytes));
+    let unused = end.blank.iter().chain(&end.strange).map(|&number| (number, 0..FIRST_BATCH_OFFSET as u64));
+    for (number, range) in behind.into_iter().chain(unused) {
+        let path = dir.segment(number);
+        read_through(&path, range).map_err(DiskError::new("read", &path)).inspect_err(|_| {
+            tracing::error!(
+                log = dir.id.0,
+                segment = number,
+                "the end of the log cannot be read, and may be mail that was acknowledged: the log is not opened, \
+                 and nothing in it was changed"
+            );
+        })?;
+    }
+    Ok(())
+}
+
+fn read_through(path: &Path, range: Range<u64>) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    let mut bytes = vec![0; 1 << 16];
+    let mut offset = range.start;
+    while offset < range.end {
+        match file.read_at(&mut bytes, offset)? {
+            0 => break,
+            count => offset += count as u64,
+        }
+    }
+    Ok(())
 }
 
 /// What can be started from, the best first. As long as nothing else is wrong, one of them is whole: a cleaning frees

@@ -72,6 +72,11 @@ impl Drop for Watched {
     }
 }
 
+/// How many pages of mappings could not be read since the start of the process.
+pub fn lost_pages() -> usize {
+    LOST.load(Ordering::Acquire)
+}
+
 /// Whether these bytes lie in a mapping of which a page could not be read: then they may be zeroes, and must be
 /// checked again before they go anywhere.
 pub fn has_lost_pages(bytes: &[u8]) -> bool {
