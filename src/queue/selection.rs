@@ -3,6 +3,7 @@
 //! Invariant: a selection that names nothing selects nothing; everything has to be asked for by that word.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +52,8 @@ pub enum State {
 pub struct Outside<'a> {
     pub id: &'a str,
     pub destination: &'a str,
-    pub site: Option<&'a str>,
+    /// Those that mail for the destination goes to; who sends it, or for whom, may decide which.
+    pub sites: &'a [Arc<str>],
     pub state: State,
     pub age_s: u64,
 }
@@ -63,6 +65,8 @@ pub struct Inside<'a> {
     pub recipient: &'a Address,
     pub tenant: Option<&'a str>,
     pub campaign: Option<&'a str>,
+    /// The one of its destination's sites that it goes to, where what is in the record decides that.
+    pub site: Option<&'a str>,
 }
 
 /// What is to happen to selected mail.
@@ -178,7 +182,10 @@ impl Selection {
         !self.is_empty()
             && (self.ids.is_empty() || self.ids.iter().any(|id| id.eq_ignore_ascii_case(outside.id)))
             && is_named(&self.domain, outside.destination)
-            && is_named(&self.site, outside.site.unwrap_or_default())
+            && self
+                .site
+                .as_ref()
+                .is_none_or(|name| outside.sites.iter().any(|site| site.eq_ignore_ascii_case(name)))
             && self.state.is_none_or(|state| state == outside.state)
             && self.older_s.is_none_or(|age| outside.age_s >= age)
             && self.younger_s.is_none_or(|age| outside.age_s <= age)
@@ -195,6 +202,7 @@ impl Selection {
         });
         sender
             && self.recipient.as_ref().is_none_or(|pattern| is_like(inside.recipient, pattern))
+            && self.site.as_ref().zip(inside.site).is_none_or(|(name, site)| site.eq_ignore_ascii_case(name))
             && is_named(&self.tenant, inside.tenant)
             && is_named(&self.campaign, inside.campaign)
     }
@@ -235,13 +243,15 @@ fn is_like(address: &Address, pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Effect, Inside, Order, Outside, Selection, Standing, State};
     use crate::mail::address::Address;
 
     const OUTSIDE: Outside<'_> = Outside {
         id: "000000000A2C",
         destination: "example.org",
-        site: Some("mx.example.org"),
+        sites: &[],
         state: State::Deferred,
         age_s: 100,
     };
@@ -255,10 +265,13 @@ mod tests {
 
     #[test]
     fn what_is_outside() {
-        let table: [(Selection, bool); 9] = [
+        let sites: [Arc<str>; 2] = ["mx.example.org".into(), "smart.example.net".into()];
+        let table: [(Selection, bool); 11] = [
             (Selection { domain: Some("Example.ORG".to_owned()), ..Selection::default() }, true),
             (Selection { domain: Some("example.com".to_owned()), ..Selection::default() }, false),
             (Selection { site: Some("mx.example.org".to_owned()), ..Selection::default() }, true),
+            (Selection { site: Some("SMART.example.net".to_owned()), ..Selection::default() }, true),
+            (Selection { site: Some("mx.example.com".to_owned()), ..Selection::default() }, false),
             (Selection { site: Some("".to_owned()), ..Selection::default() }, false),
             (Selection { state: Some(State::Held), ..Selection::default() }, false),
             (Selection { older_s: Some(100), ..Selection::default() }, true),
@@ -270,7 +283,8 @@ mod tests {
             ),
         ];
         for (selection, expected) in table {
-            assert_eq!(selection.matches_outside(&OUTSIDE), expected, "{selection:?}");
+            let outside = Outside { sites: &sites, ..OUTSIDE };
+            assert_eq!(selection.matches_outside(&outside), expected, "{selection:?}");
         }
     }
 
@@ -278,8 +292,13 @@ mod tests {
     fn what_is_inside() {
         let [sender, recipient] =
             ["news@example.com", "Bob@example.org"].map(|text| Address::parse(text).unwrap());
-        let inside =
-            Inside { sender: Some(&sender), recipient: &recipient, tenant: Some("acme"), campaign: None };
+        let inside = Inside {
+            sender: Some(&sender),
+            recipient: &recipient,
+            tenant: Some("acme"),
+            campaign: None,
+            site: None,
+        };
         let of = |sender: &str, recipient: &str| Selection {
             sender: (!sender.is_empty()).then(|| sender.to_owned()),
             recipient: (!recipient.is_empty()).then(|| recipient.to_owned()),
@@ -297,6 +316,13 @@ mod tests {
             assert_eq!(selection.matches_inside(&inside), expected, "{selection:?}");
         }
         assert!(of("<>", "").matches_inside(&Inside { sender: None, ..inside }));
+        let of_site = Selection { site: Some("mx.example.org".to_owned()), ..Selection::default() };
+        // Where nothing in the record decides, what is outside has.
+        for (site, expected) in
+            [(None, true), (Some("MX.example.org"), true), (Some("smart"), false), (Some(""), false)]
+        {
+            assert_eq!(of_site.matches_inside(&Inside { site, ..inside }), expected, "{site:?}");
+        }
     }
 
     #[test]

@@ -89,13 +89,8 @@ mod tests {
     use crate::mail::time::Instant;
     use crate::queue::selection::{Inside, Outside, Selection, State};
 
-    const OUTSIDE: Outside<'_> = Outside {
-        id: "",
-        destination: "example.org",
-        site: Some("mx.example.org"),
-        state: State::Ready,
-        age_s: 1,
-    };
+    const OUTSIDE: Outside<'_> =
+        Outside { id: "", destination: "example.org", sites: &[], state: State::Ready, age_s: 1 };
 
     fn suspension(id: u64, selection: Selection, until: u64) -> Suspension {
         Suspension {
@@ -122,7 +117,8 @@ mod tests {
         all.add(suspension(2, named(Some("example.org"), Some("acme")), 200));
         all.add(suspension(3, named(Some("example.com"), None), 300));
         let recipient = Address::parse("bob@example.org").unwrap();
-        let inside = |tenant| Inside { sender: None, recipient: &recipient, tenant, campaign: None };
+        let inside =
+            |tenant| Inside { sender: None, recipient: &recipient, tenant, campaign: None, site: None };
         let holding = |all: &Suspensions, tenant, now| {
             all.holding(&OUTSIDE, &inside(tenant), Instant(now)).map(|found| found.id)
         };

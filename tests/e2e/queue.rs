@@ -130,6 +130,51 @@ fn the_list_shows_what_waits_and_filters_pick() {
     assert!(table.lines().count() == 3 && error.contains("--count 0"), "{table}{error}");
 }
 
+/// Who sends decides where mail for the same destination goes, and the words of an operator hold for that site alone.
+#[test]
+fn a_site_is_where_a_message_itself_goes() {
+    const CAROL: &str = "carol@other.test";
+    let routes =
+        format!("{DEAD_ROUTE}\n[[route]]\nsender_domain = \"other.test\"\nto = [\"127.0.0.1:10\"]\n");
+    let server = Server::configured(&[ALICE, CAROL], &routes);
+    let send = |sender: &str, recipient: &str| {
+        let mut smtp = server.submission(sender);
+        assert!(smtp.message(sender, &[recipient], &message(1, 500)).expect("a reply"));
+    };
+    send(ALICE, "eve@one.test");
+    send(CAROL, "joe@one.test");
+    until(&server, &[], is_all("deferred", 2));
+    for (site, recipient) in [("127.0.0.1:9", "eve@one.test"), ("127.0.0.1:10", "joe@one.test")] {
+        let found = rows(&server, &["--site", site]);
+        let found: Vec<_> = found.iter().map(|row| (row.field("recipient"), row.field("site"))).collect();
+        assert_eq!(found, [(recipient, site)]);
+    }
+    server.done(&[
+        "queue",
+        "suspend",
+        "--site",
+        "127.0.0.1:10",
+        "--reason",
+        "they asked",
+        "--duration",
+        "1h",
+    ]);
+    send(ALICE, "ann@one.test");
+    send(CAROL, "bob@one.test");
+    let has_reason = |row: &Row| !row.field("reason").is_empty();
+    let found = until(&server, &[], |rows| rows.len() == 4 && rows.iter().all(has_reason));
+    // What was tried before says why it failed; mail that goes to the other site is not concerned.
+    let suspended = found.iter().filter(|row| row.field("reason") == "suspended: they asked");
+    assert_eq!(suspended.map(|row| row.field("recipient")).collect::<Vec<_>>(), ["bob@one.test"]);
+    assert!(
+        !server.done(&["queue", "summary"]).contains("suspended"),
+        "not all of the destination's mail is"
+    );
+    server.done(&["queue", "bounce", "--site", "127.0.0.1:9", "--reason", "moved"]);
+    let left = until(&server, &["--domain", "one.test"], |rows| rows.len() == 2);
+    assert!(left.iter().all(|row| row.field("sender") == CAROL), "the other site's mail stays");
+}
+
 #[test]
 fn one_message_and_the_sums() {
     let server = with_deferred(&["eve@one.test", "joe@two.test", "ann@one.test"]);

@@ -375,16 +375,16 @@ impl Shard {
         let (now, now_s) = (clock::instant(), now_s());
         let row = rows.first()?;
         let id = MessageId { log: commit.id(), sequence: row.message }.to_string();
-        let site = self.outbound().destinations().site(&feed.destination);
+        let site = self.outbound().destinations().site_of_feed(feed);
         let outside = Outside {
             id: &id,
             destination: &feed.destination,
-            site: site.as_deref(),
+            sites: site.as_slice(),
             state: selection::State::Ready,
             age_s: u64::from(now_s.saturating_sub(row.received)),
         };
         let until = rows.iter().map(|row| {
-            let inside = inside_of(message, row.recipient)?;
+            let inside = inside_of(message, row.recipient, None)?;
             suspensions.holding(&outside, &inside, now).map(|suspension| suspension.until)
         });
         // One that may go takes the others along.
@@ -441,6 +441,13 @@ impl Known {
         Self { choice, found: Found::No, blocked: None, waiting: Vec::new() }
     }
 
+    fn site(&self) -> Option<&Arc<str>> {
+        match &self.found {
+            Found::Until(_, way) => Some(&way.site),
+            _ => None,
+        }
+    }
+
     fn wait(&mut self, log: LogId) {
         if !self.waiting.contains(&log) {
             self.waiting.push(log);
@@ -474,12 +481,28 @@ impl Destinations {
         known.choice.tenant().map(str::to_owned)
     }
 
-    /// The site that common mail for a destination goes to, if it was looked up.
-    pub fn site(&self, name: &str) -> Option<String> {
-        match &self.0.borrow().get(name)?.ways.first()?.found {
-            Found::Until(_, way) => Some(way.site.to_string()),
-            _ => None,
+    /// The sites that mail for a destination goes to, as far as they were looked up; that of common mail first. Who
+    /// sends it, and for whom, may decide which.
+    pub fn sites(&self, name: &str) -> Vec<Arc<str>> {
+        let destinations = self.0.borrow();
+        let mut sites: Vec<Arc<str>> = Vec::new();
+        for site in destinations.get(name).into_iter().flat_map(|known| &known.ways).filter_map(Known::site) {
+            if !sites.contains(site) {
+                sites.push(Arc::clone(site));
+            }
         }
+        sites
+    }
+
+    /// The site of this mail for a destination, if it was looked up.
+    pub fn site_of(&self, name: &str, choice: &Choice) -> Option<Arc<str>> {
+        let destinations = self.0.borrow();
+        let mut ways = destinations.get(name)?.ways.iter();
+        ways.find(|known| known.choice == *choice)?.site().cloned()
+    }
+
+    fn site_of_feed(&self, feed: &Feed) -> Option<Arc<str>> {
+        self.0.borrow().get(&feed.destination)?.ways.get(usize::from(feed.way))?.site().cloned()
     }
 
     /// What holds up the mail for a destination, as far as this shard was told.

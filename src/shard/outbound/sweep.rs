@@ -100,11 +100,7 @@ impl Shard {
         };
         let item = Item { message: row.message.0, destination };
         let name = commit.owed().destinations().name(DestinationId(destination)).map(str::to_owned);
-        let why = name.and_then(|name| {
-            let destinations = self.outbound().destinations();
-            let site = destinations.site(&name);
-            self.suspended_as_a_whole(&name, site.as_deref()).or_else(|| destinations.why_waiting(&name))
-        });
+        let why = name.and_then(|name| self.why_waiting(&name));
         let why = why.unwrap_or_else(|| "Its turn has not come".to_owned());
         let reply = Reply::new(450, EnhancedCode::new(4, 4, 1), why);
         let failure = Failure { reply, phase: Phase::Connect, origin: Origin::Local };

@@ -1,6 +1,7 @@
 //! How mail for an address goes, and what holds it up: the configuration, the name servers and the shard's knowledge.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::auth::Resolution;
 use crate::mail::address::Address;
@@ -100,7 +101,7 @@ impl Shard {
     /// What this shard knows of that keeps mail for a destination back.
     pub fn hindrances(&self, destination: &str, site: Option<&str>, now: Instant) -> Vec<String> {
         let mut lines = Vec::new();
-        lines.extend(self.suspended_as_a_whole(destination, site));
+        lines.extend(self.suspended_as_a_whole(destination, site.map(Arc::from).as_slice()));
         lines.extend(self.outbound().destinations().why_waiting(destination));
         let views = self.view_sites(now).into_iter();
         lines.extend(views.filter(|view| Some(&*view.name) == site).filter_map(|view| view.why));

@@ -1,12 +1,14 @@
 //! Which rows a selection means, slice by slice.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::queue::schedule::Item;
 use crate::queue::selection::{Inside, Outside, Selection, State};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
 use crate::shard::outbound::home::now_s;
+use crate::shard::outbound::way;
 use crate::store::owed::{self, DestinationId, Row, Way};
 use crate::store::record::Message;
 use crate::store::{Kept, MessageId, Sequence};
@@ -61,8 +63,9 @@ impl Shard {
         from: Sequence,
     ) -> (Vec<Found>, Option<Sequence>) {
         let selection = sought.selection;
-        let reads = sought.records == Records::Always || selection.looks_inside();
-        let messages_max = if reads { RECORDS_PER_TURN } else { ROWS_PER_TURN };
+        let may_read =
+            sought.records == Records::Always || selection.looks_inside() || selection.site.is_some();
+        let messages_max = if may_read { RECORDS_PER_TURN } else { ROWS_PER_TURN };
         let (slice, next) = match selection.ids.is_empty() {
             true => self.slice(commit, sought, from, messages_max),
             false => self.named(commit, sought, from, messages_max),
@@ -70,14 +73,17 @@ impl Shard {
         let mut found = Vec::with_capacity(slice.len());
         for (sequence, mut rows) in slice {
             let id = MessageId { log: commit.id(), sequence };
-            let taken = match reads {
+            let looks = selection.looks_inside()
+                || selection.site.is_some() && rows.iter().any(|row| self.has_several_sites(commit, row));
+            let taken = match looks || sought.records == Records::Always {
                 true => rows.first().and_then(|row| self.reader().taken(id, row.record).ok()),
                 false => None,
             };
-            if selection.looks_inside() {
+            if looks {
                 rows.retain(|row| {
-                    let inside = taken.as_ref().and_then(|(_, message)| inside_of(message, row.recipient));
-                    inside.is_some_and(|inside| selection.matches_inside(&inside))
+                    taken
+                        .as_ref()
+                        .is_some_and(|(_, message)| self.matches_within(commit, selection, row, message))
                 });
             }
             if !rows.is_empty() {
@@ -85,6 +91,22 @@ impl Shard {
             }
         }
         (found, next)
+    }
+
+    fn has_several_sites(&self, commit: &Commit, row: &Row) -> bool {
+        self.outbound().destinations().sites(name_of(&commit.owed(), row)).len() > 1
+    }
+
+    fn matches_within(&self, commit: &Commit, selection: &Selection, row: &Row, message: &Message) -> bool {
+        let site = selection.site.as_ref().map(|_| self.site_of(commit, row, message).unwrap_or_default());
+        let inside = inside_of(message, row.recipient, site.as_deref());
+        inside.is_some_and(|inside| selection.matches_inside(&inside))
+    }
+
+    /// Where this copy goes, if that was looked up.
+    pub fn site_of(&self, commit: &Commit, row: &Row, message: &Message) -> Option<Arc<str>> {
+        let choice = way::choose(&self.config(), message);
+        self.outbound().destinations().site_of(name_of(&commit.owed(), row), &choice)
     }
 
     /// Rows that match by what can be seen from outside.
@@ -147,7 +169,10 @@ impl Shard {
         }
         let owed = commit.owed();
         let name = name_of(&owed, row);
-        let site = selection.site.as_ref().and_then(|_| self.outbound().destinations().site(name));
+        let sites = match &selection.site {
+            Some(_) => self.outbound().destinations().sites(name),
+            None => Vec::new(),
+        };
         let id = match selection.ids.is_empty() {
             true => String::new(),
             false => MessageId { log: commit.id(), sequence: row.message }.to_string(),
@@ -155,7 +180,7 @@ impl Shard {
         selection.matches_outside(&Outside {
             id: &id,
             destination: name,
-            site: site.as_deref(),
+            sites: &sites,
             state: state_of(commit, row, now),
             age_s: u64::from(now.saturating_sub(row.received)),
         })
@@ -189,12 +214,13 @@ pub fn state_of(commit: &Commit, row: &Row, now: u32) -> State {
 }
 
 /// What the record says about a recipient.
-pub fn inside_of(message: &Message, recipient: u32) -> Option<Inside<'_>> {
+pub fn inside_of<'a>(message: &'a Message, recipient: u32, site: Option<&'a str>) -> Option<Inside<'a>> {
     let accepted = message.accepted.as_ref()?;
     Some(Inside {
         sender: accepted.envelope.sender.as_ref(),
         recipient: &accepted.envelope.recipients.get(recipient as usize)?.address,
         tenant: accepted.tenant.as_deref(),
         campaign: accepted.campaign.as_deref(),
+        site,
     })
 }

@@ -1,6 +1,7 @@
 //! Messages that wait, for an operator to look at.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::find::{Found, Records, Sought, Ways, inside_of, name_of, state_of};
 use crate::io::clock;
@@ -136,7 +137,7 @@ impl Shard {
             Way::Remote(_) => "unreadable".to_owned(),
         };
         let name = name_of(&commit.owed(), row).to_owned();
-        let site = self.outbound().destinations().site(&name);
+        let site = found.taken.as_ref().and_then(|(_, message)| self.site_of(commit, row, message));
         let state = state_of(commit, row, now);
         let why = match (row.way, state) {
             _ if found.taken.is_none() => {
@@ -146,14 +147,14 @@ impl Shard {
             (Way::Local(_), _) => Some("on its way to a mailbox here".to_owned()),
             (_, State::Held | State::Deferred) => self.last_reply(commit, row),
             _ => self
-                .suspended(found, row, (&name, site.as_deref()))
+                .suspended(found, row, (&name, site.as_slice()))
                 .or_else(|| self.outbound().destinations().why_waiting(&name))
                 .or_else(|| self.last_reply(commit, row)),
         };
         ListedRecipient {
             address: address.map_or_else(unreadable, |found| found.address.to_string()),
             destination: name,
-            site,
+            site: site.map(|site| site.to_string()),
             state,
             attempts: u32::from(row.attempts),
             due: i64::from(row.due),
@@ -168,18 +169,18 @@ impl Shard {
     }
 
     /// By which words of an operator a copy is kept back for a time.
-    fn suspended(&self, found: &Found, row: &Row, (name, site): (&str, Option<&str>)) -> Option<String> {
+    fn suspended(&self, found: &Found, row: &Row, (name, sites): (&str, &[Arc<str>])) -> Option<String> {
         let suspensions = self.outbound().suspensions().borrow();
         let message = found.taken.as_ref().map(|(_, message)| message).filter(|_| !suspensions.is_empty())?;
         let id = found.id.to_string();
         let outside = Outside {
             id: &id,
             destination: name,
-            site,
+            sites,
             state: State::Ready,
             age_s: u64::from(now_s().saturating_sub(row.received)),
         };
-        let inside = inside_of(message, row.recipient)?;
+        let inside = inside_of(message, row.recipient, None)?;
         let suspension = suspensions.holding(&outside, &inside, clock::instant())?;
         Some(format!("suspended: {}", suspension.reason))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::find::{Records, Sought, Ways, name_of, state_of};
 use crate::io::clock;
@@ -100,11 +101,10 @@ impl Shard {
             return summary.count(state, row);
         }
         let destinations = self.outbound().destinations();
-        let site = destinations.site(name);
         let mut summary = Summary {
             destination: name.clone(),
-            why: self.suspended_as_a_whole(name, site.as_deref()).or_else(|| destinations.why_waiting(name)),
-            site,
+            why: self.why_waiting(name),
+            site: destinations.sites(name).first().map(ToString::to_string),
             oldest: i64::from(row.received),
             ..Summary::default()
         };
@@ -112,10 +112,19 @@ impl Shard {
         summaries.insert(name.clone(), summary);
     }
 
-    /// By which words of an operator all mail for a destination is kept back.
-    pub fn suspended_as_a_whole(&self, name: &str, site: Option<&str>) -> Option<String> {
+    /// Why mail for a destination waits, as far as this shard knows.
+    pub fn why_waiting(&self, name: &str) -> Option<String> {
+        let destinations = self.outbound().destinations();
+        let sites = destinations.sites(name);
+        // One of several is not all of it.
+        let only = if sites.len() == 1 { &*sites } else { &[] };
+        self.suspended_as_a_whole(name, only).or_else(|| destinations.why_waiting(name))
+    }
+
+    /// By which words of an operator all mail for a destination, at these sites, is kept back.
+    pub fn suspended_as_a_whole(&self, name: &str, sites: &[Arc<str>]) -> Option<String> {
         let suspensions = self.outbound().suspensions().borrow();
-        let outside = Outside { id: "", destination: name, site, state: State::Ready, age_s: 0 };
+        let outside = Outside { id: "", destination: name, sites, state: State::Ready, age_s: 0 };
         let found = suspensions.holding_all(&outside, clock::instant())?;
         Some(format!("suspended: {}", found.reason))
     }
