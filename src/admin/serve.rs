@@ -115,7 +115,7 @@ fn start(
     addresses: Option<Vec<Addresses>>,
 ) -> Result<(Server, Threads), Failure> {
     let tls = ServerTls::open(config, clock::timestamp()).map_err(Failure::unavailable)?;
-    let client_tls = ClientTls::open(None).map_err(Failure::unavailable)?;
+    let client_tls = ClientTls::open().map_err(Failure::unavailable)?;
     let parts = Parts {
         config: Arc::clone(config),
         tls,

@@ -98,8 +98,8 @@ fn our_client_speaks_tls_to_it() {
     }
     let folder = TempDir::new().expect("a folder can be made");
     let files = authority::certify(folder.path(), HOST, clock::timestamp()).expect("it can be made");
-    let ours = ClientTls::open(Some(&folder.path().join("tls/ca.pem"))).expect("it was made");
-    let system = ClientTls::open(None).expect("what the system trusts is optional");
+    let ours = ClientTls::trusting_file(&folder.path().join("tls/ca.pem")).expect("it was made");
+    let system = ClientTls::open().expect("what the system trusts is optional");
     let ways = [
         ("-tls1_2", &ours, Trust::Verified, true),
         ("-tls1_3", &ours, Trust::Verified, true),

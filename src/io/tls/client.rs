@@ -3,7 +3,8 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,8 +27,8 @@ const RESUMED_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct ClientTls {
     anyone: Arc<ClientConfig>,
-    /// None where there is no authority to trust.
-    verified: Option<Verified>,
+    /// Set once the authorities were read; `None` where there is none to trust.
+    verified: Arc<OnceLock<Option<Verified>>>,
 }
 
 #[derive(Clone)]
@@ -52,52 +53,66 @@ pub(super) struct Meant {
 }
 
 impl ClientTls {
-    /// Trusts the authorities of the system, and those in the PEM file `extra`. A system without authorities is no
-    /// error: nobody is verified then.
-    pub fn open(extra: Option<&Path>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "an authority of the system cannot be read");
-        }
-        // Systems carry authorities that are too old to be understood.
-        let _ = roots.add_parsable_certificates(found.certs);
-        if let Some(path) = extra {
-            for certificate in read_chain(path)? {
-                let bad =
-                    |error: rustls::Error| TlsError::Bad { path: path.to_owned(), why: error.to_string() };
-                roots.add(certificate).map_err(bad)?;
-            }
-        }
-        Self::trusting(roots)
+    /// Trusts the authorities of the system. A thread reads those, for they are many small files and a start does not
+    /// wait for them; the first sessions do. A system without authorities is no error: nobody is verified then.
+    pub fn open() -> io::Result<Self> {
+        let provider = Arc::new(default_provider());
+        let tls = Self::unverified(&provider);
+        let verified = Arc::clone(&tls.verified);
+        let read = move || verified.get_or_init(|| Verified::by(&provider, system_roots())).is_some();
+        thread::Builder::new().name("authorities".to_owned()).spawn(read)?;
+        Ok(tls)
     }
 
-    fn trusting(roots: RootCertStore) -> Result<Self, TlsError> {
-        let provider = Arc::new(default_provider());
-        let anyone = Arc::new(Anyone { algorithms: provider.signature_verification_algorithms });
-        let anyone = client_config(&provider, anyone);
-        if roots.is_empty() {
-            return Ok(Self { anyone, verified: None });
+    /// Trusts the authorities in this PEM file alone.
+    pub fn trusting_file(path: &Path) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in read_chain(path)? {
+            let bad = |error: rustls::Error| TlsError::Bad { path: path.to_owned(), why: error.to_string() };
+            roots.add(certificate).map_err(bad)?;
         }
-        let built =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-        let verifier = built.map_err(|error| TlsError::Session(rustls::Error::General(error.to_string())))?;
-        let config = client_config(&provider, Arc::<WebPkiServerVerifier>::clone(&verifier));
-        Ok(Self { anyone, verified: Some(Verified { config, verifier }) })
+        Ok(Self::trusting(roots))
+    }
+
+    fn trusting(roots: RootCertStore) -> Self {
+        let provider = Arc::new(default_provider());
+        let tls = Self::unverified(&provider);
+        tls.verified.get_or_init(|| Verified::by(&provider, roots));
+        tls
+    }
+
+    fn unverified(provider: &Arc<CryptoProvider>) -> Self {
+        let anyone = Arc::new(Anyone { algorithms: provider.signature_verification_algorithms });
+        Self { anyone: client_config(provider, anyone), verified: Arc::default() }
     }
 
     /// The state of a connection on which TLS begins now, with the server of this name (an address in text is
     /// taken as one).
     pub fn session(&self, name: &str, trust: Trust) -> io::Result<TlsSession> {
-        let config = match (trust, &self.verified) {
+        let verified = self.verified.wait().as_ref();
+        let config = match (trust, verified) {
             (Trust::Anyone, _) => &self.anyone,
             (Trust::Verified, Some(verified)) => &verified.config,
             (Trust::Verified, None) => return Err(io::Error::other("there is no authority to trust")),
         };
         let name = server_name(name)?;
         let connection = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other)?;
-        let verifier = self.verified.as_ref().map(|verified| Arc::clone(&verified.verifier));
+        let verifier = verified.map(|verified| Arc::clone(&verified.verifier));
         Ok(TlsSession::client(connection, Meant { name, verifier }))
+    }
+}
+
+impl Verified {
+    /// By these authorities, if there are any.
+    fn by(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Option<Self> {
+        if roots.is_empty() {
+            return None;
+        }
+        let built =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+        let verifier = built.expect("there are authorities, and no lists of revoked certificates");
+        let config = client_config(provider, Arc::<WebPkiServerVerifier>::clone(&verifier));
+        Some(Self { config, verifier })
     }
 }
 
@@ -111,6 +126,17 @@ impl Meant {
         let now = UnixTime::since_unix_epoch(now);
         verifier.verify_server_cert(own, others, &self.name, &[], now).map(drop).map_err(TlsError::Session)
     }
+}
+
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "an authority of the system cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    // Systems carry authorities that are too old to be understood.
+    let _ = roots.add_parsable_certificates(found.certs);
+    roots
 }
 
 /// A name without the dot of its root, or an address.
@@ -196,7 +222,7 @@ mod tests {
     fn peers() -> Peers {
         let folder = TempDir::new().unwrap();
         let server = ServerTls::local(folder.path(), NAME, clock::timestamp()).unwrap();
-        let client = ClientTls::open(Some(&folder.path().join("tls/ca.pem"))).unwrap();
+        let client = ClientTls::trusting_file(&folder.path().join("tls/ca.pem")).unwrap();
         Peers { server, client, _folder: folder }
     }
 
@@ -216,7 +242,7 @@ mod tests {
     #[test]
     fn who_is_verified() {
         let peers = peers();
-        let strangers = ClientTls::trusting(RootCertStore::empty()).unwrap();
+        let strangers = ClientTls::trusting(RootCertStore::empty());
         let table = [
             (&peers.client, NAME, true),
             (&peers.client, "mail.example.org.", true),
@@ -277,8 +303,8 @@ mod tests {
         }
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("ca.pem");
-        assert!(matches!(ClientTls::open(Some(&path)), Err(TlsError::Unreadable { .. })));
+        assert!(matches!(ClientTls::trusting_file(&path), Err(TlsError::Unreadable { .. })));
         fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(matches!(ClientTls::open(Some(&path)), Err(TlsError::Bad { .. })));
+        assert!(matches!(ClientTls::trusting_file(&path), Err(TlsError::Bad { .. })));
     }
 }

@@ -298,7 +298,7 @@ mod tests {
     fn large_messages_in_verified_tls() {
         let folder = TempDir::new().expect("a folder can be made");
         let server = ServerTls::local(folder.path(), NAME, clock::timestamp()).expect("it can be made");
-        let tls = ClientTls::open(Some(&folder.path().join("tls/ca.pem"))).expect("it was made");
+        let tls = ClientTls::trusting_file(&folder.path().join("tls/ca.pem")).expect("it was made");
         let line = b".a line that begins with a dot, and is long enough to be seen\r\n";
         let body = Slice::from(line.repeat(50_000));
         let expected = body.to_vec();
@@ -342,7 +342,7 @@ mod tests {
         let folder = TempDir::new().expect("a folder can be made");
         let server =
             ServerTls::local(folder.path(), "other.test", clock::timestamp()).expect("it can be made");
-        let tls = ClientTls::open(Some(&folder.path().join("tls/ca.pem"))).expect("it was made");
+        let tls = ClientTls::trusting_file(&folder.path().join("tls/ca.pem")).expect("it was made");
         let (address, peer) = Peer::start(move |peer| {
             peer.greet("250-STARTTLS\r\n");
             peer.start_tls(&server)

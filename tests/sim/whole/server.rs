@@ -88,7 +88,7 @@ fn tls() -> (ServerTls, ClientTls) {
         let folder = tempfile::tempdir().expect("a folder");
         let now = Timestamp { seconds: 1_780_000_000, zone_minutes: 0 };
         let server = ServerTls::local(folder.path(), "mail.here.test", now).expect("a certificate");
-        (server, ClientTls::open(None).expect("trust"))
+        (server, ClientTls::open().expect("trust"))
     });
     made.clone()
 }
