@@ -119,7 +119,7 @@ impl Mix {
         let mut ports = Ports::new(Clock::start())?;
         let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         let share = f64::from(load) / 100.0;
-        let mut drive = Drive::new(profile.clone(), self.places(profile)?, share, duration_ns, ports.now());
+        let mut drive = Drive::new(profile.clone(), self.places(profile)?, share, duration_ns);
         drive.invite(&mut ports);
         // Its users are as much as the load says, however busy the server is.
         go_first();

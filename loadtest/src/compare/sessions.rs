@@ -99,7 +99,7 @@ pub fn connect_measures(handshake: Handshake) -> Vec<Measure> {
         Measure::new("per core", "connections a second of CPU", Unit::PerSecond, Better::More)
             .with_goal(Goal::Times(goal)),
         Measure::new("rate", "connections a second", Unit::PerSecond, Better::More),
-        Measure::new("busy", "how much of its processors the server used", Unit::Times, Better::Less)
+        Measure::new("busy", "how much of its processors the server used", Unit::Count, Better::Less)
             .uncompared(),
         Measure::new("clients", "CPU of the clients, a connection", Unit::Micros, Better::Less).uncompared(),
     ]

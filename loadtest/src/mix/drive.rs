@@ -111,7 +111,7 @@ const WRONGS_KEPT: usize = 20;
 const LOGIN: u64 = 1 << 62;
 
 impl Drive {
-    pub fn new(profile: Profile, places: Places, load: f64, duration_ns: u64, now: u64) -> Self {
+    pub fn new(profile: Profile, places: Places, load: f64, duration_ns: u64) -> Self {
         let mut random = Random::new(1, 0);
         let people = people(&profile, places.tls.is_some(), &mut random);
         let rate =
@@ -133,18 +133,22 @@ impl Drive {
             smtp_open: 0,
             outbox: VecDeque::new(),
             letter_rate,
-            next_letter: now,
+            next_letter: 0,
             letters: 0,
             taken: HashMap::new(),
-            began: now,
-            end: now.saturating_add(duration_ns),
+            began: 0,
+            end: duration_ns,
             is_over: false,
             found: Found::default(),
         }
     }
 
-    /// Sets the time of everybody's first login; call it once, before the loop.
+    /// Begins now, and sets the time of everybody's first login; call it once, before the loop. To be made takes
+    /// longer than a letter can wait.
     pub fn invite(&mut self, ports: &mut Ports) {
+        self.began = ports.now();
+        self.next_letter = self.began;
+        self.end = self.end.saturating_add(self.began);
         let ramp_up = scaled(self.profile.ramp_up, 1.0);
         for number in 0..self.people.len() as u64 {
             ports.wake_at(self.began + ramp_up * number / self.people.len() as u64, LOGIN | number);
@@ -555,5 +559,43 @@ fn flush(ports: &mut Ports, port: PortId, output: &mut Vec<u8>) {
     if !output.is_empty() {
         ports.send(port, &[output]);
         output.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Drive, Places};
+    use crate::engine::{Clock, Ports, Work};
+    use crate::imap::profile::Profile;
+    use crate::mix::smtp::Dialect;
+
+    const PROFILE: &str = "total_user_count = 1\nuser one {\n username_format = user%n@load.test\n count = 100%\n\
+        mail_inbox_delivery_interval = 10s\n}\nclient one {\n count = 100%\n login_interval = 1h\n}\n";
+
+    #[test]
+    fn what_was_done_before_the_run_makes_no_letter_late() {
+        let profile = Profile::parse(PROFILE).expect("it is one");
+        let nobody = ([127, 0, 0, 1], 9).into();
+        let places = Places {
+            smtp: nobody,
+            dialect: Dialect::Smtp,
+            imap: nobody,
+            pop3: nobody,
+            tls: None,
+            pass: String::new(),
+        };
+        let mut ports = Ports::new(Clock::start()).expect("there is epoll");
+        let length = Duration::from_secs(3600).as_nanos() as u64;
+        let mut drive = Drive::new(profile, places, 1.0, length);
+        thread::sleep(Duration::from_millis(300));
+        drive.invite(&mut ports);
+        // The first letter is due when it begins.
+        let next = drive.poll_due(&mut ports, drive.began);
+        assert_eq!((drive.found.lag.count(), drive.found.lag.max()), (1, 0));
+        assert!(next.is_some_and(|next| next > drive.began && drive.end == drive.began + length));
+        assert!(drive.began >= 300_000_000);
     }
 }
