@@ -7,6 +7,7 @@ mod churn;
 #[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/client.rs"]
 mod client;
+mod clock_steps;
 mod content;
 mod damage;
 mod deadlines;
