@@ -1,9 +1,10 @@
 //! Work per byte: eight times the input may take eight times the work and some, and not sixty-four times.
 //!
-//! Measured is the processor time of the thread, the least of several runs, so that a busy machine changes little.
+//! Measured is the least of several runs.
 
 use crate::bytes::unescaped;
 use crate::targets::TARGETS;
+use crate::work;
 
 /// Bytes of the smaller input; the larger one has [`FACTOR`] times as many.
 const BYTES: usize = 12 << 10;
@@ -79,20 +80,11 @@ const SHAPES: [(&str, &str, &str); 57] = [
     ("imap selected", "\\x00", "a SEARCH 1:*,2\\r\\n"),
 ];
 
-/// Processor time of this thread so far. `/proc` has it only as of the last tick.
-fn spent_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one `timespec` at the pointer, which is valid for that.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(outcome, 0, "Linux counts it");
-    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).expect("it only grows")
-}
-
 fn least_ns(run: fn(&[u8]), input: &[u8]) -> u64 {
     let times = (0..RUNS).map(|_| {
-        let before = spent_ns();
+        let before = work::spent_ns();
         run(input);
-        spent_ns() - before
+        work::spent_ns() - before
     });
     times.min().expect("there are runs")
 }

@@ -169,7 +169,7 @@ impl Client {
         let mut piece = [0; 4096];
         let len = match &mut self.wire {
             Wire::Clear(stream) => stream.read(&mut piece),
-            Wire::Tls(stream) => stream.read(&mut piece),
+            Wire::Tls(stream) => read_only(stream, &mut piece),
         }?;
         self.heard.extend_from_slice(&piece[..len]);
         Ok(len)
@@ -289,6 +289,18 @@ impl Client {
             Wire::Clear(stream) => stream,
             Wire::Tls(stream) => &stream.sock,
         }
+    }
+}
+
+/// Reads under TLS and writes nothing, as `StreamOwned` does first: a server that takes no more may have said why.
+fn read_only(stream: &mut StreamOwned<ClientConnection, TcpStream>, piece: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.conn.reader().read(piece) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        stream.conn.read_tls(&mut stream.sock)?;
+        stream.conn.process_new_packets().map_err(io::Error::other)?;
     }
 }
 
