@@ -1,9 +1,9 @@
 //! Keeps of what libFuzzer found the few inputs that reach most, as lines of the corpus.
 //!
-//! A merge of libFuzzer leaves a control file: the name of each input, and the features that it has. A feature is an edge
-//! of the code and how often it was taken, as one of eight counts; here the edges alone are counted. The seeds by hand
-//! and the cases come first and cost nothing; then comes, again and again, the input with the most edges that none
-//! before it has.
+//! A merge of libFuzzer leaves a control file: the name of each input, and the features that it has. A feature is
+//! an edge of the code and how often it was taken, as one of eight counts; here the edges alone are counted. The
+//! seeds by hand and the cases come first and cost nothing; then comes, again and again, the input with the most
+//! edges that none before it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,11 @@
-//! The targets under libFuzzer, which changes inputs by what they reach. `RINGPOST_FUZZ_TARGET` names the one to run.
+//! The targets under libFuzzer, which changes inputs by what they reach. `RINGPOST_FUZZ_TARGET` names the one to
+//! run.
 //!
-//! One program has all of them, so that the server is built once. Before libFuzzer begins, `RINGPOST_FUZZ_SEEDS` has the
-//! seeds written into that folder, from which it can read them; `RINGPOST_FUZZ_KEEP` has the best of what it found
-//! written to the corpus, and ends there (`keep.rs`). The bound on work per byte holds for every input: there is no
-//! clock to compare two sizes with, so it is far above what any target needs, and far below what a square takes.
+//! One program has all of them, so that the server is built once. Before libFuzzer begins, `RINGPOST_FUZZ_SEEDS`
+//! has the seeds written into that folder, from which it can read them; `RINGPOST_FUZZ_KEEP` has the best of what
+//! it found written to the corpus, and ends there (`keep.rs`). The bound on work per byte holds for every input:
+//! there is no clock to compare two sizes with, so it is far above what any target needs, and far below what a
+//! square takes.
 
 use std::path::Path;
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
 //! What the targets begin with: the cases of `tests/hostile` for the sessions, and the lines of `corpus/`.
 //!
-//! A target has one file there. Each line is an input, written with the escapes of the transcripts; `#` begins a comment.
-//! First come those by hand, and every input that ever broke the target. Then those that
-//! libFuzzer found to reach what the others do not; `tests/fuzz/run keep` writes them anew (`keep.rs`).
+//! A target has one file there. Each line is an input, written with the escapes of the transcripts; `#` begins a
+//! comment. First come those by hand, and every input that ever broke the target. Then those that libFuzzer found
+//! to reach what the others do not; `tests/fuzz/run keep` writes them anew (`keep.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
