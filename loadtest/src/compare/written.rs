@@ -54,8 +54,9 @@ const PEERS_MAX: usize = 100;
 /// A store that grows has not settled after so many rounds.
 const ROUNDS_MAX: usize = 20;
 
-/// Growth that is none: logs, and indexes that are written beside what they replace.
-const GROWN_MAX: f64 = 0.02;
+/// Growth that is none: indexes that are written beside what they replace, and what Exim logs of each message whatever
+/// it is told, some 250 bytes. What goes there is counted like everything else.
+const GROWN_MAX: f64 = 0.1;
 
 /// Until a server has cleaned up behind mail that was deleted.
 const CLEANING: Duration = Duration::from_millis(2500);
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(settled(|number| [1.0, 2.0, 1.2, 0.5][number - 1]), Ok(3));
         // The first round fills what was made ready before it.
         assert_eq!(settled(|_| 1.0), Ok(2));
-        let error = settled(|number| number as f64 * 0.03).expect_err("it grows for ever");
+        let error = settled(|number| number as f64 * 0.11).expect_err("it grows for ever");
         assert!(error.contains(&format!("each of {ROUNDS_MAX} rounds")), "{error}");
     }
 
