@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, MX};
@@ -144,6 +145,45 @@ fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
     expected.sort();
     assert_eq!(seen, expected);
     assert!(is_queued(&server, "a@servfail.test"));
+}
+
+/// Routes by sender: their mail is neither returned nor held up for what befalls other mail of its destination.
+#[test]
+fn who_sends_decides_before_anything_becomes_of_the_mail() {
+    let smart = Remote::decent();
+    let names = zone().mx("null.test", 0, "").serve();
+    let dead = "\n[[route]]\ndomain = \"dead.test\"\nto = [\"127.0.0.1:9\"]\n";
+    let own = |domain: &str| {
+        let keys = "sender_domain = \"news.test\"\n";
+        format!("\n[[route]]\ndomain = \"{domain}\"\nto = [{}]\n{keys}", smart.target())
+    };
+    let routes = ["null.test", "nowhere.test", "dead.test"].map(own).concat();
+    let server = Setup::new().resolver(names.address).more(dead).more(&routes).start();
+    // Several of each, so that both shards have some.
+    for index in 0..4 {
+        for domain in ["null.test", "nowhere.test", "dead.test"] {
+            send(&server, ALICE, &[&format!("a{index}@{domain}")], &note("common mail"));
+        }
+    }
+    wait_for_mail(&server, ALICE, 8);
+    wait_for("the dead site is left alone", &server, || server.log().contains("mail waits").then_some(()));
+    for index in 0..4 {
+        for domain in ["null.test", "nowhere.test", "dead.test"] {
+            send(&server, "b@news.test", &[&format!("b{index}@{domain}")], &note("by the smart host"));
+        }
+    }
+    let begun = Instant::now();
+    let came = wait_for_arrivals(&server, &smart, 12);
+    assert!(
+        came.iter().all(|arrival| arrival.taken_for[0].starts_with('b')),
+        "nobody else's mail goes there"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "it did not wait for the dead site: {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(count_mail(&server, ALICE), 8);
 }
 
 /// RFC 5321 5.1: a listener on all addresses is found behind each address of the machine, whatever its name there.

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   timeline ── due ──> line (destination, way) ── first item ──> way known? ──> Letter::Work to the site's shard
-//!                         ^                                        │ no                    │
-//!                         │                                        v                       v
-//!                         └──────── other way ──────────── look up, then as before    Letter::Pull
+//!                                                                  │ no                    │
+//!                                                                  v                       v
+//!                                                          look up, then as before    Letter::Pull
 //!                                                                                          │
 //!   jobs with their envelopes, read from the log  <────────────────────────────────────────┘
 //! ```
@@ -36,8 +36,9 @@ use crate::store::owed::{DestinationId, Row, State};
 use crate::store::record::Message;
 use crate::store::{LogId, MessageId, RecordPlace, Sequence};
 
-/// Items that are made ready before others of the shard have their turn.
+/// Items that are made ready before others of the shard have their turn, and where a record is read for each.
 const DUE_PER_TURN: usize = 1000;
+const READ_PER_TURN: usize = 64;
 
 /// Items of a line that are passed over before others of the shard have their turn.
 const PASSED_PER_PULL: usize = 256;
@@ -88,10 +89,15 @@ pub struct Jobs {
 }
 
 /// What is known of one destination.
-#[derive(Default)]
 pub struct Destination {
-    /// By number; the first is that of mail of which nothing but the destination is known.
+    /// By number; the first is that of mail of which nothing but the destination decides.
     ways: Vec<Known>,
+}
+
+impl Default for Destination {
+    fn default() -> Self {
+        Self { ways: vec![Known::new(Choice::default())] }
+    }
 }
 
 /// A way by its number.
@@ -131,7 +137,7 @@ async fn turn(shard: &Rc<Shard>) -> Option<Duration> {
     let now = now_s();
     let mut turns = Turns::begin();
     for commit in shard.logs() {
-        while make_ready(commit, now) == DUE_PER_TURN {
+        while shard.make_ready(commit, now) {
             turns.give().await;
         }
         loop {
@@ -156,21 +162,6 @@ async fn turn(shard: &Rc<Shard>) -> Option<Duration> {
     due.into_iter().chain(looked_up).min()
 }
 
-fn make_ready(commit: &Commit, now: u32) -> usize {
-    let mut schedule = commit.schedule_mut();
-    let owed = commit.owed();
-    for count in 0..DUE_PER_TURN {
-        let Some((item, at)) = schedule.poll_due(now) else {
-            return count;
-        };
-        let due = |row: &&Row| is_due(row, item, now);
-        if let Some(row) = owed.of_message(Sequence(item.message)).find(due) {
-            schedule.make_ready(item, COMMON_WAY, row.priority, at);
-        }
-    }
-    DUE_PER_TURN
-}
-
 /// Whether a recipient's copy is to be sent to the item's destination now.
 fn is_due(row: &Row, item: Item, now: u32) -> bool {
     row.way == crate::store::owed::Way::Remote(DestinationId(item.destination))
@@ -179,6 +170,37 @@ fn is_due(row: &Row, item: Item, now: u32) -> bool {
 }
 
 impl Shard {
+    /// Puts some of what is due in line. True if there may be more.
+    fn make_ready(&self, commit: &Commit, now: u32) -> bool {
+        let is_chosen = way::is_chosen(&self.config());
+        let count_max = if is_chosen { READ_PER_TURN } else { DUE_PER_TURN };
+        for _ in 0..count_max {
+            let Some((item, at)) = commit.schedule_mut().poll_due(now) else {
+                return false;
+            };
+            let row =
+                commit.owed().of_message(Sequence(item.message)).find(|row| is_due(row, item, now)).copied();
+            if let Some(row) = row {
+                let way = if is_chosen { self.way_of(commit, item, row.record) } else { COMMON_WAY };
+                commit.schedule_mut().make_ready(item, way, row.priority, at);
+            }
+        }
+        true
+    }
+
+    /// The number of the way that a message goes by what is in it. Whoever takes one that cannot be read says so.
+    fn way_of(&self, commit: &Commit, item: Item, record: RecordPlace) -> u16 {
+        let id = MessageId { log: commit.id(), sequence: Sequence(item.message) };
+        let name = commit.owed().destinations().name(DestinationId(item.destination)).map(Arc::<str>::from);
+        match (name, self.reader().taken(id, record)) {
+            (Some(name), Ok((_, message))) => {
+                let choice = way::choose(&self.config(), &message);
+                self.outbound().destinations().number(name, choice).unwrap_or(COMMON_WAY)
+            }
+            _ => COMMON_WAY,
+        }
+    }
+
     /// Finds the ways of all mail anew.
     pub fn reroute(&self) {
         self.outbound().destinations().forget();
@@ -203,12 +225,8 @@ impl Shard {
             return;
         };
         let log = commit.id();
-        let config = self.config();
         let mut destinations = self.outbound().destinations().0.borrow_mut();
         let destination = destinations.entry(Arc::clone(&name)).or_default();
-        if destination.ways.is_empty() {
-            destination.ways.push(Known::new(way::common(&config, &name)));
-        }
         let Some(known) = destination.ways.get_mut(usize::from(line.way)) else {
             return;
         };
@@ -392,16 +410,11 @@ impl Shard {
         Some(now_s.saturating_add(u32::try_from(span.as_secs()).unwrap_or(u32::MAX)).saturating_add(1))
     }
 
-    /// The number of the way that a message goes by what is in it, if that is not the feed's.
+    /// The number of the way that a message goes by what is in it, if that is not the feed's: the configuration has
+    /// changed meanwhile.
     fn other_way(&self, feed: &Feed, message: &Message) -> Option<u16> {
         let choice = way::choose(&self.config(), message);
-        let mut destinations = self.outbound().destinations().0.borrow_mut();
-        let ways = &mut destinations.get_mut(&feed.destination)?.ways;
-        let number = ways.iter().position(|known| known.choice == choice).unwrap_or_else(|| {
-            ways.push(Known::new(choice));
-            ways.len() - 1
-        });
-        let number = u16::try_from(number).ok()?;
+        let number = self.outbound().destinations().number(Arc::clone(&feed.destination), choice)?;
         (number != feed.way).then_some(number)
     }
 }
@@ -479,6 +492,17 @@ impl Destinations {
         let destinations = self.0.borrow();
         let known = destinations.get(&feed.destination)?.ways.get(usize::from(feed.way))?;
         known.choice.tenant().map(str::to_owned)
+    }
+
+    /// The number of a way; `None` if there are too many.
+    fn number(&self, name: Arc<str>, choice: Choice) -> Option<u16> {
+        let mut destinations = self.0.borrow_mut();
+        let ways = &mut destinations.entry(name).or_default().ways;
+        let number = ways.iter().position(|known| known.choice == choice).unwrap_or_else(|| {
+            ways.push(Known::new(choice));
+            ways.len() - 1
+        });
+        u16::try_from(number).ok()
     }
 
     /// The sites that mail for a destination goes to, as far as they were looked up; that of common mail first. Who

@@ -99,11 +99,6 @@ impl Choice {
     }
 }
 
-/// The choice for mail of which only the destination is known.
-pub fn common(_config: &Config, _destination: &str) -> Choice {
-    Choice::default()
-}
-
 /// What of this message decides.
 pub fn choose(config: &Config, message: &Message) -> Choice {
     let Some(accepted) = &message.accepted else {
@@ -112,6 +107,26 @@ pub fn choose(config: &Config, message: &Message) -> Choice {
     let sender = accepted.envelope.sender.as_ref().filter(|_| minds_senders(config));
     let sender_domain = sender.and_then(|sender| sender.ascii_domain()).unwrap_or_default();
     Choice::of(config, &sender_domain, accepted.tenant.as_deref())
+}
+
+/// Whether anything of a message decides about its way.
+pub fn is_chosen(config: &Config) -> bool {
+    minds_senders(config) || minds_tenants(config)
+}
+
+/// Whether mail of this choice goes where common mail for the destination does. What depends on MX records does not show.
+pub fn is_common(config: &Config, destination: &str, choice: &Choice) -> bool {
+    let outbound = &config.outbound;
+    let route = |sender_domain, tenant| {
+        outbound.routes.find(&Ask { domain: destination, sender_domain, tenant, mx: None })
+    };
+    let is_same_route = match (route(&choice.sender_domain, choice.tenant()), route("", None)) {
+        (Found::Route(own), Found::Route(common)) => std::ptr::eq(own, common),
+        (Found::Direct, Found::Direct) => true,
+        _ => false,
+    };
+    is_same_route
+        && outbound.site_name("", destination, choice.tenant()) == outbound.site_name("", destination, None)
 }
 
 /// Looks up the way of mail for a destination.

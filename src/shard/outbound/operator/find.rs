@@ -8,7 +8,7 @@ use crate::queue::selection::{Inside, Outside, Selection, State};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
 use crate::shard::outbound::home::now_s;
-use crate::shard::outbound::way;
+use crate::shard::outbound::way::{self, Choice};
 use crate::store::owed::{self, DestinationId, Row, Way};
 use crate::store::record::Message;
 use crate::store::{Kept, MessageId, Sequence};
@@ -70,11 +70,11 @@ impl Shard {
             true => self.slice(commit, sought, from, messages_max),
             false => self.named(commit, sought, from, messages_max),
         };
+        let is_site_inside = selection.site.is_some() && way::is_chosen(&self.config());
         let mut found = Vec::with_capacity(slice.len());
         for (sequence, mut rows) in slice {
             let id = MessageId { log: commit.id(), sequence };
-            let looks = selection.looks_inside()
-                || selection.site.is_some() && rows.iter().any(|row| self.has_several_sites(commit, row));
+            let looks = selection.looks_inside() || is_site_inside;
             let taken = match looks || sought.records == Records::Always {
                 true => rows.first().and_then(|row| self.reader().taken(id, row.record).ok()),
                 false => None,
@@ -93,20 +93,22 @@ impl Shard {
         (found, next)
     }
 
-    fn has_several_sites(&self, commit: &Commit, row: &Row) -> bool {
-        self.outbound().destinations().sites(name_of(&commit.owed(), row)).len() > 1
-    }
-
     fn matches_within(&self, commit: &Commit, selection: &Selection, row: &Row, message: &Message) -> bool {
         let site = selection.site.as_ref().map(|_| self.site_of(commit, row, message).unwrap_or_default());
         let inside = inside_of(message, row.recipient, site.as_deref());
         inside.is_some_and(|inside| selection.matches_inside(&inside))
     }
 
-    /// Where this copy goes, if that was looked up.
+    /// Where this copy goes, if that is known: its own way is looked up when its turn comes.
     pub fn site_of(&self, commit: &Commit, row: &Row, message: &Message) -> Option<Arc<str>> {
-        let choice = way::choose(&self.config(), message);
-        self.outbound().destinations().site_of(name_of(&commit.owed(), row), &choice)
+        let (config, destinations) = (self.config(), self.outbound().destinations());
+        let (owed, choice) = (commit.owed(), way::choose(&config, message));
+        let name = name_of(&owed, row);
+        let of_all = || {
+            let is_common = way::is_common(&config, name, &choice);
+            is_common.then(|| destinations.site_of(name, &Choice::default())).flatten()
+        };
+        destinations.site_of(name, &choice).or_else(of_all)
     }
 
     /// Rows that match by what can be seen from outside.

@@ -11,6 +11,7 @@ use crate::queue::selection::{Outside, Selection, State};
 use crate::shard::Shard;
 use crate::shard::commit::Commit;
 use crate::shard::outbound::home::now_s;
+use crate::shard::outbound::way;
 use crate::store::Sequence;
 use crate::store::owed::{Row, Way};
 
@@ -116,9 +117,9 @@ impl Shard {
     pub fn why_waiting(&self, name: &str) -> Option<String> {
         let destinations = self.outbound().destinations();
         let sites = destinations.sites(name);
-        // One of several is not all of it.
-        let only = if sites.len() == 1 { &*sites } else { &[] };
-        self.suspended_as_a_whole(name, only).or_else(|| destinations.why_waiting(name))
+        // Where a message decides about its site, the words about one say nothing of all.
+        let of_all = if way::is_chosen(&self.config()) { &[] } else { &*sites };
+        self.suspended_as_a_whole(name, of_all).or_else(|| destinations.why_waiting(name))
     }
 
     /// By which words of an operator all mail for a destination, at these sites, is kept back.
