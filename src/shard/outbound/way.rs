@@ -114,7 +114,8 @@ pub fn is_chosen(config: &Config) -> bool {
     minds_senders(config) || minds_tenants(config)
 }
 
-/// Whether mail of this choice goes where common mail for the destination does. What depends on MX records does not show.
+/// Whether mail of this choice goes where common mail for the destination does. What depends on MX records does not
+/// show.
 pub fn is_common(config: &Config, destination: &str, choice: &Choice) -> bool {
     let outbound = &config.outbound;
     let route = |sender_domain, tenant| {
