@@ -230,8 +230,7 @@ fn looked_at(block: &[u8]) -> &[u8] {
 }
 
 /// Names of fields to look up, in any case: sorted, since a client may send thousands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FieldNames {
+struct FieldNames {
     /// In lower case, the short ones first.
     names: Vec<Vec<u8>>,
     /// A bit for each length that there is: most fields of a message are dismissed by theirs.
@@ -239,7 +238,7 @@ pub struct FieldNames {
 }
 
 impl FieldNames {
-    pub fn of(names: &[String]) -> Self {
+    fn of(names: &[String]) -> Self {
         let mut names: Vec<Vec<u8>> =
             names.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect();
         names.sort_unstable_by(|left, right| left.len().cmp(&right.len()).then_with(|| left.cmp(right)));
@@ -247,7 +246,7 @@ impl FieldNames {
         Self { names, lengths }
     }
 
-    pub fn contain(&self, name: &[u8]) -> bool {
+    fn contain(&self, name: &[u8]) -> bool {
         if name.is_empty() || self.lengths & Self::bit(name.len()) == 0 {
             return false;
         }

@@ -191,14 +191,13 @@ impl Shard {
     /// The number of the way that a message goes by what is in it. Whoever takes one that cannot be read says so.
     fn way_of(&self, commit: &Commit, item: Item, record: RecordPlace) -> u16 {
         let id = MessageId { log: commit.id(), sequence: Sequence(item.message) };
-        let name = commit.owed().destinations().name(DestinationId(item.destination)).map(Arc::<str>::from);
-        match (name, self.reader().taken(id, record)) {
-            (Some(name), Ok((_, message))) => {
-                let choice = way::choose(&self.config(), &message);
-                self.outbound().destinations().number(name, choice).unwrap_or(COMMON_WAY)
-            }
-            _ => COMMON_WAY,
-        }
+        let owed = commit.owed();
+        let name = owed.destinations().name(DestinationId(item.destination));
+        let Some((name, (_, message))) = name.zip(self.reader().taken(id, record).ok()) else {
+            return COMMON_WAY;
+        };
+        let choice = way::choose(&self.config(), &message);
+        self.outbound().destinations().number(name, choice).unwrap_or(COMMON_WAY)
     }
 
     /// Finds the ways of all mail anew.
@@ -414,7 +413,7 @@ impl Shard {
     /// changed meanwhile.
     fn other_way(&self, feed: &Feed, message: &Message) -> Option<u16> {
         let choice = way::choose(&self.config(), message);
-        let number = self.outbound().destinations().number(Arc::clone(&feed.destination), choice)?;
+        let number = self.outbound().destinations().number(&feed.destination, choice)?;
         (number != feed.way).then_some(number)
     }
 }
@@ -495,9 +494,12 @@ impl Destinations {
     }
 
     /// The number of a way; `None` if there are too many.
-    fn number(&self, name: Arc<str>, choice: Choice) -> Option<u16> {
+    fn number(&self, name: &str, choice: Choice) -> Option<u16> {
         let mut destinations = self.0.borrow_mut();
-        let ways = &mut destinations.entry(name).or_default().ways;
+        if !destinations.contains_key(name) {
+            destinations.insert(name.into(), Destination::default());
+        }
+        let ways = &mut destinations.get_mut(name)?.ways;
         let number = ways.iter().position(|known| known.choice == choice).unwrap_or_else(|| {
             ways.push(Known::new(choice));
             ways.len() - 1

@@ -63,27 +63,24 @@ impl Shard {
         from: Sequence,
     ) -> (Vec<Found>, Option<Sequence>) {
         let selection = sought.selection;
-        let may_read =
-            sought.records == Records::Always || selection.looks_inside() || selection.site.is_some();
-        let messages_max = if may_read { RECORDS_PER_TURN } else { ROWS_PER_TURN };
+        let looks = selection.looks_inside() || (selection.site.is_some() && way::is_chosen(&self.config()));
+        let reads = looks || sought.records == Records::Always;
+        let messages_max = if reads { RECORDS_PER_TURN } else { ROWS_PER_TURN };
         let (slice, next) = match selection.ids.is_empty() {
             true => self.slice(commit, sought, from, messages_max),
             false => self.named(commit, sought, from, messages_max),
         };
-        let is_site_inside = selection.site.is_some() && way::is_chosen(&self.config());
         let mut found = Vec::with_capacity(slice.len());
         for (sequence, mut rows) in slice {
             let id = MessageId { log: commit.id(), sequence };
-            let looks = selection.looks_inside() || is_site_inside;
-            let taken = match looks || sought.records == Records::Always {
+            let taken = match reads {
                 true => rows.first().and_then(|row| self.reader().taken(id, row.record).ok()),
                 false => None,
             };
             if looks {
+                let message = taken.as_ref().map(|(_, message)| message);
                 rows.retain(|row| {
-                    taken
-                        .as_ref()
-                        .is_some_and(|(_, message)| self.matches_within(commit, selection, row, message))
+                    message.is_some_and(|message| self.matches_within(commit, selection, row, message))
                 });
             }
             if !rows.is_empty() {
