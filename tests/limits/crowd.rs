@@ -251,6 +251,8 @@ fn port(number: usize) -> u16 {
 /// A connection that was greeted, to one of the protocols.
 fn connect(address: Ipv4Addr, number: usize) -> TcpStream {
     let mut socket = TcpStream::connect((address, port(number))).expect("the server accepts");
+    // What it has sent and is not taken yet is memory of the crowd's machines, and not of this one, which has so much.
+    SockRef::from(&socket).set_send_buffer_size(16 << 10).expect("an option of TCP");
     let greeted: io::Result<usize> = socket.read(&mut [0; 256]);
     assert!(greeted.expect("a greeting") > 0, "the server greets");
     socket

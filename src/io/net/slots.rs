@@ -17,6 +17,7 @@ use io_uring::{cqueue, opcode, squeue};
 use super::buffers;
 use super::sockets::Ring;
 use crate::bytes::Output;
+use crate::io::share;
 use crate::limits::RECEIVE_BUFFER_BYTES;
 
 /// Pieces that one send gathers; more go in the next.
@@ -141,6 +142,9 @@ impl Ring {
         let Some((result, buffer)) = self.take_incoming(index, context) else {
             return Poll::Pending;
         };
+        if self.slot(index).has_more {
+            share::want_more();
+        }
         let length = check(result)?;
         Poll::Ready(Ok(buffer.map(|number| (number, length))))
     }

@@ -271,8 +271,7 @@ async fn drive(shared: Rc<Shared>, bell: Arc<Bell>) {
         // This task's own poll is one.
         let is_alone = polls() == before + 1;
         let now = clock::precise();
-        share::begin_turn();
-        let woken = bell.answer() + timers::fire(now) + shared.turn();
+        let woken = share::begin_turn(now) + bell.answer() + timers::fire(now) + shared.turn();
         if now - rested >= REST {
             rested = now;
             rest().await;
