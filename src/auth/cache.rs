@@ -23,8 +23,11 @@ pub struct LoginCache {
     entries: Bounded<String, Entry>,
 }
 
+/// A login with its password, unreadable without the key of the process.
+pub type Tag = [u8; 32];
+
 struct Entry {
-    tag: [u8; 32],
+    tag: Tag,
     expires: Instant,
 }
 
@@ -56,8 +59,9 @@ impl LoginCache {
         self.entries.remove(login);
     }
 
-    /// The lengths in front keep the three parts apart.
-    fn tag(&self, login: &str, password: &[u8], hash: &PasswordHash) -> [u8; 32] {
+    /// What stands for a login with this password while `hash` is what is kept of it.
+    pub fn tag(&self, login: &str, password: &[u8], hash: &PasswordHash) -> Tag {
+        // The lengths in front keep the three parts apart.
         let hash = hash.as_str();
         let lengths = [login.len(), hash.len()].map(|length| (length as u64).to_be_bytes());
         tag(&self.key, &[&lengths[0], &lengths[1], login.as_bytes(), hash.as_bytes(), password])

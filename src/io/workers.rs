@@ -31,13 +31,18 @@ pub enum NoResult {
 }
 
 impl Workers {
-    /// Starts `threads` threads whose queue holds `waiting_max` jobs.
-    pub fn start(name: &str, threads: usize, waiting_max: usize) -> std::io::Result<Self> {
+    /// Starts `threads` threads whose queue holds `waiting_max` jobs. The higher their niceness, from 0 to 19, the more
+    /// they leave the processors to others.
+    pub fn start(name: &str, threads: usize, waiting_max: usize, niceness: i32) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(waiting_max);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(name.to_owned()).spawn(move || work(&queue))?;
+            thread::Builder::new().name(name.to_owned()).spawn(move || {
+                // To want less is always allowed.
+                let _ = rustix::process::setpriority_process(None, niceness);
+                work(&queue);
+            })?;
         }
         Ok(Self { jobs })
     }
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn results_come_back_and_a_panic_costs_one_job() {
-        let workers = Workers::start("test", 1, 4).expect("threads start");
+        let workers = Workers::start("test", 1, 4, 0).expect("threads start");
         assert_eq!(block_on(workers.run(|| 6 * 7)), Ok(42));
         assert_eq!(block_on(workers.run(|| -> u32 { panic!("as planned") })), Err(NoResult::Failed));
         assert_eq!(block_on(workers.run(|| 43)), Ok(43));

@@ -1,11 +1,17 @@
 //! Who is let in: passwords and SCRAM proofs, with the brakes on guessing.
 //!
-//! A password is hashed on a worker thread; one that was right a moment ago is known. Each shard brakes for
-//! itself, so that a guesser who is spread over all shards by the kernel gets as many tries as there are cores.
+//! A password is hashed on a worker thread; one that was right a moment ago is known, and one that is being hashed
+//! is waited for: the devices of a user that come all at once cost one run. Each shard brakes for itself, so that a guesser who is spread over all shards by the kernel gets as many tries as there are cores.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::task::{Poll, Waker};
 
 use super::Shard;
+use crate::auth::cache::Tag;
 use crate::auth::directory::LoginCheck;
 use crate::auth::{Account, Directory, ScramVerifier};
 use crate::io::clock;
@@ -99,7 +105,14 @@ impl Shard {
     }
 
     async fn is_right(&self, check: &LoginCheck, password: &[u8]) -> Result<bool, NotAdmitted> {
-        if self.logins.borrow_mut().knows(&check.key, password, &check.hash, clock::instant()) {
+        let is_known = || self.logins.borrow_mut().knows(&check.key, password, &check.hash, clock::instant());
+        if is_known() {
+            return Ok(true);
+        }
+        let tag = self.logins.borrow().tag(&check.key, password, &check.hash);
+        let _own_turn = self.hashed_now.turn(tag).await;
+        // Whoever gave the same before has found out.
+        if is_known() {
             return Ok(true);
         }
         let (hash, given) = (check.hash.clone(), password.to_vec());
@@ -112,6 +125,83 @@ impl Shard {
     }
 }
 
+/// Logins with their passwords that are being hashed, by their tag, and who waits to hash the same.
+#[derive(Default)]
+pub(super) struct HashedNow(RefCell<HashMap<Tag, Vec<Waker>>>);
+
+/// While it lives nobody else hashes the same.
+struct Turn<'a> {
+    all: &'a HashedNow,
+    tag: Tag,
+}
+
+impl HashedNow {
+    async fn turn(&self, tag: Tag) -> Turn<'_> {
+        poll_fn(|context| match self.0.borrow_mut().entry(tag) {
+            Entry::Vacant(free) => {
+                free.insert(Vec::new());
+                Poll::Ready(())
+            }
+            Entry::Occupied(mut taken) => {
+                taken.get_mut().push(context.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await;
+        Turn { all: self, tag }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // All, since the first of them may have given up.
+        let waiting = self.all.0.borrow_mut().remove(&self.tag);
+        waiting.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
 fn is_same_login(directory: &Directory, name: &str, account: &Account) -> bool {
     directory.login(name).is_some_and(|other| other.id == account.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_lite::future::{block_on, poll_once, yield_now, zip};
+
+    use super::HashedNow;
+
+    #[test]
+    fn the_same_password_is_hashed_by_one_at_a_time_and_others_go_on() {
+        let now = HashedNow::default();
+        let order = Cell::new(Vec::new());
+        let note = |what| order.set([order.take(), vec![what]].concat());
+        let hash = async |tag, begins, ends| {
+            let _turn = now.turn([tag; 32]).await;
+            note(begins);
+            yield_now().await;
+            note(ends);
+        };
+        block_on(zip(
+            hash(1, "a begins", "a ends"),
+            zip(hash(1, "b begins", "b ends"), hash(2, "c begins", "c ends")),
+        ));
+        let order = order.take();
+        let at = |what| order.iter().position(|noted| *noted == what).expect("it happened");
+        assert!(at("a ends") < at("b begins"), "{order:?}");
+        assert!(at("c begins") < at("a ends"), "{order:?}");
+        assert!(now.0.borrow().is_empty(), "nobody is remembered");
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_turn_to_others() {
+        let now = HashedNow::default();
+        let turn = block_on(now.turn([1; 32]));
+        let mut gives_up = Box::pin(now.turn([1; 32]));
+        assert!(block_on(poll_once(&mut gives_up)).is_none());
+        drop(turn);
+        drop(gives_up);
+        block_on(now.turn([1; 32]));
+    }
 }

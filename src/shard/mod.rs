@@ -59,6 +59,7 @@ use clean::Cleaner;
 use commit::Commit;
 use cut::Cuts;
 use hold::Held;
+use login::HashedNow;
 use mesh::Mesh;
 use notify::Bells;
 use outbound::Outbound;
@@ -87,6 +88,7 @@ pub struct Shard {
     seats: Rc<Seats>,
     throttle: RefCell<Throttle>,
     logins: RefCell<LoginCache>,
+    hashed_now: HashedNow,
     stopping: Cell<bool>,
     /// Sessions that are being served here.
     sessions: Cell<usize>,

@@ -29,6 +29,9 @@ use crate::store::LogId;
 /// Logins that wait for a hashing thread; more are refused for the moment.
 const HASHING_WAITING_MAX: usize = 256;
 
+/// Who is in goes before those who want in.
+const HASHING_NICENESS: i32 = 10;
+
 /// A server with all its shards, as it is talked to; clones talk to the same.
 #[derive(Clone)]
 pub struct Server {
@@ -83,14 +86,15 @@ impl Server {
         let preparer = Preparer::start().map_err(|error| ServerError::Shard(StartError::Disk(error)))?;
         let large_files =
             LargeFiles::start(&data).map_err(|error| ServerError::Shard(StartError::Disk(error)))?;
-        let hashing = Workers::start("passwords", cpus.len().div_ceil(2), HASHING_WAITING_MAX)
+        let threads = cpus.len().div_ceil(2);
+        let hashing = Workers::start("passwords", threads, HASHING_WAITING_MAX, HASHING_NICENESS)
             .map_err(|error| ServerError::Executor(error.to_string()))?;
         let census = Census::new();
         let events = EventWriter::start(config.outbound.events.settings(&config.data))
             .map_err(|error| ServerError::Shard(StartError::Disk(error)))?;
         let memory =
             Arc::new(if listens { outbound::memory::read_all(data.path()) } else { Memory::default() });
-        let notes = Workers::start("notes", 1, shards * 2)
+        let notes = Workers::start("notes", 1, shards * 2, 0)
             .map_err(|error| ServerError::Executor(error.to_string()))?;
         let silent = Arc::new(AtomicUsize::new(0));
         let (ready, is_ready) = channel();

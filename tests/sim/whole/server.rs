@@ -207,7 +207,7 @@ impl Server {
             let (Ok(preparer), Ok(large_files)) = (Preparer::start(), LargeFiles::start(&data)) else {
                 return state.set(State::Failed);
             };
-            let hashing = Workers::start("passwords", 0, 8).expect("no threads are needed");
+            let hashing = Workers::start("passwords", 0, 8, 0).expect("no threads are needed");
             let (tls, client_tls) = tls();
             let census = Census::new();
             for own in 0..SHARDS {
