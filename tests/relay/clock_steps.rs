@@ -33,6 +33,15 @@ impl Clock {
             .and_then(|()| fs::rename(&next, &self.file))
             .expect("written");
     }
+
+    /// A server that sees this clock.
+    fn over(&self, setup: Setup, library: &Path) -> Setup {
+        setup
+            .environment("LD_PRELOAD", &library.display().to_string())
+            .environment("FAKETIME_TIMESTAMP_FILE", &self.file.display().to_string())
+            .environment("FAKETIME_NO_CACHE", "1")
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
 }
 
 fn library() -> Option<PathBuf> {
@@ -48,14 +57,7 @@ fn a_clock_that_is_set_forth_and_back_costs_no_mail_and_no_session() {
         return;
     };
     let (clock, remote) = (Clock::new(), Remote::decent());
-    let path = |path: &Path| path.display().to_string();
-    let mut server = Setup::new()
-        .route("one.test", &remote)
-        .environment("LD_PRELOAD", &path(&library))
-        .environment("FAKETIME_TIMESTAMP_FILE", &path(&clock.file))
-        .environment("FAKETIME_NO_CACHE", "1")
-        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
+    let mut server = clock.over(Setup::new().route("one.test", &remote), &library).start();
     let mut session = Imap::login(server.address(), IMAP, ALICE, PASSWORD).expect("IMAP login");
     session.ok("SELECT INBOX").expect("it opens");
     let offsets = ["+0", "+3d", "-10d", "+2d", "-400d", "+0"];
@@ -95,4 +97,25 @@ fn a_clock_that_is_set_forth_and_back_costs_no_mail_and_no_session() {
     assert_eq!(validity(&server), before);
     assert_eq!(remote.arrivals().len(), offsets.len(), "nothing goes twice");
     server.kill();
+}
+
+/// What was put off by another clock is tried by this one's time, or when an operator says so.
+#[test]
+fn retry_starts_what_was_put_off_before_the_clock_was_set() {
+    let Some(library) = library() else {
+        eprintln!("skipped: libfaketime is not installed");
+        return;
+    };
+    for offset in ["-3h", "-40d", "+2h"] {
+        let (clock, remote) = (Clock::new(), Remote::decent());
+        let setup = Setup::new().retries(7200, 7200).route("one.test", &remote);
+        let server = clock.over(setup, &library).start();
+        send(&server, ALICE, &["grey1@one.test"], &note("put off"));
+        wait_for("it is put off", &server, || {
+            server.done(&["events", "--type", "TransientFailure"]).contains("grey1@one.test").then_some(())
+        });
+        clock.set(offset);
+        server.done(&["queue", "retry", "--everything"]);
+        wait_for_arrivals(&server, &remote, 1);
+    }
 }
