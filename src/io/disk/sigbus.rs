@@ -14,13 +14,18 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Mappings of the whole process: those that readers keep, and those that slices still hold.
-const MAPPINGS_MAX: usize = 4096;
+/// Mappings of the whole process: those that readers keep, and those that slices still hold. As many as Linux gives a
+/// process unless told otherwise (`vm.max_map_count`), so that this table is never what a shard runs out of.
+const MAPPINGS_MAX: usize = 1 << 16;
 
 /// The smallest page there is; a sector lies in one.
 const PAGE_BYTES: usize = 4096;
 
+/// Zeroes, which take no memory before they are used.
 static TABLE: [Entry; MAPPINGS_MAX] = [const { Entry::new() }; MAPPINGS_MAX];
+
+/// Entries from here on were never used.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many pages were ever lost; zero spares everyone the search.
 static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -58,6 +63,8 @@ impl Watched {
         let claim =
             |entry: &Entry| entry.start.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         let number = TABLE.iter().position(claim).ok_or(io::Error::from_raw_os_error(libc::ENOMEM))?;
+        // Before there is anything to be found in it.
+        USED.fetch_max(number + 1, Ordering::AcqRel);
         let entry = &TABLE[number];
         entry.is_marked.store(false, Ordering::Relaxed);
         entry.end.store((start + mapped.len()).next_multiple_of(PAGE_BYTES), Ordering::Release);
@@ -72,6 +79,10 @@ impl Drop for Watched {
     }
 }
 
+fn used() -> &'static [Entry] {
+    &TABLE[..USED.load(Ordering::Acquire)]
+}
+
 /// How many pages of mappings could not be read since the start of the process.
 pub fn lost_pages() -> usize {
     LOST.load(Ordering::Acquire)
@@ -81,7 +92,7 @@ pub fn lost_pages() -> usize {
 /// checked again before they go anywhere.
 pub fn has_lost_pages(bytes: &[u8]) -> bool {
     LOST.load(Ordering::Acquire) > 0
-        && TABLE
+        && used()
             .iter()
             .any(|entry| entry.holds(bytes.as_ptr().addr()) && entry.is_marked.load(Ordering::Acquire))
 }
@@ -123,7 +134,7 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut c_vo
     // SAFETY: the kernel gives a valid `siginfo_t` to a handler that asked for it with SA_SIGINFO, and SIGBUS has an
     // address in it.
     let address = unsafe { (*info).si_addr() }.addr();
-    match TABLE.iter().find(|entry| entry.holds(address)) {
+    match used().iter().find(|entry| entry.holds(address)) {
         Some(entry) if replace_page(address & !(PAGE_BYTES - 1)) => {
             entry.is_marked.store(true, Ordering::Release);
             LOST.fetch_add(1, Ordering::AcqRel);
@@ -169,8 +180,9 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
 mod tests {
     use std::fs;
 
-    use super::has_lost_pages;
+    use super::{Watched, has_lost_pages};
     use crate::io::disk::mapping::map;
+    use crate::limits::store::MAPPINGS_MAX as MAPPINGS_OF_SHARD;
 
     #[test]
     fn a_page_that_is_gone_reads_as_zeroes_and_is_told() {
@@ -185,5 +197,14 @@ mod tests {
         assert_eq!((mapped[0], mapped[4096], mapped[3 * 4096 - 1]), (b'x', 0, 0));
         assert!(has_lost_pages(&mapped) && has_lost_pages(&mapped.part(10..20)));
         assert!(!has_lost_pages(&other) && !has_lost_pages(b"elsewhere"));
+    }
+
+    /// A machine with many processors has as many readers, each with its mappings.
+    #[test]
+    fn more_are_watched_than_many_shards_map() {
+        let bytes = vec![0; 1];
+        let all: Vec<Watched> =
+            (0..64 * MAPPINGS_OF_SHARD).map(|_| Watched::new(&bytes).expect("room")).collect();
+        assert_eq!(all.len(), 64 * MAPPINGS_OF_SHARD);
     }
 }
