@@ -163,8 +163,12 @@ impl RouteMatch {
         }
         let is_null = ask.sender_domain.is_empty();
         if !self.sender_domain.is_any() && (is_null || !self.sender_domain.matches(ask.sender_domain)) {
-            let sender = if is_null { "nobody" } else { ask.sender_domain };
-            return Some(format!("the sender is of {sender}"));
+            let sender = ask.sender_domain;
+            return Some(if is_null {
+                "it has no sender".into()
+            } else {
+                format!("the sender is of {sender}")
+            });
         }
         if self.tenant.is_some() && self.tenant.as_deref() != ask.tenant {
             return Some(format!("the tenant is {}", ask.tenant.unwrap_or("none")));
@@ -341,7 +345,7 @@ mod tests {
             [
                 "route: for domain a.example: to the MX hosts, port 1",
                 "not the route for domain b.example: the domain is a.example",
-                "not the route for domain *.example, sender domain sender.example, tenant acme: the sender is of nobody",
+                "not the route for domain *.example, sender domain sender.example, tenant acme: it has no sender",
                 "not the route for domain *: it is less exact",
             ]
         );

@@ -192,7 +192,7 @@ fn explanations() {
     let expected = [
         "route: none matches; by the MX records of the domain",
         "not the route for domain relay.test: the domain is special.test",
-        "not the route for domain *, sender domain *.example.org: the sender is of nobody",
+        "not the route for domain *, sender domain *.example.org: it has no sender",
         "pool: bulk (by the tenant): out1 (weight 9), out2 (weight 1)",
         "source out1 from 192.0.2.1, shaping for all mail; then tenant acme; then mx *.big.test; then domain \
          special.test: 3 connections (4 of the site), connection rate no limit, message rate no limit, 500 messages \
