@@ -1,7 +1,8 @@
 //! Who is let in: passwords and SCRAM proofs, with the brakes on guessing.
 //!
 //! A password is hashed on a worker thread; one that was right a moment ago is known, and one that is being hashed
-//! is waited for: the devices of a user that come all at once cost one run. Each shard brakes for itself, so that a guesser who is spread over all shards by the kernel gets as many tries as there are cores.
+//! is waited for: the devices of a user that come all at once cost one run. Each shard brakes for itself, so that a
+//! guesser who is spread over all shards by the kernel gets as many tries as there are cores.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

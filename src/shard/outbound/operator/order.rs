@@ -81,8 +81,8 @@ impl Shard {
         let mut ordered = Ordered::default();
         let mut from = Some(from);
         let mut turns = Turns::begin();
-        // What was answered a moment ago would count as being sent until that is written down, and be passed over. If it
-        // is lost, its mail is tried again anyway.
+        // What was answered a moment ago would count as being sent until that is written down, and be passed over. If
+        // it is lost, its mail is tried again anyway.
         let _ = commit.barrier().await;
         turns.give().await;
         while let Some(at) = from {
