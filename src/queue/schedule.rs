@@ -11,6 +11,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
+/// A heap with room for more than this gives room back when three quarters of it are unused.
+const KEPT_ITEMS: usize = 1024;
+
 /// A message with a destination, by the numbers of the log that owes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Item {
@@ -55,17 +58,17 @@ struct Ready {
     message: u64,
 }
 
-impl FromIterator<(Item, u32)> for Schedule {
-    /// Items with their times, all at once.
-    fn from_iter<T: IntoIterator<Item = (Item, u32)>>(items: T) -> Self {
-        let waiting = items
-            .into_iter()
-            .map(|(Item { message, destination }, at)| Reverse(Waiting { at, destination, message }));
-        Self { waiting: waiting.collect(), ..Self::default() }
-    }
-}
-
 impl Schedule {
+    /// Items with their times, all at once, at most so many.
+    pub fn of(items: impl Iterator<Item = (Item, u32)>, most: usize) -> Self {
+        let mut waiting = Vec::with_capacity(most);
+        waiting.extend(items.map(|(Item { message, destination }, at)| {
+            let waiting = Waiting { at, destination, message };
+            Reverse(waiting)
+        }));
+        Self { waiting: waiting.into(), ..Self::default() }
+    }
+
     /// `at` is in Unix seconds. An item that is out is not ready before it is back.
     pub fn insert(&mut self, item: Item, at: u32) {
         let Item { message, destination } = item;
@@ -79,9 +82,7 @@ impl Schedule {
             return None;
         }
         self.waiting.pop();
-        if self.waiting.is_empty() {
-            self.waiting = BinaryHeap::new();
-        }
+        give_room_back(&mut self.waiting);
         Some((Item { message, destination }, at))
     }
 
@@ -121,6 +122,7 @@ impl Schedule {
                 self.ready.remove(&line);
                 return None;
             };
+            give_room_back(heap);
             let item = Item { message, destination: line.destination };
             if self.out.insert(item) {
                 return Some(item);
@@ -173,16 +175,35 @@ impl Schedule {
     }
 }
 
+fn give_room_back<T: Ord>(heap: &mut BinaryHeap<T>) {
+    if heap.capacity() > KEPT_ITEMS && heap.len() < heap.capacity() / 4 {
+        heap.shrink_to(2 * heap.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop, proptest};
 
-    use super::{COMMON_WAY, Item, Line, Schedule};
+    use super::{COMMON_WAY, Item, KEPT_ITEMS, Line, Schedule};
 
     const LINE: Line = Line { destination: 1, way: COMMON_WAY };
 
     fn item(message: u64) -> Item {
         Item { message, destination: LINE.destination }
+    }
+
+    #[test]
+    fn a_heap_that_was_long_gives_its_room_back() {
+        let items = (0..100_000).map(|message| (item(message), 0));
+        let mut schedule = Schedule::of(items, 200_000);
+        advance(&mut schedule, 0);
+        assert!(schedule.waiting.capacity() <= KEPT_ITEMS);
+        while schedule.ready(LINE) > 10_000 {
+            schedule.take(LINE);
+        }
+        let heap = &schedule.ready[&LINE];
+        assert!((10_000..=40_000).contains(&heap.capacity()), "{}", heap.capacity());
     }
 
     /// Puts all in line whose time has come.

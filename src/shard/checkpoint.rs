@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
-use super::commit::Commit;
-use super::restore::{OWED_SECTION, PLACES_SECTION};
+use super::commit::{Commit, SliceOf};
 use super::seat::{Seat, Seats};
 use crate::bytes::Slice;
 use crate::io::disk::DiskError;
@@ -185,8 +184,8 @@ impl Keeper {
             turns.give().await;
         }
         let (_, bytes_then) = self.last.get();
-        // What is owed is written whole each time: with a long queue that is worth it only after as much new mail.
-        let bytes_max = bytes_max.max(2 * self.commit.owed().encoded_bytes());
+        // What is owed is written whole each time: with a long queue that is worth it only after much more new mail.
+        let bytes_max = bytes_max.max(4 * self.commit.owed().encoded_bytes());
         match self.is_due.get() || self.commit.bytes() - bytes_then >= bytes_max {
             true => self.checkpoint().await,
             false => Ok(()),
@@ -199,8 +198,7 @@ impl Keeper {
         let Some(position) = self.commit.position() else {
             return Ok(());
         };
-        let places = self.commit.files().with_places(Places::encode);
-        let sections = vec![(OWED_SECTION, self.commit.owed().encode()), (PLACES_SECTION, places)];
+        self.take_of_log().await?;
         let is_taken = |seat: &Seat| seat.is_changed() || !self.catalog.borrow().has_account(seat.id());
         let mut turns = Turns::begin();
         for seat in self.own_seats(is_taken) {
@@ -213,10 +211,25 @@ impl Keeper {
             turns.give().await;
         }
         let blobs = self.catalog.borrow().blobs();
-        self.publish(Directory { position: Some(position), blobs, sections }).await?;
+        self.publish(Directory { position: Some(position), blobs }).await?;
         self.last.set((Some(position), bytes));
         self.is_due.set(false);
         tracing::debug!(log = self.commit.id().0, through = position.through.0, "a checkpoint was written");
+        Ok(())
+    }
+
+    /// Takes what is of no account.
+    async fn take_of_log(&self) -> Result<(), Unkept> {
+        self.catalog.borrow_mut().drop_of_log();
+        let mut turns = Turns::begin();
+        for (of, bytes) in self.commit.slices() {
+            let kind = match of {
+                SliceOf::Owed => BlobKind::Owed,
+                SliceOf::Places => BlobKind::Places,
+            };
+            self.write(vec![(BlobName::of_log(kind, self.applied()), bytes)]).await?;
+            turns.give().await;
+        }
         Ok(())
     }
 

@@ -18,12 +18,6 @@ use crate::store::record::{Part, PartKind, Piece, Record};
 use crate::store::recover::{Damage, Recovered};
 use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
-/// The section of a checkpoint's directory with what the log owes.
-pub const OWED_SECTION: u16 = 1;
-
-/// The section with where messages of the log are.
-pub const PLACES_SECTION: u16 = 2;
-
 /// State of one log while it is read back.
 pub struct Loading {
     pub accounts: HashMap<AccountId, Loaded>,
@@ -55,10 +49,6 @@ impl Loading {
     pub fn restore(log: LogId, index: &IndexFile) -> Option<Self> {
         let directory = index.directory()?;
         let mut loading = Self::empty(log);
-        let section = directory.sections.iter().find(|(number, _)| *number == OWED_SECTION)?;
-        loading.owed = Owed::decode(log, &section.1).ok()?;
-        let section = directory.sections.iter().find(|(number, _)| *number == PLACES_SECTION)?;
-        loading.places.take_in(&section.1).ok()?;
         let mut chunks: Vec<(Of, Chunk)> = Vec::new();
         for blob in &directory.blobs {
             let of = Of { account: blob.name.account, mailbox: blob.name.mailbox };
@@ -67,6 +57,8 @@ impl Loading {
                 BlobKind::Chunk => chunks.push((of, Chunk::open(payload).ok()?)),
                 BlobKind::Account => loading.restore_account(of, blob.name.sequence, &payload)?,
                 BlobKind::State => loading.restore_mailbox(of, &payload, std::mem::take(&mut chunks))?,
+                BlobKind::Owed => loading.owed.take_in(&payload).ok()?,
+                BlobKind::Places => loading.places.take_in(&payload).ok()?,
                 BlobKind::Directory => return None,
             }
         }
@@ -216,7 +208,7 @@ struct Of {
 mod tests {
     use std::fs;
 
-    use super::{Loading, OWED_SECTION, PLACES_SECTION};
+    use super::Loading;
     use crate::bytes::Slice;
     use crate::io::disk::index_file::IndexFile;
     use crate::io::disk::layout::DataDir;
@@ -229,8 +221,6 @@ mod tests {
     use crate::store::checkpoint::{BlobKind, BlobName, Directory, IndexOwner};
     use crate::store::index::Chunk;
     use crate::store::log::Position;
-    use crate::store::owed::Owed;
-    use crate::store::places::Places;
     use crate::store::record::{AccountPurged, Record};
     use crate::store::recover::Recovered;
     use crate::store::segment::SegmentKey;
@@ -329,9 +319,7 @@ mod tests {
             }
         }
         let position = Some(Position { segment: 1, offset: 8192, through });
-        let sections =
-            vec![(OWED_SECTION, Owed::new(LOG).encode()), (PLACES_SECTION, Places::default().encode())];
-        index.commit(Directory { position, blobs, sections }).expect("committed");
+        index.commit(Directory { position, blobs }).expect("committed");
         through
     }
 

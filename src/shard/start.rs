@@ -215,7 +215,7 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
         Begin::Base(parts) => Loading::restore_base(id, parts),
         Begin::Nothing => Some(Loading::empty(id)),
     };
-    let (mut opened, mut loading) = open_log(data, id, begin, Loading::replay)?;
+    let (opened, mut loading) = open_log(data, id, begin, Loading::replay)?;
     let lost_records = loading.allow_for(&opened.damage);
     let files = &opened.writer.dir().files;
     files.change_places(|places| *places = loading.places);
@@ -224,7 +224,6 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
         let named = files.with_places(|places| places.files().map(|(_, number)| number).collect());
         remove_orphans(opened.writer.dir(), &named)?;
     }
-    opened.index.forget_sections();
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();
     tracing::info!(log = id.0, records = replayed, with_checkpoint, "a log was read back");

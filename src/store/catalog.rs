@@ -11,6 +11,8 @@ use super::{AccountId, MailboxId, Sequence};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Catalog {
+    /// What is of no account, in slices.
+    of_log: Vec<BlobRef>,
     accounts: BTreeMap<AccountId, OfAccount>,
 }
 
@@ -38,17 +40,26 @@ impl Catalog {
     /// end among its UIDs.
     pub fn put(&mut self, blob: BlobRef) {
         let BlobName { kind, account, mailbox, uid_first, uid_last, .. } = blob.name;
-        let of_account = self.accounts.entry(account).or_default();
         match kind {
-            BlobKind::Account => of_account.blob = Some(blob),
-            BlobKind::State => of_account.mailboxes.entry(mailbox).or_default().state = Some(blob),
+            BlobKind::Account => self.accounts.entry(account).or_default().blob = Some(blob),
+            BlobKind::State => self.of_mailbox(account, mailbox).state = Some(blob),
             BlobKind::Chunk => {
-                let chunks = &mut of_account.mailboxes.entry(mailbox).or_default().chunks;
+                let chunks = &mut self.of_mailbox(account, mailbox).chunks;
                 let at = forget_chunks(chunks, &(uid_first..=uid_last));
                 chunks.insert(at, blob);
             }
+            BlobKind::Owed | BlobKind::Places => self.of_log.push(blob),
             BlobKind::Directory => {}
         }
+    }
+
+    fn of_mailbox(&mut self, account: AccountId, mailbox: MailboxId) -> &mut OfMailbox {
+        self.accounts.entry(account).or_default().mailboxes.entry(mailbox).or_default()
+    }
+
+    /// What is of no account is put anew.
+    pub fn drop_of_log(&mut self) {
+        self.of_log.clear();
     }
 
     /// The messages of these UIDs are all gone, or in a chunk that is put next.
@@ -77,7 +88,7 @@ impl Catalog {
 
     /// For a directory. What has no account or no state yet is left out.
     pub fn blobs(&self) -> Vec<BlobRef> {
-        let mut blobs = Vec::new();
+        let mut blobs = self.of_log.clone();
         for of_account in self.accounts.values() {
             let Some(blob) = of_account.blob else {
                 continue;
@@ -161,5 +172,12 @@ mod tests {
         assert_eq!(offsets(&catalog), [320, 192]);
         assert!(catalog.has_state(ACCOUNT, MailboxId(2)) && !catalog.has_state(ACCOUNT, MailboxId(1)));
         assert!(catalog.has_account(ACCOUNT) && !catalog.has_account(AccountId(5)));
+        let slice = |offset| at(offset, BlobName::of_log(BlobKind::Owed, Sequence(9)));
+        catalog.put(slice(576));
+        catalog.put(slice(640));
+        assert_eq!(offsets(&catalog), [576, 640, 320, 192]);
+        assert_eq!(Catalog::of(&catalog.blobs()), catalog);
+        catalog.drop_of_log();
+        assert_eq!(offsets(&catalog), [320, 192]);
     }
 }

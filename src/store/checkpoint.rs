@@ -35,7 +35,7 @@ pub const BLOB_HEADER_BYTES: usize = 64;
 pub const ROOT_BYTES: usize = 64;
 
 /// Of blobs, directories and roots. Another one means: make it again from the log.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 const BLOB_MAGIC: [u8; 4] = *b"RPX1";
 const ROOT_MAGIC: [u8; 4] = *b"RPR1";
@@ -51,6 +51,10 @@ pub enum BlobKind {
     Account,
     /// A [`Directory`].
     Directory,
+    /// A slice of what the log owes.
+    Owed,
+    /// A slice of where messages of the log are.
+    Places,
 }
 
 /// What a blob is of. Parts that do not apply are zero.
@@ -82,8 +86,6 @@ pub struct Directory {
     pub position: Option<Position>,
     /// The current blobs, in the order given.
     pub blobs: Vec<BlobRef>,
-    /// Whatever else the shard keeps across a start, by a number of its own: the queue, delivered keys, …
-    pub sections: Vec<(u16, Vec<u8>)>,
 }
 
 /// Whose files these are.
@@ -110,11 +112,13 @@ impl BlobKind {
             Self::State => 2,
             Self::Account => 3,
             Self::Directory => 4,
+            Self::Owed => 5,
+            Self::Places => 6,
         }
     }
 
     fn of(number: u8) -> Option<Self> {
-        [Self::Chunk, Self::State, Self::Account, Self::Directory]
+        [Self::Chunk, Self::State, Self::Account, Self::Directory, Self::Owed, Self::Places]
             .into_iter()
             .find(|kind| kind.number() == number)
     }
@@ -166,11 +170,6 @@ impl Directory {
             bytes.put_u64(blob.offset);
             bytes.put_u64(blob.length);
         }
-        bytes.put_u32(u32::try_from(self.sections.len()).expect("sections are few"));
-        for (number, section) in &self.sections {
-            bytes.put_u16(*number);
-            bytes.put_bytes(section);
-        }
         bytes
     }
 
@@ -182,13 +181,8 @@ impl Directory {
         for _ in 0..count {
             blobs.push(take_blob_ref(&mut take)?);
         }
-        let count = take.count(2 + 4)?;
-        let mut sections = Vec::with_capacity(count);
-        for _ in 0..count {
-            sections.push((take.u16()?, take.bytes()?.to_owned()));
-        }
         match take.left() {
-            0 => Ok(Self { position: (position.segment > 0).then_some(position), blobs, sections }),
+            0 => Ok(Self { position: (position.segment > 0).then_some(position), blobs }),
             _ => Err(take.malformed()),
         }
     }
@@ -238,7 +232,7 @@ impl Root {
     /// The blob that the root names.
     pub fn directory(&self, sequence: Sequence) -> BlobRef {
         BlobRef {
-            name: BlobName::of_directory(sequence),
+            name: BlobName::of_log(BlobKind::Directory, sequence),
             offset: self.directory_offset,
             length: self.directory_length,
         }
@@ -246,9 +240,10 @@ impl Root {
 }
 
 impl BlobName {
-    pub fn of_directory(sequence: Sequence) -> Self {
+    /// Of a kind that is of no account.
+    pub fn of_log(kind: BlobKind, sequence: Sequence) -> Self {
         let (account, mailbox) = (AccountId(0), MailboxId(0));
-        Self { kind: BlobKind::Directory, account, mailbox, uid_first: 0, uid_last: 0, sequence }
+        Self { kind, account, mailbox, uid_first: 0, uid_last: 0, sequence }
     }
 }
 
@@ -305,7 +300,6 @@ mod tests {
         Directory {
             position: Some(Position { segment: 2, offset: 8192, through: Sequence(10) }),
             blobs: vec![BlobRef { name, offset: 64, length: 100 }],
-            sections: vec![(3, b"queue".to_vec()), (4, Vec::new())],
         }
     }
 

@@ -476,12 +476,21 @@ impl Log {
         grown <= self.sizes.batch_bytes && self.tail.is_some_and(|tail| end <= tail.bytes)
     }
 
-    /// Whether the segments behind the next one are the reserve: the last, and as many for outcomes. Once these are
-    /// full of outcomes, nothing in them is live, and they bring back more than the base takes that makes up for them.
+    /// Whether the segments that are ready are the reserve, with or without a next one.
+    pub fn has_reserve(&self) -> bool {
+        self.has_reserve_behind(0)
+    }
+
     fn has_reserve_behind_next(&self) -> bool {
+        self.has_reserve_behind(1)
+    }
+
+    /// Whether the segments behind so many are the reserve: the last, and as many for outcomes. Once these are full of
+    /// outcomes, nothing in them is live, and they bring back more than the base takes that makes up for them.
+    fn has_reserve_behind(&self, count: usize) -> bool {
         let least = if self.sizes.reserve_bytes == 0 { 0 } else { 2 * self.last_segments() };
-        let behind: u64 = self.ready.iter().skip(1).map(|ready| ready.bytes).sum();
-        self.ready.len() > least && behind >= self.sizes.reserve_bytes
+        let behind: u64 = self.ready.iter().skip(count).map(|ready| ready.bytes).sum();
+        self.ready.len() >= least + count && behind >= self.sizes.reserve_bytes
     }
 
     /// How many of those that are ready are for cleanings alone.

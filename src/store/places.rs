@@ -77,11 +77,6 @@ impl Places {
         self.files.retain(|message, _| is_live(*message));
     }
 
-    /// All of it.
-    pub fn encode(&self) -> Vec<u8> {
-        self.encode_behind(Sequence(0), usize::MAX).0
-    }
-
     /// What is known of messages behind one, about as many as said, with the last of them; `None` if that was all.
     pub fn encode_behind(&self, message: Sequence, count: usize) -> (Vec<u8>, Option<Sequence>) {
         let range = (Excluded(message), Unbounded);
@@ -100,7 +95,7 @@ impl Places {
         (bytes, last)
     }
 
-    /// Adds what [`Places::encode`] wrote.
+    /// Adds what [`Places::encode_behind`] wrote.
     pub fn take_in(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut take = Take::new(bytes);
         for _ in 0..take.count(MOVED_BYTES)? {

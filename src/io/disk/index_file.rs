@@ -74,7 +74,7 @@ impl IndexFile {
 
     /// Syncs the blobs, appends the directory, replaces the root. A file that is mostly garbage, or whose last sync
     /// failed, is written anew first. What is given back is the directory with its blobs where they now are, in the
-    /// same order, without its sections. After an error the directory before this one is still the current one.
+    /// same order. After an error the directory before this one is still the current one.
     pub fn commit(&mut self, mut directory: Directory) -> Result<&Directory, DiskError> {
         let garbage = self.end.saturating_sub(directory.live_bytes());
         if self.is_suspect || garbage > GARBAGE_BYTES_MIN.max(self.end / 2) {
@@ -87,20 +87,12 @@ impl IndexFile {
             self.is_suspect = false;
         }
         self.remove_others()?;
-        directory.sections = Vec::new();
         Ok(self.directory.insert(directory))
-    }
-
-    /// The sections of the directory, which are large and wanted once.
-    pub fn forget_sections(&mut self) {
-        if let Some(directory) = &mut self.directory {
-            directory.sections = Vec::new();
-        }
     }
 
     fn publish(&mut self, directory: &Directory) -> Result<(), DiskError> {
         let sequence = directory.position.map(|position| position.through).unwrap_or_default();
-        let blob = self.append(BlobName::of_directory(sequence), &directory.to_bytes())?;
+        let blob = self.append(BlobName::of_log(BlobKind::Directory, sequence), &directory.to_bytes())?;
         self.file.sync_all().map_err(DiskError::new("sync", &self.path))?;
         sync_parent(&self.path)?;
         let root = Root {
@@ -242,11 +234,8 @@ mod tests {
             index.append(name(number), b"some state").expect("appended"),
             index.append(name(number + 1), &vec![number as u8; 5000]).expect("appended"),
         ];
-        let sections = vec![(1, vec![number as u8])];
-        let directory = Directory { blobs, sections: sections.clone(), ..Directory::default() };
-        let kept = index.commit(directory).expect("committed").clone();
-        assert!(kept.sections.is_empty());
-        Directory { sections, ..kept }
+        let directory = Directory { blobs, ..Directory::default() };
+        index.commit(directory).expect("committed").clone()
     }
 
     #[test]

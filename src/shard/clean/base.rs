@@ -11,15 +11,12 @@ use crate::bytes::Slice;
 use crate::io::executor::{Turns, sleep};
 use crate::mailbox::Change;
 use crate::shard::Shard;
-use crate::shard::commit::{Commit, NotStored};
+use crate::shard::commit::{Commit, NotStored, SliceOf};
 use crate::shard::deliver::change;
 use crate::shard::seat::Seat;
 use crate::store::record::{Part, PartKind, Piece, Record};
 use crate::store::segment::Base;
 use crate::store::{AccountId, MailboxId, Sequence};
-
-/// Messages whose rows or places go into one part.
-const SLICE: usize = 4096;
 
 /// Parts are cut into pieces of this size, and so much is appended in one group.
 const PIECE_BYTES: usize = 1 << 20;
@@ -60,8 +57,13 @@ impl Cleaner {
             count: 0,
             last: Sequence(0),
         };
-        self.put_owed(&mut parts).await?;
-        self.put_places(&mut parts).await?;
+        for (of, bytes) in self.commit.slices() {
+            let kind = match of {
+                SliceOf::Owed => PartKind::Owed,
+                SliceOf::Places => PartKind::Places,
+            };
+            parts.put(Name::of_log(kind), bytes).await?;
+        }
         let mut turns = Turns::begin();
         for seat in self.keeper.own_seats(|_| true) {
             put_account(&seat, &mut parts).await?;
@@ -72,26 +74,6 @@ impl Cleaner {
         }
         parts.flush().await?;
         self.name(Base { position, last: parts.last, parts: parts.count }).await
-    }
-
-    async fn put_owed(&self, parts: &mut Parts<'_>) -> Result<(), Unclean> {
-        let mut behind = Some(Sequence(0));
-        while let Some(message) = behind {
-            let bytes;
-            (bytes, behind) = self.commit.owed().encode_behind(message, SLICE);
-            parts.put(Name::of_log(PartKind::Owed), bytes).await?;
-        }
-        Ok(())
-    }
-
-    async fn put_places(&self, parts: &mut Parts<'_>) -> Result<(), Unclean> {
-        let mut behind = Some(Sequence(0));
-        while let Some(message) = behind {
-            let bytes;
-            (bytes, behind) = self.commit.files().with_places(|places| places.encode_behind(message, SLICE));
-            parts.put(Name::of_log(PartKind::Places), bytes).await?;
-        }
-        Ok(())
     }
 
     /// Begins a segment that names the base.

@@ -10,6 +10,7 @@
 
 mod apply;
 mod group;
+mod slices;
 mod space;
 mod ticket;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use futures_lite::future::{or, yield_now};
 
 use self::group::{Group, body_bytes};
+pub use self::slices::{SliceOf, Slices};
 pub use self::ticket::{NotStored, Ticket};
 use super::alarm::Alarm;
 use super::notify::Bells;
@@ -100,7 +102,8 @@ impl Commit {
     /// What is owed and how many records are lost, as a start found.
     pub fn new(log: Log, writer: Writer, (owed, lost_records): (Owed, u64), around: Around) -> Rc<Self> {
         let Around { preparer, sockets, seats, bells, alarm } = around;
-        let schedule: Schedule = owed.dues().map(|due| (item(&due), due.at)).collect();
+        let dues = owed.dues().map(|due| (item(&due), due.at));
+        let schedule = Schedule::of(dues, owed.row_count());
         let commit = Rc::new(Self {
             id: log.id(),
             log: State::new(log),
@@ -227,6 +230,11 @@ impl Commit {
         self.pending.borrow().is_empty() && self.stalled.borrow().is_empty()
     }
 
+    /// What is of no account, for a snapshot.
+    pub fn slices(&self) -> Slices<'_> {
+        Slices::of(self)
+    }
+
     /// Where its messages are, and what else all threads share about its files.
     pub fn files(&self) -> &LogFiles {
         &self.writer.dir().files
@@ -317,6 +325,10 @@ impl Commit {
     fn place(&self, mut group: Group) {
         group.renumber(self.id, self.next_sequence());
         let draw = group.draw();
+        // Where the disk was full before there was a reserve, what is left of the segment is it.
+        if draw == Draw::NewMail && self.is_short.get() && !self.log.borrow().has_reserve() {
+            return self.lose(group, NotStored::Full);
+        }
         let appended = {
             let mut log = self.log.borrow_mut();
             let records = group.changes.iter_mut().map(|change| &mut change.record);

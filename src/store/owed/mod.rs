@@ -3,7 +3,8 @@
 //! This is the fold of the records of one log that are about owed mail. It says for each row where the copy goes,
 //! when it is tried next and how often it was; everything else is in the records it points at, so that a row is
 //! small. Everything below [`Owed::low_water`] is settled for ever: owners of mailboxes need not remember
-//! deliveries of such messages. A checkpoint carries it as bytes, drawn at [`Owed::encode`].
+//! deliveries of such messages. A checkpoint carries it as bytes, drawn at
+//! [`Owed::encode_behind`].
 
 mod destinations;
 mod rows;
@@ -210,11 +211,18 @@ impl Owed {
         self.messages
     }
 
+    /// How many copies are owed.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
     /// When and where everything is to be tried that waits for its time.
     pub fn dues(&self) -> impl Iterator<Item = Due> {
         self.rows().filter_map(due_of)
     }
 
+    /// The rows of about so many messages behind one, with the last of them; `None` if that was all.
+    ///
     /// ```text
     /// owed := count u32 | count * (number u32 | name: length u32, bytes)        destinations
     ///       | row *
@@ -223,15 +231,6 @@ impl Owed {
     ///       | segment u32, offset u32 of the last deferral | attempts u8 | priority i8 | held u8 | warned u8
     /// ```
     /// All little-endian.
-    pub fn encode(&self) -> Vec<u8> {
-        let count = self.destinations.iter().count();
-        let mut bytes = Vec::with_capacity(4 + self.rows.len() * ROW_BYTES);
-        put_destinations(count, self.destinations.iter().map(|(id, name, _)| (id, name)), &mut bytes);
-        put_rows(self.rows(), &mut bytes);
-        bytes
-    }
-
-    /// The same of the rows of about so many messages behind one, with the last of them; `None` if that was all.
     pub fn encode_behind(&self, message: Sequence, count: usize) -> (Vec<u8>, Option<Sequence>) {
         let from = message + 1;
         let through = self.rows_from(from).nth(count).map(|row| row.message);
@@ -248,19 +247,12 @@ impl Owed {
         (bytes, through)
     }
 
-    /// About as many bytes as [`Owed::encode`] gives.
+    /// About as many bytes as all slices have.
     pub fn encoded_bytes(&self) -> u64 {
         (self.rows.len() * ROW_BYTES) as u64
     }
 
-    /// Reads what [`Owed::encode`] wrote. Destinations may get other numbers.
-    pub fn decode(log: LogId, bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut owed = Self::new(log);
-        owed.take_in(bytes)?;
-        Ok(owed)
-    }
-
-    /// Adds what [`Owed::encode`] wrote, behind the rows there are.
+    /// Adds what [`Owed::encode_behind`] gave, behind the rows there are. Destinations may get other numbers.
     pub fn take_in(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut take = Take::new(bytes);
         let mut names = std::collections::HashMap::new();
@@ -645,14 +637,19 @@ mod tests {
         apply(&mut owed, 12, &Record::Deferred(warned));
         let marks: Vec<Warned> = owed.of_message(Sequence(11)).map(|row| row.warning).collect();
         assert_eq!(marks[1..], [Warned::NoAndDated, Warned::YesAndDated, Warned::NoAndDated]);
-        let bytes = owed.encode();
-        assert_eq!(Owed::decode(LOG, &bytes), Ok(owed));
+        let (bytes, _) = owed.encode_behind(Sequence(0), usize::MAX);
+        let decode = |bytes: &[u8]| {
+            let mut owed = Owed::new(LOG);
+            owed.take_in(bytes).map(|()| owed)
+        };
+        assert_eq!(decode(&bytes), Ok(owed));
         for length in 1..bytes.len() {
-            if let Ok(shorter) = Owed::decode(LOG, &bytes[..length]) {
+            if let Ok(shorter) = decode(&bytes[..length]) {
                 assert!(shorter.rows().count() < 12);
             }
         }
-        assert_eq!(Owed::decode(LOG, &bytes[..bytes.len() - 1]), Err(Malformed));
-        assert_eq!(Owed::decode(LOG, &Owed::new(LOG).encode()), Ok(Owed::new(LOG)));
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), Err(Malformed));
+        let (nothing, _) = Owed::new(LOG).encode_behind(Sequence(0), usize::MAX);
+        assert_eq!(decode(&nothing), Ok(Owed::new(LOG)));
     }
 }
