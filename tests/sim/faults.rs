@@ -3,7 +3,7 @@
 //! The workload is that of a seed: mail by SMTP, here and on, IMAP and POP3, from the first start on. Whatever fails,
 //! clients get replies of the right kind, what is there can be read, a full disk can be emptied; when the cause is gone
 //! the server serves again, without a start if it was running; and nothing that was acknowledged is lost behind it.
-//! The suite takes a sample; `RINGPOST_FAULTS=all` takes every change.
+//! The suite takes the first changes and a sample of the others; `RINGPOST_FAULTS=all` takes every change.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,10 @@ use crate::world::disk::{Failure, Fault};
 
 const SEED: u64 = 77;
 
-/// Changes in a sample, of each kind of fault.
+/// Those of the very first start, before there is a whole log: all are taken.
+const FIRST_CHANGES: u64 = 60;
+
+/// Changes in a sample of the others, of each kind of fault.
 const SAMPLE: u64 = 2;
 
 const FAILURES: [Failure; 5] =
@@ -24,16 +27,14 @@ fn a_fault_at_any_change_of_the_disk_loses_nothing() {
     let quiet = run(None).unwrap_or_else(|broken| panic!("without any fault: {broken}"));
     assert!(quiet.acknowledged > 10 && quiet.faults == 0, "{quiet:?}");
     let takes_all = std::env::var("RINGPOST_FAULTS").is_ok_and(|value| value == "all");
-    let step = if takes_all { 1 } else { quiet.changes / SAMPLE };
+    let step = quiet.changes / SAMPLE;
     let mut table: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for (kind, what) in (0..).zip(FAILURES) {
         for is_lasting in [false, true] {
             // Each kind of fault looks at other changes.
             let only = std::env::var("RINGPOST_FAULT_AT").ok().and_then(|text| text.parse::<u64>().ok());
-            for at in (1 + kind * 3..=quiet.changes).step_by(usize::try_from(step).expect("a small number")) {
-                if only.is_some_and(|only| only != at) {
-                    continue;
-                }
+            let is_taken = |at: u64| takes_all || at <= FIRST_CHANGES || (at + kind * 3).is_multiple_of(step);
+            for at in (1..=quiet.changes).filter(|&at| only.map_or(is_taken(at), |only| only == at)) {
                 let fault = Fault { what, is_lasting };
                 match run(Some((at, fault))) {
                     Ok(report) => {

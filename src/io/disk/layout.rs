@@ -272,10 +272,12 @@ impl LogDir {
     }
 }
 
+/// Makes a directory, if it is not there, and its name durable: who found it may be the second to try, after a first
+/// that could not sync the name.
 pub(crate) fn create_directory(path: &Path) -> Result<(), DiskError> {
     match file::make_directory(path) {
         Ok(()) => sync_parent(path),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync_parent(path),
         Err(error) => Err(DiskError::new("create", path)(error)),
     }
 }

@@ -439,7 +439,10 @@ impl Fault {
                 Err(eio())
             }
             Failure::Short => match change {
-                Change::Write { length, .. } if *length > 1 => Ok(Permit::Bytes(length / 2)),
+                Change::Write { length, .. } if *length > 1 => {
+                    disk.faults.set(disk.faults.get() + 1);
+                    Ok(Permit::Bytes(length / 2))
+                }
                 _ => Ok(Permit::All),
             },
             Failure::Full | Failure::Sync => Ok(Permit::All),
