@@ -3,11 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cost::{Calls, Meter, pss_bytes};
+use crate::cost::{Calls, Meter, anonymous_bytes};
 use crate::plan::{Bodies, Sizes, Template};
 use crate::sink::{Conduct, Sink};
 use crate::smtp::{Envelope, Limit, Load};
@@ -47,6 +49,12 @@ struct Cost {
 /// The outcomes of the last messages are written a moment after the sink has answered them.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// In this time a checkpoint is written, too.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// How often is looked what a server's memory is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A message that only waits may be small.
 const DEAD_BYTES: usize = 512;
 
@@ -63,11 +71,20 @@ impl Relay {
         for round in 1..=self.rounds {
             for &cores in &self.cores {
                 let name = format!("round {round}, {cores} core(s)");
-                let server = self.start(cores, &sink)?;
+                let mut server = self.start(cores, &sink)?;
                 self.measure(&server, &sink)?.print(&name);
                 if self.dead > 0 {
-                    self.fill(&server, &name)?;
+                    let memory_before = anonymous_bytes(server.pid())?;
+                    self.fill(&server)?.print(&format!("{name}: queued"), memory_before, self.dead);
                     self.measure(&server, &sink)?.print(&format!("{name}, {} queued elsewhere", self.dead));
+                    let took = server.restart_killed()?.as_millis();
+                    let watch = Watch::start(server.pid());
+                    thread::sleep(WATCHED);
+                    watch.stop()?.print(
+                        &format!("{name}: {took} ms after kill -9 ready with"),
+                        memory_before,
+                        self.dead,
+                    );
                 }
             }
         }
@@ -87,17 +104,14 @@ impl Relay {
         }
     }
 
-    /// Queues mail that cannot go, and says what it takes.
-    fn fill(&self, server: &Server, name: &str) -> io::Result<()> {
-        let before = pss_bytes(server.pid())?;
+    /// Queues mail that cannot go.
+    fn fill(&self, server: &Server) -> io::Result<Memory> {
         let load =
             Load { envelope: Envelope::Group, ..self.load(server, DEAD_DOMAIN, self.dead, DEAD_BYTES) };
+        let watch = Watch::start(server.pid());
         load.run()?;
-        std::thread::sleep(Duration::from_secs(3));
-        let grown = pss_bytes(server.pid())?.saturating_sub(before);
-        let each = grown as f64 / self.dead as f64;
-        say!("{name}: {} messages queued, {each:.0} bytes of memory each", self.dead);
-        Ok(())
+        thread::sleep(WATCHED);
+        watch.stop()
     }
 
     fn measure(&self, server: &Server, sink: &Sink) -> io::Result<Cost> {
@@ -110,7 +124,7 @@ impl Relay {
         }
         sink.wait(taken_before + messages)?;
         let seconds = began.elapsed().as_secs_f64();
-        std::thread::sleep(SETTLE);
+        thread::sleep(SETTLE);
         let cost = meter.stop()?;
         let taken = sink.taken() - taken_before;
         if taken != messages {
@@ -123,6 +137,49 @@ impl Relay {
             system_calls: cost.system_calls.map(per_message),
             syncs: cost.syncs.map(per_message),
         })
+    }
+}
+
+/// Memory of a server's own, in bytes: at last, and at most.
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    last: u64,
+    most: u64,
+}
+
+/// Looks at a server's memory until it is stopped.
+struct Watch {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<Memory>>,
+}
+
+impl Watch {
+    fn start(pid: u32) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let mut memory = Memory::default();
+            while !ends.load(Ordering::Relaxed) {
+                memory.last = anonymous_bytes(pid)?;
+                memory.most = memory.most.max(memory.last);
+                thread::sleep(LOOK_EVERY);
+            }
+            Ok(memory)
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) -> io::Result<Memory> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the watch ended early")))
+    }
+}
+
+impl Memory {
+    fn print(self, what: &str, before: u64, messages: usize) {
+        let each = |bytes: u64| bytes.saturating_sub(before) as f64 / messages as f64;
+        let (last, most) = (each(self.last), each(self.most));
+        say!("{what} {messages} messages: {last:.0} bytes of memory each, {most:.0} at most");
     }
 }
 

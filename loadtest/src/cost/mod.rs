@@ -33,7 +33,7 @@ use fence::Fence;
 use tree::Tree;
 
 pub use device::DeviceCost;
-pub use memory::{kernel_bytes, pss_bytes};
+pub use memory::{anonymous_bytes, kernel_bytes, pss_bytes};
 
 /// What the server spent between start and stop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

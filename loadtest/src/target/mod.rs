@@ -21,9 +21,12 @@ pub const SINK_DOMAIN: &str = "sink.test";
 /// Nobody listens where this domain's mail goes.
 pub const DEAD_DOMAIN: &str = "dead.test";
 
+const CONFIG: &str = "ringpost.toml";
+
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 pub struct Server {
+    program: PathBuf,
     child: Child,
     folder: TempDir,
     pub smtp: SocketAddr,
@@ -48,7 +51,7 @@ impl Server {
     /// Starts `program` as an operator would.
     pub fn start(program: &Path, setup: Setup) -> io::Result<Self> {
         let folder = TempDir::new()?;
-        let config = folder.path().join("ringpost.toml");
+        let config = folder.path().join(CONFIG);
         let (smtp, imap, pop3) = (free_address()?, free_address()?, free_address()?);
         let (dead, dead_address) = refusing_address()?;
         let mut text = configuration(&folder.path().join("data"), setup.cores);
@@ -68,17 +71,28 @@ impl Server {
                 return Err(io::Error::other("an account could not be added"));
             }
         }
-        let mut child = Command::new(program)
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
-        let ready = stdout.lines().map_while(Result::ok).any(|line| line.contains("ready"));
-        match ready {
-            true => Ok(Self { child, folder, smtp, imap, pop3, _dead: dead }),
+        let child = serve(program, &config)?;
+        let program = program.to_owned();
+        let mut server = Self { program, child, folder, smtp, imap, pop3, _dead: dead };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Ends it with SIGKILL and starts it again. Says how long the start took until it was ready.
+    pub fn restart_killed(&mut self) -> io::Result<Duration> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let began = Instant::now();
+        self.child = serve(&self.program, &self.folder.path().join(CONFIG))?;
+        self.wait_until_ready()?;
+        Ok(began.elapsed())
+    }
+
+    fn wait_until_ready(&mut self) -> io::Result<()> {
+        let stdout = BufReader::new(self.child.stdout.take().expect("standard output is a pipe"));
+        let is_ready = stdout.lines().map_while(Result::ok).any(|line| line.contains("ready"));
+        match is_ready {
+            true => Ok(()),
             false => Err(io::Error::other("the server ended before it was ready")),
         }
     }
@@ -91,6 +105,15 @@ impl Server {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+fn serve(program: &Path, config: &Path) -> io::Result<Child> {
+    Command::new(program)
+        .args(["serve", "--config"])
+        .arg(config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 impl Drop for Server {
