@@ -24,7 +24,7 @@ use super::Shard;
 use super::checkpoint::Keeper;
 use super::commit::{Commit, NotStored};
 use crate::io::disk::DiskError;
-use crate::io::disk::files::free_segment;
+use crate::io::disk::files::{free_segment, trim_spares};
 use crate::io::disk::indexer::{Bench, Ended};
 use crate::io::disk::large::remove_large_file;
 use crate::io::executor::sleep;
@@ -40,7 +40,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES_AFTER_FAILURE: u32 = 30;
 const PAUSES_WHEN_FULL: u32 = 5;
 
-/// So often is looked how large a base would be, which goes over all accounts.
+/// So often is looked how large a base would be, which goes over all accounts, and half of the room that is kept to be
+/// used again goes back to the file system.
 const PAUSES_PER_SIZING: u32 = 60;
 
 /// How long a log whose end was lost is waited for to have a record again.
@@ -50,6 +51,8 @@ pub struct Cleaner {
     commit: Rc<Commit>,
     keeper: Rc<Keeper>,
     last: Cell<Cycle>,
+    /// Bytes of freed segments that are kept to be used again: as much as was needed between two cycles of late.
+    keep_bytes: Cell<u64>,
     /// Segments with live messages that cannot be read.
     quarantined: RefCell<BTreeSet<u32>>,
     pins: Cell<usize>,
@@ -97,10 +100,13 @@ enum Unclean {
 
 impl Cleaner {
     pub fn new(commit: Rc<Commit>, keeper: Rc<Keeper>) -> Rc<Self> {
+        // Twice what an earlier life kept: the run begins with halving it.
+        let keep_bytes = Cell::new(2 * commit.files().spare().0);
         Rc::new(Self {
             commit,
             keeper,
             last: Cell::default(),
+            keep_bytes,
             quarantined: RefCell::default(),
             pins: Cell::new(0),
             asked: RefCell::default(),
@@ -117,6 +123,9 @@ impl Cleaner {
             }
             if pause.is_multiple_of(PAUSES_PER_SIZING) {
                 self.commit.set_snapshot_bytes(self.keeper.snapshot_bytes());
+                if let Err(unclean) = self.keep_less().await {
+                    self.report(&unclean);
+                }
             }
             sleep(PAUSE).await;
             rest = u32::saturating_sub(rest, 1);
@@ -206,7 +215,8 @@ impl Cleaner {
             }
         };
         if !choice.victims.is_empty() {
-            let keep_bytes = grown.max(2 * self.commit.segment_bytes());
+            let keep_bytes = grown.max(self.keep_bytes.get()).max(2 * self.commit.segment_bytes());
+            self.keep_bytes.set(keep_bytes);
             let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
             let freed = given.freed.iter().filter_map(|number| sizes.get(number));
             cycle.freed_bytes = freed.sum();
@@ -223,6 +233,17 @@ impl Cleaner {
             "the log was cleaned"
         );
         Ok(cycle)
+    }
+
+    /// What was needed for a burst is not kept for ever.
+    async fn keep_less(&self) -> Result<(), Unclean> {
+        let keep_bytes = (self.keep_bytes.get() / 2).max(2 * self.commit.segment_bytes());
+        self.keep_bytes.set(keep_bytes);
+        if self.commit.files().spare().0 > keep_bytes {
+            let dir = self.commit.dir().clone();
+            self.keeper.indexer().run(move |_| trim_spares(&dir, keep_bytes)).await??;
+        }
+        Ok(())
     }
 
     /// Sees to it that the log is written behind these segments: a base begins another one.
