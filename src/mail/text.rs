@@ -13,11 +13,11 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use memchr::memchr;
-use memchr::memmem::{Finder, find};
+use memchr::memmem::{Finder, find, find_iter};
 
 use super::charset::encoding_of;
 use super::encoded_word::{decode, may_hold_words};
-use super::header::{Header, line_end};
+use super::header::{Header, field_len, line_end};
 use super::mime::{Kind, Part, Structure};
 use super::transfer::{Encoding, for_each_piece};
 
@@ -68,6 +68,10 @@ impl Needle {
         self.folded.is_empty()
     }
 
+    fn has_blanks(&self) -> bool {
+        self.folded.contains([' ', '\t', '\r', '\n'])
+    }
+
     fn spans_lines(&self) -> bool {
         self.folded.contains(['\r', '\n'])
     }
@@ -109,6 +113,45 @@ pub fn body_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     }
     let mut texts = structure.parts().filter(|(_, part)| part.kind == Kind::Text);
     texts.any(|(id, part)| part_contains(part, structure.body(id), needle))
+}
+
+/// Whether neither header nor body can hold the text, whatever is decoded: it is not there as the message lies, not in
+/// the encoded words of its header, and nothing else in it stands for other bytes. Costs less than to look at the parts;
+/// `false` says nothing.
+pub fn is_plainly_without(message: &[u8], needle: &Needle) -> bool {
+    // Fields are unfolded, so that a text with blanks may be there and not be seen.
+    if message.len() > PLAIN_BYTES || needle.has_blanks() || !message.is_ascii() {
+        return false;
+    }
+    let mut plain = needle.plain.borrow_mut();
+    plain.clear();
+    plain.extend(message.iter().map(u8::to_ascii_lowercase));
+    let header = Header::of(message);
+    let has_words = |field: &&[u8]| may_hold_words(field);
+    needle.finder.find(&plain).is_none()
+        && !may_hold_words(&plain[header.len()..])
+        && is_read_as_it_lies(&plain)
+        && !header.raw_fields().filter(has_words).any(|field| needle.is_in(&decode(field)))
+}
+
+/// Whether no part of a message, in lower case, is encoded or in a charset in which ASCII is something else.
+fn is_read_as_it_lies(message: &[u8]) -> bool {
+    thread_local! {
+        static CONTENT: Finder<'static> = Finder::new(b"content-t");
+    }
+    let is_plain = |at: usize| {
+        let field = &message[at..][..field_len(&message[at..])];
+        let is_one_of = |value: &[u8], plain: &[&[u8]]| plain.iter().any(|plain| value.starts_with(plain));
+        match field.strip_prefix(b"content-transfer-encoding:") {
+            Some(value) => is_one_of(value.trim_ascii_start(), &[b"7bit", b"8bit", b"binary"]),
+            None => find_iter(field, b"charset").all(|at| {
+                let value = field[at + b"charset".len()..].strip_prefix(b"=").unwrap_or_default();
+                let value = value.strip_prefix(b"\"").unwrap_or(value);
+                is_one_of(value, &[b"us-ascii", b"utf-8", b"iso-8859-", b"windows-125"])
+            }),
+        }
+    };
+    CONTENT.with(|content| content.find_iter(message).all(is_plain))
 }
 
 /// SEARCH TEXT: header and body.
@@ -224,11 +267,11 @@ impl Window<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::proptest;
+    use proptest::prelude::{prop, proptest};
 
     use super::{
         Needle, PLAIN_BYTES, Window, any_field_contains, body_contains, contains_folded, decode, fold,
-        header_contains, plain_body_contains, text_contains,
+        header_contains, is_plainly_without, plain_body_contains, text_contains,
     };
     use crate::mail::header::Header;
     use crate::mail::mime::Structure;
@@ -241,6 +284,36 @@ mod tests {
         --b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nPHA+SGVsbG8gV29ybGQ8L3A+\r\n\
         --b\r\nContent-Type: application/octet-stream\r\n\r\nbinary words\r\n\
         --b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ninner words\r\n--b--\r\n";
+
+    const PIECES: &[&str] = &[
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\n",
+        "a",
+        "b",
+        "AB",
+        " ",
+        "=",
+        "=61",
+        "YWI=",
+        "=?us-ascii?q?=61b?=",
+        "ä",
+        "A: ",
+        "Content-Type: text/plain",
+        "; charset=utf-8",
+        "; charset=utf-16le",
+        "; charset=\"us-ascii\"",
+        "\0",
+        "Content-Type: multipart/mixed; boundary=-",
+        "Content-Type: message/rfc822",
+        "--",
+        "---",
+        "Content-Transfer-Encoding: ",
+        "7bit",
+        "base64",
+        "quoted-printable",
+    ];
 
     #[test]
     fn searches() {
@@ -276,6 +349,32 @@ mod tests {
         let long = "a".repeat(3 * PLAIN_BYTES);
         assert_eq!(Needle::new(&long).is_in_ascii(long.as_bytes()), Some(true));
         assert_eq!(Needle::new(&long).is_in_ascii(&long.as_bytes()[1..]), Some(false));
+    }
+
+    #[test]
+    fn what_is_encoded_is_not_plainly_without() {
+        let is_without = |message: &str| is_plainly_without(message.as_bytes(), &Needle::new("word"));
+        let plain = "Subject: a\r\nContent-Type: text/plain; charset=\"US-ASCII\"\r\n\
+            Content-Transfer-Encoding: 7bit\r\n\r\nbody\r\n";
+        assert!(is_without(plain));
+        assert!(is_without("A: b\r\n\r\n"));
+        assert!(is_without("A: =?utf-8?q?w=C3=B6rd?=\r\n\r\nb\r\n"));
+        for (from, to) in [
+            ("body", "a WoRd"),
+            ("Subject: a", "Subject: =?us-ascii?q?w=6frd?="),
+            ("body", "=?us-ascii?q?none?="),
+            ("7bit", "base64"),
+            ("7bit", "\r\n quoted-printable"),
+            ("US-ASCII", "utf-16"),
+            ("charset=", "charset*="),
+            ("charset=", "charset ="),
+            ("charset=\"US-ASCII\"", "x=y;\r\n charset=unicode"),
+            ("body", "b\u{f6}dy"),
+        ] {
+            let message = plain.replace(from, to);
+            assert!(message != plain && !is_without(&message), "{message}");
+        }
+        assert!(!is_plainly_without(plain.as_bytes(), &Needle::new("a b")));
     }
 
     #[test]
@@ -318,6 +417,16 @@ mod tests {
     }
 
     proptest! {
+        /// Of pieces that mean something in a message.
+        #[test]
+        fn what_is_plainly_without_is_without(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14), needle in "[abAB6ä]{1,3}",
+        ) {
+            let (message, needle) = (pieces.concat(), Needle::new(&needle));
+            let is_in = text_contains(&Structure::of(message.as_bytes()), &needle);
+            assert!(!(is_in && is_plainly_without(message.as_bytes(), &needle)), "{message:?}");
+        }
+
         #[test]
         fn plain_text_is_searched_as_decoded_text_is(
             text in "[aAbB\r\n=?ä ]{0,40}", needle in "[abAB ä\r\n]{0,4}",

@@ -24,7 +24,7 @@ use crate::mail::header::Header;
 use crate::mail::mime::Structure;
 use crate::mail::query::{DateTest, Day, SearchKey, SearchReturn};
 use crate::mail::set::Ranges;
-use crate::mail::text::{Needle, body_contains, header_contains, text_contains};
+use crate::mail::text::{Needle, body_contains, header_contains, is_plainly_without, text_contains};
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
 use crate::store::index::{Row, RowDigest};
@@ -344,8 +344,8 @@ impl Test {
             Self::Header { name, needle, is_kept } => {
                 subject.header(*is_kept).map(|header| header_contains(&header, name, needle))
             }
-            Self::Body(needle) => subject.structure().map(|structure| body_contains(structure, needle)),
-            Self::Text(needle) => subject.structure().map(|structure| text_contains(structure, needle)),
+            Self::Body(needle) => subject.look(needle, body_contains),
+            Self::Text(needle) => subject.look(needle, text_contains),
         }
     }
 
@@ -388,11 +388,13 @@ impl<'a, 'b> Subject<'a, 'b> {
         }
     }
 
-    fn structure(&self) -> Option<&'b Structure<'b>> {
+    /// Whether the parts of the message hold a text; they are told apart only where that has to be known.
+    fn look(&self, needle: &Needle, contains: fn(&Structure<'_>, &Needle) -> bool) -> Option<bool> {
         let Round::Whole(whole) = self.round else {
             return None;
         };
-        Some(whole.structure.get_or_init(|| Structure::of(whole.bytes)))
+        let structure = || whole.structure.get_or_init(|| Structure::of(whole.bytes));
+        Some(!is_plainly_without(whole.bytes, needle) && contains(structure(), needle))
     }
 }
 
