@@ -26,7 +26,8 @@ fn due(message: u64) -> u32 {
 }
 
 fn backlog() -> Schedule {
-    (MESSAGES..MESSAGES + BACKLOG).map(|message| (item(message), LATER + (message % 600) as u32)).collect()
+    let items = (MESSAGES..MESSAGES + BACKLOG).map(|message| (item(message), LATER + (message % 600) as u32));
+    Schedule::of(items, BACKLOG as usize)
 }
 
 fn insert(schedule: &mut Schedule) {
