@@ -23,6 +23,11 @@ use crate::stage::{Load, start_clients, wait_for_clients};
 /// More in a shared mailbox are expunged between two rounds.
 const SHARED_MAX: usize = 300;
 
+/// In every so manieth round the log is cleaned, so that segments are freed and used again under the kills; it lasts
+/// longer by as much as an order to clean may wait.
+const CLEAN_EVERY: u64 = 5;
+const CLEAN_MS: u64 = 1000;
+
 #[derive(clap::Args, Clone)]
 pub struct Orders {
     #[arg(long, default_value_t = 1000)]
@@ -47,14 +52,20 @@ pub fn run(orders: &Orders) -> bool {
     server.start();
     let mut kills = 0;
     for round in 0..orders.rounds {
-        let span = 20 + random.below(orders.span_ms_max);
+        let is_cleaned = round % CLEAN_EVERY == 0;
+        let span = 20 + random.below(orders.span_ms_max) + if is_cleaned { CLEAN_MS } else { 0 };
         let mut clients = start_clients(
             &server,
             &path,
             Load { round, pause_ms: 0, refusals: Refusals::Final, clients: Clients::All },
         );
+        let cleaning = is_cleaned.then(|| server.spawn(&["store", "clean"]));
         thread::sleep(Duration::from_millis(span));
         server.kill();
+        if let Some(mut cleaning) = cleaning {
+            // It has ended, or would go on by itself where no server runs.
+            cleaning.kill().and_then(|()| cleaning.wait()).expect("a command can be ended");
+        }
         kills += 1;
         wait_for_clients(&mut clients);
         server.set_cores(1 + usize::try_from(random.below(3)).expect("a few"));
