@@ -115,9 +115,9 @@ pub fn body_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     texts.any(|(id, part)| part_contains(part, structure.body(id), needle))
 }
 
-/// Whether neither header nor body can hold the text, whatever is decoded: it is not there as the message lies, not in
-/// the encoded words of its header, and nothing else in it stands for other bytes. Costs less than to look at the parts;
-/// `false` says nothing.
+/// Whether neither header nor body can hold the text, whatever is decoded: it is not there as the message lies, not
+/// in the encoded words of its header, and nothing else in it stands for other bytes. Costs less than to look at the
+/// parts; `false` says nothing.
 pub fn is_plainly_without(message: &[u8], needle: &Needle) -> bool {
     // Fields are unfolded, so that a text with blanks may be there and not be seen.
     if message.len() > PLAIN_BYTES || needle.has_blanks() || !message.is_ascii() {

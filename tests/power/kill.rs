@@ -88,7 +88,13 @@ pub fn run(orders: &Orders) -> bool {
             eprintln!("{} rounds, {acknowledged} acknowledged: {all}", round + 1);
         }
     }
-    println!("{kills} kills, {acknowledged} acknowledged: {all}; {} s", begun.elapsed().as_secs());
+    let log = server.log();
+    let freed: u64 = log.split("freed_bytes=").skip(1).filter_map(number_at).sum();
+    let seconds = begun.elapsed().as_secs();
+    println!(
+        "{kills} kills, {acknowledged} acknowledged, {} MiB of segments freed: {all}; {seconds} s",
+        freed >> 20
+    );
     all.broken() == 0
 }
 
@@ -149,6 +155,11 @@ pub fn carry_over(
     for number in ledger.relayed(&RELAYERS, u64::MAX).into_keys() {
         write(RELAYERS[0], Operation::Relay(number), Step::Begun);
     }
+}
+
+fn number_at(text: &str) -> Option<u64> {
+    let end = text.find(|char: char| !char.is_ascii_digit())?;
+    text[..end].parse().ok()
 }
 
 /// Expunges all that is in the inbox of a shared account.
