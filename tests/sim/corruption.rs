@@ -2,7 +2,7 @@
 //! version of itself: what is damaged is told or harmless, and no message is ever taken for another.
 //!
 //! Recovery and reading are the server's own, on real files. Of the large number of cases the suite takes a sample;
-//! `RINGPOST_CORRUPTION=all` takes them all.
+//! `RINGPOST_CORRUPTION=all` takes them all, and `RINGPOST_CORRUPTION=3/100` every hundredth from the third on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -330,14 +330,14 @@ impl Damage {
     /// All damage there can be to a file of this length, or a sample.
     fn cases(length: usize, random: &mut Random) -> Vec<Self> {
         let sectors = length.div_ceil(SECTOR_BYTES);
-        if takes_all() {
+        if let Some((from, step)) = share() {
             let flips = (0..length * 8).map(|bit| Self::Flip { bit });
             let zeroes = (0..sectors).map(|sector| Self::Zero { sector });
             let swaps = (0..sectors).flat_map(|one| [1, 2, 8, 16].map(|far| (one, one + far)));
             let swaps = swaps.filter(|(_, other)| *other < sectors);
             let swaps = swaps.map(|(one, other)| Self::Swap { one, other });
             let olds = (0..sectors).map(|sector| Self::Old { sector });
-            return zeroes.chain(swaps).chain(olds).chain(flips).collect();
+            return zeroes.chain(swaps).chain(olds).chain(flips).skip(from).step_by(step).collect();
         }
         // A sector that cannot be read: each of them.
         let mut cases: Vec<Self> = (0..sectors).map(|sector| Self::Zero { sector }).collect();
@@ -418,8 +418,17 @@ fn seed() -> u64 {
     std::env::var("RINGPOST_CORRUPTION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5)
 }
 
-fn takes_all() -> bool {
-    std::env::var("RINGPOST_CORRUPTION").is_ok_and(|value| value == "all")
+/// Which of all cases are taken: from which on, every how manieth. `None`: a sample of another kind.
+fn share() -> Option<(usize, usize)> {
+    let value = std::env::var("RINGPOST_CORRUPTION").ok()?;
+    if value == "all" {
+        return Some((0, 1));
+    }
+    let share = value.split_once('/').and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
+    let share = share.filter(|(at, of)| (1..=*of).contains(at));
+    let (at, of): (usize, usize) =
+        share.unwrap_or_else(|| panic!("RINGPOST_CORRUPTION is neither all nor K/N"));
+    Some((at - 1, of))
 }
 
 fn files_in(folder: &Path) -> Vec<PathBuf> {
