@@ -426,6 +426,11 @@ impl Log {
         self.sizes.of_segment(self.used_bytes)
     }
 
+    /// What the smallest segments have.
+    pub fn segment_bytes_min(&self) -> u64 {
+        self.sizes.segment_bytes_min
+    }
+
     /// Bytes of the segments that are used.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes
@@ -519,10 +524,10 @@ impl Log {
         let fits = self.ready.iter().position(|ready| ready.bytes >= bytes_min);
         if let Some(at) = fits.filter(|_| self.may_take(draw)) {
             self.close();
-            let passed_over = self.ready.drain(..=at).next_back();
-            let Ready { number, bytes, key } = passed_over.expect("it is there");
-            self.used_bytes += bytes;
-            self.used_segments += 1;
+            // Those that are passed over are given back by the cleaner as any other.
+            self.used_bytes += self.ready.range(..=at).map(|ready| ready.bytes).sum::<u64>();
+            self.used_segments += at as u64 + 1;
+            let Ready { number, bytes, key } = self.ready.drain(..=at).next_back().expect("it is there");
             let key_before = if self.before.0 + 1 == number { self.before.1 } else { SegmentKey(0) };
             let offset = FIRST_BATCH_OFFSET as u64;
             self.before = (number, key);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod backup;
+mod cleaning;
 mod client;
 mod crash;
 mod events;

@@ -123,7 +123,7 @@ impl LogFiles {
     }
 
     /// Takes old segments away until no more than so many bytes of them are left.
-    fn take_beyond(&self, bytes_max: u64) -> Vec<u32> {
+    fn take_beyond(&self, bytes_max: u64) -> Vec<Spare> {
         let mut spares = lock(&self.spares);
         let mut bytes: u64 = spares.iter().map(|spare| spare.bytes).sum();
         let mut taken = Vec::new();
@@ -131,7 +131,7 @@ impl LogFiles {
             && let Some(spare) = spares.pop()
         {
             bytes -= spare.bytes;
-            taken.push(spare.number);
+            taken.push(spare);
         }
         taken
     }
@@ -151,8 +151,12 @@ impl Hold {
 }
 
 /// Gives a segment up: nothing in it counts. It is used again, or removed if more than so many bytes of
-/// such wait. Gives its length.
-pub fn free_segment(dir: &LogDir, number: u32, keep_bytes: u64) -> Result<u64, DiskError> {
+/// such wait. Gives its length, and whether all that goes with it went well.
+pub fn free_segment(
+    dir: &LogDir,
+    number: u32,
+    keep_bytes: u64,
+) -> Result<(u64, Result<(), DiskError>), DiskError> {
     let (path, old) = (dir.segment(number), dir.old_segment(number));
     let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
     file::rename(&path, &old).map_err(DiskError::new("rename", &path))?;
@@ -161,18 +165,21 @@ pub fn free_segment(dir: &LogDir, number: u32, keep_bytes: u64) -> Result<u64, D
         hold.is_freed.store(true, Ordering::Relaxed);
     }
     dir.files.add_spare(number, bytes, hold);
-    trim_spares(dir, keep_bytes)?;
-    sync_parent(&path)?;
-    Ok(bytes)
+    Ok((bytes, trim_spares(dir, keep_bytes).and(sync_parent(&path))))
 }
 
-/// Removes old segments beyond so many bytes. Who still has one mapped keeps it.
+/// Removes old segments beyond so many bytes. Who still has one mapped keeps it. What cannot be removed goes on
+/// waiting.
 pub fn trim_spares(dir: &LogDir, keep_bytes: u64) -> Result<(), DiskError> {
-    for number in dir.files.take_beyond(keep_bytes) {
-        let old = dir.old_segment(number);
-        file::remove(&old).map_err(DiskError::new("remove", &old))?;
+    let mut trimmed = Ok(());
+    for spare in dir.files.take_beyond(keep_bytes) {
+        let old = dir.old_segment(spare.number);
+        if let Err(error) = file::remove(&old) {
+            lock(&dir.files.spares).push(spare);
+            trimmed = trimmed.and(Err(DiskError::new("remove", &old)(error)));
+        }
     }
-    Ok(())
+    trimmed
 }
 
 /// Nothing that is done under one of these locks leaves it half done.
@@ -197,8 +204,11 @@ mod tests {
             fs::write(dir.segment(number), vec![0; 4096 * number as usize]).expect("written");
         }
         let reader = dir.files.hold(2);
-        free_segment(&dir, 2, u64::MAX).expect("freed");
-        free_segment(&dir, 3, u64::MAX).expect("freed");
+        for number in [2, 3] {
+            let (bytes, done) = free_segment(&dir, number, u64::MAX).expect("freed");
+            assert_eq!(bytes, 4096 * u64::from(number));
+            done.expect("all of it");
+        }
         assert!(reader.is_freed());
         assert_eq!(dir.segments().expect("listed"), [1]);
         assert_eq!(dir.files.spare(), (5 * 4096, 2));
@@ -207,7 +217,7 @@ mod tests {
         assert_eq!(dir.files.take_spare(0), None, "the other is held");
         drop(reader);
         assert_eq!(dir.files.take_spare(0), Some((2, 2 * 4096)));
-        free_segment(&dir, 1, u64::MAX).expect("freed");
+        free_segment(&dir, 1, u64::MAX).expect("freed").1.expect("all of it");
         trim_spares(&dir, 0).expect("removed");
         assert!(!dir.old_segment(1).exists());
     }

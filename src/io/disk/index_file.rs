@@ -86,7 +86,10 @@ impl IndexFile {
             self.publish(&directory)?;
             self.is_suspect = false;
         }
-        self.remove_others()?;
+        // What is left of others costs space alone, until the next time; the new directory counts already.
+        if let Err(error) = self.remove_others() {
+            tracing::warn!(log = self.dir.id.0, %error, "an index that is not used any more stays for now");
+        }
         Ok(self.directory.insert(directory))
     }
 

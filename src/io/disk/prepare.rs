@@ -68,11 +68,15 @@ pub fn prepare_segment(dir: &LogDir, wanted: Wanted) -> Result<Ready, DiskError>
 
 fn reuse(dir: &LogDir, old: u32, number: u32, bytes: u64) -> Result<Ready, DiskError> {
     let (from, to) = (dir.old_segment(old), dir.segment(number));
-    if let Err(error) = file::rename(&from, &to) {
-        dir.files.add_spare(old, bytes, None);
-        return Err(DiskError::new("rename", &from)(error));
+    let renamed = file::rename(&from, &to).map_err(DiskError::new("rename", &from));
+    if let Err(error) = renamed.and_then(|()| sync_parent(&to)) {
+        // Under its new name it would be neither ready nor waiting; where that stays, the next start finds it blank.
+        let is_back = !to.exists() || file::rename(&to, &from).is_ok();
+        if is_back {
+            dir.files.add_spare(old, bytes, None);
+        }
+        return Err(error);
     }
-    sync_parent(&to)?;
     Ok(Ready { number, bytes, key: random_key() })
 }
 
@@ -86,7 +90,7 @@ fn make(dir: &LogDir, wanted: Wanted) -> Result<Ready, DiskError> {
     });
     if let Err(error) = made {
         // The first error is the one to tell; the next start removes what cannot be removed now.
-        let _ = file::remove(&unfinished);
+        let _ = file::remove(if path.exists() { &path } else { &unfinished });
         return Err(error);
     }
     dir.files.add_prepared(wanted.bytes);

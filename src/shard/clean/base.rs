@@ -18,8 +18,10 @@ use crate::store::record::{Part, PartKind, Piece, Record};
 use crate::store::segment::Base;
 use crate::store::{AccountId, MailboxId, Sequence};
 
-/// Parts are cut into pieces of this size, and so much is appended in one group.
-const PIECE_BYTES: usize = 1 << 20;
+/// Parts are cut into pieces, and a group is appended once it has as much as one. A group has less than two, and so fits
+/// into any segment, most of which others fill.
+const PIECE_BYTES_MAX: u64 = 1 << 20;
+const PIECES_OF_SEGMENT: u64 = 8;
 
 /// How often is asked for a segment before it is given up.
 const TRIES: u32 = 10;
@@ -27,6 +29,7 @@ const TRIES: u32 = 10;
 /// Parts that are being written.
 struct Parts<'a> {
     commit: &'a Commit,
+    piece_bytes: usize,
     bytes_per_second: u64,
     snapshot: Sequence,
     waiting: Vec<Change>,
@@ -48,8 +51,10 @@ impl Cleaner {
         let Some(position) = self.commit.position() else {
             return Ok(());
         };
+        let piece_bytes = (self.commit.segment_bytes_min() / PIECES_OF_SEGMENT).min(PIECE_BYTES_MAX);
         let mut parts = Parts {
             commit: &self.commit,
+            piece_bytes: usize::try_from(piece_bytes).unwrap_or(usize::MAX),
             bytes_per_second: self.bytes_per_second(shard),
             snapshot: position.through,
             waiting: Vec::new(),
@@ -131,14 +136,14 @@ impl Parts<'_> {
         let bytes = Slice::from(bytes);
         let mut from = 0;
         loop {
-            let to = bytes.len().min(from + PIECE_BYTES);
+            let to = bytes.len().min(from + self.piece_bytes);
             let piece = if to == bytes.len() { Piece::Last } else { Piece::More };
             let bytes = bytes.part(from..to);
             self.waiting_bytes += bytes.len();
             let part = Part { snapshot, kind, account, mailbox, sequence, piece, bytes };
             self.waiting.push(change(Record::Part(part)));
             self.count += 1;
-            if self.waiting_bytes >= PIECE_BYTES {
+            if self.waiting_bytes >= self.piece_bytes {
                 self.flush().await?;
             }
             from = to;

@@ -289,11 +289,14 @@ impl Cleaner {
             }
             let dir = self.commit.dir().clone();
             let free = move |bench: &mut Bench| {
+                let freed = free_segment(&dir, number, keep_bytes);
+                // Who still has it mapped keeps it from being used again.
                 bench.reader.forget_freed();
-                free_segment(&dir, number, keep_bytes)
+                freed
             };
-            let bytes = self.keeper.indexer().run(free).await??;
+            let (bytes, done) = self.keeper.indexer().run(free).await??;
             self.commit.handle_freed(bytes);
+            done?;
             given.freed.push(number);
         }
         shard.reader().forget_freed();

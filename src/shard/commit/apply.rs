@@ -92,12 +92,16 @@ impl Commit {
         self.alarm.ring();
     }
 
+    /// A write failed. What waits for space is lost with what has its place: it was planned on top of that.
     pub(super) fn lose_range(&self, lost: &Lost) {
         let pending = std::mem::take(&mut *self.pending.borrow_mut());
         let (gone, kept): (Vec<_>, Vec<_>) =
             pending.into_iter().partition(|group| lost.0.contains(&group.first.0));
         self.pending.borrow_mut().extend(kept);
-        gone.into_iter().for_each(|group| self.lose(group, NotStored::Failed));
+        let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
+        let (upkeep, planned): (Vec<_>, Vec<_>) = stalled.into_iter().partition(Group::is_upkeep);
+        self.stalled.borrow_mut().extend(upkeep);
+        gone.into_iter().chain(planned).for_each(|group| self.lose(group, NotStored::Failed));
     }
 
     pub(super) fn lose(&self, group: Group, why: NotStored) {

@@ -6,7 +6,7 @@ use super::ticket::Ticket;
 use crate::mailbox::Change;
 use crate::store::log::Draw;
 use crate::store::record::Record;
-use crate::store::{Kept, LogId, MessageId, RecordPlace, Sequence, codec};
+use crate::store::{AccountId, Kept, LogId, MessageId, RecordPlace, Sequence, codec};
 
 /// Records that were appended together.
 pub struct Group {
@@ -44,6 +44,15 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// It is about nobody's mail, so that no plan rests on it.
+    pub fn is_upkeep(&self) -> bool {
+        self.draw() == Draw::All
+    }
+
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.changes.iter().filter_map(|change| change.record.account())
     }
 
     /// What it may take. New mail is a message that nobody is responsible for yet; a bounce is an outcome.

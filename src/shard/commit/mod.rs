@@ -155,7 +155,9 @@ impl Commit {
             ticket: Rc::clone(&ticket),
             failures: 0,
         };
-        self.place_in_turn(group);
+        if let Some((group, why)) = self.place_in_turn(group) {
+            self.lose(group, why);
+        }
         ticket
     }
 
@@ -183,14 +185,16 @@ impl Commit {
 
     /// Waits until all that was appended before is durable, or is known to be lost.
     pub async fn barrier(&self) -> Result<(), NotStored> {
-        // What waits for space comes behind what has its place.
-        let stalled = self.stalled.borrow().back().map(|group| Rc::clone(&group.ticket));
-        let last = stalled.or_else(|| self.pending.borrow().back().map(|group| Rc::clone(&group.ticket)));
+        // What has its place is stored or lost together; what waits for space, each for itself.
+        let tickets: Vec<Rc<Ticket>> = {
+            let (pending, stalled) = (self.pending.borrow(), self.stalled.borrow());
+            pending.back().into_iter().chain(&*stalled).map(|group| Rc::clone(&group.ticket)).collect()
+        };
         self.nudge();
-        match last {
-            Some(ticket) => ticket.stored().await,
-            None => Ok(()),
+        for ticket in tickets {
+            ticket.stored().await?;
         }
+        Ok(())
     }
 
     pub fn id(&self) -> LogId {
@@ -321,13 +325,14 @@ impl Commit {
         self.log.borrow().next_sequence()
     }
 
-    /// Gives the group its place in the log, or a place among those that wait for space.
-    fn place(&self, mut group: Group) {
+    /// Gives the group its place in the log, or a place among those that wait for space. Gives back what will never
+    /// have one.
+    fn place(&self, mut group: Group) -> Option<(Group, NotStored)> {
         group.renumber(self.id, self.next_sequence());
         let draw = group.draw();
         // Where the disk was full before there was a reserve, what is left of the segment is it.
         if draw == Draw::NewMail && self.is_short.get() && !self.log.borrow().has_reserve() {
-            return self.lose(group, NotStored::Full);
+            return Some((group, NotStored::Full));
         }
         let appended = {
             let mut log = self.log.borrow_mut();
@@ -342,12 +347,16 @@ impl Commit {
                 (group.last, group.messages, group.places) = (last, messages, places);
                 group.ticket.set_first(first);
                 self.pending.borrow_mut().push_back(group);
+                None
             }
             Err(Refused::NoSegment) if draw == Draw::NewMail && self.is_short.get() => {
-                self.lose(group, NotStored::Full)
+                Some((group, NotStored::Full))
             }
-            Err(Refused::NoSegment) => self.stalled.borrow_mut().push_back(group),
-            Err(Refused::TooLarge) => self.lose(group, NotStored::TooLarge),
+            Err(Refused::NoSegment) => {
+                self.stalled.borrow_mut().push_back(group);
+                None
+            }
+            Err(Refused::TooLarge) => Some((group, NotStored::TooLarge)),
         }
     }
 

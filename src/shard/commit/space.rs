@@ -1,7 +1,8 @@
 //! Segments for a log: they are asked for ahead; what finds none waits, and where the disk has no space, new mail is
 //! refused and what makes room goes into a reserve.
 //!
-//! Invariant: who waits keeps its turn, but for what is about nobody's mail.
+//! Invariants: who waits keeps its turn, but for what is about nobody's mail; what was planned on top of something lost
+//! is lost with it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -36,10 +37,15 @@ impl Commit {
         self.log.borrow().ready_bytes().0
     }
 
+    /// What the smallest segments have.
+    pub fn segment_bytes_min(&self) -> u64 {
+        self.log.borrow().segment_bytes_min()
+    }
+
     /// About how large a base of the log is: the reserve must have room for it.
     pub fn set_snapshot_bytes(&self, bytes: u64) {
         self.log.borrow_mut().set_snapshot_bytes(bytes);
-        self.want_segments();
+        self.look_again();
     }
 
     /// Bytes of the segments that only a cleaning takes, but for the one that a base begins.
@@ -58,14 +64,15 @@ impl Commit {
         self.is_short.get()
     }
 
-    /// Whoever waits for space keeps its turn, but not before those that make it: they are about nobody's mail, so that
-    /// no plan rests on them.
-    pub(super) fn place_in_turn(&self, group: Group) {
-        let is_next = self.stalled.borrow().is_empty() || group.draw() == Draw::All;
-        match is_next {
-            true => self.place(group),
-            false => self.stalled.borrow_mut().push_back(group),
+    /// Whoever waits for space keeps its turn, but not before those that make it. Gives back what will never have a
+    /// place.
+    pub(super) fn place_in_turn(&self, group: Group) -> Option<(Group, NotStored)> {
+        let is_next = self.stalled.borrow().is_empty() || group.is_upkeep();
+        if is_next {
+            return self.place(group);
         }
+        self.stalled.borrow_mut().push_back(group);
+        None
     }
 
     pub(super) fn want_segments(&self) {
@@ -82,11 +89,9 @@ impl Commit {
         let mut kept = VecDeque::new();
         for mut group in stalled {
             group.failures += 1;
-            let accounts: Vec<AccountId> =
-                group.changes.iter().filter_map(|change| change.record.account()).collect();
             let is_lost = group.draw() == Draw::NewMail || group.failures > SPACE_FAILURES_MAX;
-            if is_lost || accounts.iter().any(|account| hit.contains(account)) {
-                hit.extend(accounts);
+            if is_lost || group.accounts().any(|account| hit.contains(&account)) {
+                hit.extend(group.accounts());
                 self.lose(group, NotStored::Full);
             } else {
                 kept.push_back(group);
@@ -99,18 +104,44 @@ impl Commit {
 
     pub(super) fn place_stalled(&self) {
         let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
-        stalled.into_iter().for_each(|group| self.place_in_turn(group));
+        let mut hit: BTreeSet<AccountId> = BTreeSet::new();
+        for group in stalled {
+            let rests_on_lost = group.accounts().any(|account| hit.contains(&account));
+            let lost = match rests_on_lost {
+                true => Some((group, NotStored::Full)),
+                false => self.place_in_turn(group),
+            };
+            if let Some((group, why)) = lost {
+                hit.extend(group.accounts());
+                self.lose(group, why);
+            }
+        }
         self.urgent.set(true);
     }
 
     /// A segment is ready.
     pub(super) fn take_segment(&self, ready: Ready) {
         self.log.borrow_mut().give_segment(ready);
+        self.look_at_reserve();
+        self.place_stalled();
+    }
+
+    /// Asks for what is wanted. With a smaller base to have room for, nothing may be, and then nothing else would wake
+    /// those who wait.
+    fn look_again(&self) {
+        self.want_segments();
+        self.look_at_reserve();
+        if !self.stalled.borrow().is_empty() {
+            self.place_stalled();
+        }
+    }
+
+    /// Once the reserve is whole, mail is taken again.
+    fn look_at_reserve(&self) {
         let has_reserve = self.log.borrow().ready_bytes().1;
         if has_reserve && self.is_short.replace(false) {
             tracing::info!(log = self.id.0, "there is space again; mail is taken");
         }
-        self.place_stalled();
     }
 
     /// None could be made. The disk is asked again.
@@ -129,7 +160,7 @@ impl Commit {
         spawn("space", async move {
             sleep(SPACE_RETRY).await;
             commit.log.borrow_mut().handle_segment_failed();
-            commit.want_segments();
+            commit.look_again();
         });
     }
 }
