@@ -11,4 +11,4 @@ mod output;
 mod slice;
 
 pub use output::{Chunk, Output};
-pub use slice::Slice;
+pub use slice::{Owner, Slice};

@@ -5,9 +5,16 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 /// Memory that can be shared between shards: it does not move or change while any [`Slice`] of it lives.
-pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {}
+pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {
+    /// How many parts of such memory were lost so far, and are zeroes: what was found good before may be one of them.
+    fn lost_parts(&self) -> usize {
+        0
+    }
+}
 
-impl<T: AsRef<[u8]> + Send + Sync + 'static> Owner for T {}
+impl Owner for Vec<u8> {}
+
+impl Owner for &'static [u8] {}
 
 /// A cheap, cloneable view of bytes that something else owns.
 #[derive(Clone)]
@@ -30,6 +37,11 @@ impl Slice {
             "range outside of its owner"
         );
         Self { owner, range }
+    }
+
+    /// See [`Owner::lost_parts`].
+    pub fn lost_parts(&self) -> usize {
+        self.owner.lost_parts()
     }
 
     /// A part of this slice, counted from its beginning.

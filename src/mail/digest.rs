@@ -8,12 +8,15 @@
 
 use std::ops::Range;
 
+use memchr::memchr_iter;
+
 use super::date::parse_rfc5322;
-use super::header::{Field, compare_names, field_len, trim_end};
+use super::header::{Field, compare_names, is_blank, trim_end};
 use super::line_ends;
 use super::mime::{PartId, Structure};
 use super::render::{EnvelopeFields, Form, body, body_structure};
 use super::section::{Section, SectionText};
+use super::text;
 use super::time::Timestamp;
 
 /// Made once per delivered message; wire forms as IMAP4rev1 wants them (`render::Form::Ascii`).
@@ -32,6 +35,8 @@ pub struct Digest {
     pub sent: Option<Timestamp>,
     /// See [`line_ends::is_ended`].
     pub is_ended: bool,
+    /// See [`text::is_plain`].
+    pub is_plain: bool,
 }
 
 impl Digest {
@@ -58,6 +63,7 @@ impl Digest {
             fields,
             sent: envelope_fields.date.and_then(parse_rfc5322),
             is_ended: line_ends::is_ended(structure.message()),
+            is_plain: text::is_plain(structure),
         };
         envelope_fields.render(Form::Ascii, &mut digest.envelope);
         body(structure, Form::Ascii, &mut digest.body);
@@ -182,17 +188,25 @@ impl KeptNames {
     pub fn find_in(&self, fields: &[u8], ranges: &mut Vec<Range<usize>>) -> usize {
         ranges.clear();
         let (mut at, mut length) = (0, 0);
-        while at < fields.len() {
-            let field = &fields[at..at + field_len(&fields[at..])];
-            let end = at + field.len();
-            if self.contain(field) {
-                length += field.len();
+        let mut take = |end: usize| {
+            if self.contain(&fields[at..end]) {
+                length += end - at;
                 match ranges.last_mut() {
                     Some(last) if last.end == at => last.end = end,
                     _ => ranges.push(at..end),
                 }
             }
             at = end;
+        };
+        // All line ends in one go, since lines are short.
+        for end in memchr_iter(b'\n', fields).map(|feed| feed + 1) {
+            let goes_on = fields.get(end).copied().is_some_and(is_blank);
+            if fields[..end].ends_with(b"\r\n") && !goes_on {
+                take(end);
+            }
+        }
+        if !fields.is_empty() && !fields.ends_with(b"\r\n") {
+            take(fields.len());
         }
         length
     }
@@ -253,6 +267,7 @@ mod tests {
             format!("Return-Path: <a@b>\r\nsubject: one\r\n two\r\nDate: {date}\r\nFROM: a@b\r\n\r\n");
         assert_eq!(String::from_utf8_lossy(&digest.fields), fields);
         assert!(digest.is_ended && !Digest::of(&MESSAGE[..MESSAGE.len() - 1]).is_ended);
+        assert!(digest.is_plain && !Digest::of("Subject: ä\r\n\r\n".as_bytes()).is_plain);
         assert_eq!(digest.sent, Some(Timestamp { seconds: 1_795_514_400, zone_minutes: 60 }));
     }
 

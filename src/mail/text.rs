@@ -26,6 +26,8 @@ use super::transfer::{Encoding, for_each_piece};
 pub struct Needle {
     folded: String,
     finder: Finder<'static>,
+    /// Of its longest piece without blanks, which lies in one piece wherever the whole is found, also in a folded field.
+    piece_finder: Finder<'static>,
     /// Where bytes are folded that mean what they say.
     plain: RefCell<Vec<u8>>,
 }
@@ -37,26 +39,30 @@ impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text).into_owned();
         let finder = Finder::new(folded.as_bytes()).into_owned();
-        Self { folded, finder, plain: RefCell::default() }
+        let piece = folded.split(is_blank).max_by_key(|piece| piece.len()).unwrap_or_default();
+        let piece_finder = Finder::new(piece.as_bytes()).into_owned();
+        Self { folded, finder, piece_finder, plain: RefCell::default() }
     }
 
     /// Whether it is in these bytes, if they are ASCII. `None` if they are not.
     fn is_in_ascii(&self, haystack: &[u8]) -> Option<bool> {
-        if !haystack.is_ascii() {
-            return None;
-        }
-        let overlap = self.folded.len().saturating_sub(1);
+        haystack.is_ascii().then(|| self.finds_in_ascii(&self.finder, haystack))
+    }
+
+    /// Whether one of its finders finds what it looks for.
+    fn finds_in_ascii(&self, finder: &Finder<'_>, haystack: &[u8]) -> bool {
+        let overlap = finder.needle().len().saturating_sub(1);
         let mut plain = self.plain.borrow_mut();
         plain.clear();
         for piece in haystack.chunks(PLAIN_BYTES) {
             plain.extend(piece.iter().map(u8::to_ascii_lowercase));
-            if self.finder.find(&plain).is_some() {
-                return Some(true);
+            if finder.find(&plain).is_some() {
+                return true;
             }
             let done = plain.len().saturating_sub(overlap);
             plain.drain(..done);
         }
-        Some(self.folded.is_empty())
+        finder.needle().is_empty()
     }
 
     /// Whether `haystack` holds it in any case; an empty one is everywhere.
@@ -68,13 +74,13 @@ impl Needle {
         self.folded.is_empty()
     }
 
-    fn has_blanks(&self) -> bool {
-        self.folded.contains([' ', '\t', '\r', '\n'])
-    }
-
     fn spans_lines(&self) -> bool {
         self.folded.contains(['\r', '\n'])
     }
+}
+
+fn is_blank(char: char) -> bool {
+    matches!(char, ' ' | '\t' | '\r' | '\n')
 }
 
 /// Case folded for comparing.
@@ -115,12 +121,27 @@ pub fn body_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     texts.any(|(id, part)| part_contains(part, structure.body(id), needle))
 }
 
+/// Whether a message is text as it lies: ASCII, without encoded words, and no text part of it is encoded or in a charset
+/// in which ASCII is something else.
+pub fn is_plain(structure: &Structure<'_>) -> bool {
+    let message = structure.message();
+    let is_read_as_it_lies = |(id, part): (_, &Part<'_>)| {
+        let encoding = part.transfer().unwrap_or(Encoding::Identity);
+        let charset = encoding_of(part.media.parameter("charset").as_deref(), structure.body(id));
+        encoding == Encoding::Identity && charset.is_ascii_compatible()
+    };
+    let mut texts = structure.parts().filter(|(_, part)| part.kind == Kind::Text);
+    message.is_ascii() && !may_hold_words(message) && texts.all(is_read_as_it_lies)
+}
+
 /// Whether neither header nor body can hold the text, whatever is decoded: it is not there as the message lies, not
 /// in the encoded words of its header, and nothing else in it stands for other bytes. Costs less than to look at the
-/// parts; `false` says nothing.
-pub fn is_plainly_without(message: &[u8], needle: &Needle) -> bool {
-    // Fields are unfolded, so that a text with blanks may be there and not be seen.
-    if message.len() > PLAIN_BYTES || needle.has_blanks() || !message.is_ascii() {
+/// parts, and least where the message is known to be plain ([`is_plain`]); `false` says nothing.
+pub fn is_plainly_without(message: &[u8], needle: &Needle, is_known_plain: bool) -> bool {
+    if is_known_plain {
+        return !needle.finds_in_ascii(&needle.piece_finder, message);
+    }
+    if message.len() > PLAIN_BYTES || !message.is_ascii() {
         return false;
     }
     let mut plain = needle.plain.borrow_mut();
@@ -128,7 +149,7 @@ pub fn is_plainly_without(message: &[u8], needle: &Needle) -> bool {
     plain.extend(message.iter().map(u8::to_ascii_lowercase));
     let header = Header::of(message);
     let has_words = |field: &&[u8]| may_hold_words(field);
-    needle.finder.find(&plain).is_none()
+    needle.piece_finder.find(&plain).is_none()
         && !may_hold_words(&plain[header.len()..])
         && is_read_as_it_lies(&plain)
         && !header.raw_fields().filter(has_words).any(|field| needle.is_in(&decode(field)))
@@ -142,8 +163,12 @@ fn is_read_as_it_lies(message: &[u8]) -> bool {
     let is_plain = |at: usize| {
         let field = &message[at..][..field_len(&message[at..])];
         let is_one_of = |value: &[u8], plain: &[&[u8]]| plain.iter().any(|plain| value.starts_with(plain));
-        match field.strip_prefix(b"content-transfer-encoding:") {
-            Some(value) => is_one_of(value.trim_ascii_start(), &[b"7bit", b"8bit", b"binary"]),
+        match field.strip_prefix(b"content-transfer-encoding") {
+            // RFC 5322 4.5: blanks before the colon mean nothing.
+            Some(rest) => rest
+                .trim_ascii_start()
+                .strip_prefix(b":")
+                .is_some_and(|value| is_one_of(value.trim_ascii_start(), &[b"7bit", b"8bit", b"binary"])),
             None => find_iter(field, b"charset").all(|at| {
                 let value = field[at + b"charset".len()..].strip_prefix(b"=").unwrap_or_default();
                 let value = value.strip_prefix(b"\"").unwrap_or(value);
@@ -169,7 +194,7 @@ fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
     let mut plain = needle.plain.borrow_mut();
     plain.clear();
     for field in header.raw_fields() {
-        match is_plain(field) {
+        match is_plain_field(field) {
             true => push_unfolded(&mut plain, field),
             false if is_in(field) => return true,
             false => {}
@@ -180,7 +205,7 @@ fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
 }
 
 /// ASCII without encoded words.
-fn is_plain(field: &[u8]) -> bool {
+fn is_plain_field(field: &[u8]) -> bool {
     field.is_ascii() && !may_hold_words(field)
 }
 
@@ -271,7 +296,7 @@ mod tests {
 
     use super::{
         Needle, PLAIN_BYTES, Window, any_field_contains, body_contains, contains_folded, decode, fold,
-        header_contains, is_plainly_without, plain_body_contains, text_contains,
+        header_contains, is_plain, is_plainly_without, plain_body_contains, text_contains,
     };
     use crate::mail::header::Header;
     use crate::mail::mime::Structure;
@@ -310,6 +335,8 @@ mod tests {
         "--",
         "---",
         "Content-Transfer-Encoding: ",
+        "Content-Transfer-Encoding",
+        ": ",
         "7bit",
         "base64",
         "quoted-printable",
@@ -353,7 +380,13 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_not_plainly_without() {
-        let is_without = |message: &str| is_plainly_without(message.as_bytes(), &Needle::new("word"));
+        let is_without = |message: &str| {
+            let (bytes, needle) = (message.as_bytes(), Needle::new("word"));
+            let is_known_plain = is_plain(&Structure::of(bytes));
+            assert!(!is_known_plain || is_plainly_without(bytes, &needle, true) != message.contains("WoRd"));
+            assert!(!is_known_plain || !message.contains("=?") && message.is_ascii());
+            is_plainly_without(bytes, &needle, false)
+        };
         let plain = "Subject: a\r\nContent-Type: text/plain; charset=\"US-ASCII\"\r\n\
             Content-Transfer-Encoding: 7bit\r\n\r\nbody\r\n";
         assert!(is_without(plain));
@@ -365,6 +398,8 @@ mod tests {
             ("body", "=?us-ascii?q?none?="),
             ("7bit", "base64"),
             ("7bit", "\r\n quoted-printable"),
+            ("Encoding: 7bit", "Encoding : base64"),
+            ("Encoding: 7bit", "Encoding\r\n : quoted-printable"),
             ("US-ASCII", "utf-16"),
             ("charset=", "charset*="),
             ("charset=", "charset ="),
@@ -374,7 +409,18 @@ mod tests {
             let message = plain.replace(from, to);
             assert!(message != plain && !is_without(&message), "{message}");
         }
-        assert!(!is_plainly_without(plain.as_bytes(), &Needle::new("a b")));
+        assert!(is_plain(&Structure::of(plain.as_bytes())));
+        assert!(!is_plain(&Structure::of(plain.replace("7bit", "base64").as_bytes())));
+        assert!(!is_plain(&Structure::of(plain.replace("US-ASCII", "utf-16le").as_bytes())));
+        // A blank may be a folded line's end, the rest may not.
+        for (text, expected) in
+            [("a b", false), ("b z", true), ("b word", true), ("a\tword b", true), (" ", false)]
+        {
+            for is_known_plain in [false, true] {
+                let is_without = is_plainly_without(plain.as_bytes(), &Needle::new(text), is_known_plain);
+                assert_eq!(is_without, expected, "{text:?}");
+            }
+        }
     }
 
     #[test]
@@ -420,11 +466,13 @@ mod tests {
         /// Of pieces that mean something in a message.
         #[test]
         fn what_is_plainly_without_is_without(
-            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14), needle in "[abAB6ä]{1,3}",
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14), needle in "[abAB6ä \r\n]{1,3}",
         ) {
             let (message, needle) = (pieces.concat(), Needle::new(&needle));
-            let is_in = text_contains(&Structure::of(message.as_bytes()), &needle);
-            assert!(!(is_in && is_plainly_without(message.as_bytes(), &needle)), "{message:?}");
+            let structure = Structure::of(message.as_bytes());
+            let is_without = is_plainly_without(message.as_bytes(), &needle, is_plain(&structure))
+                || is_plainly_without(message.as_bytes(), &needle, false);
+            assert!(!(is_without && text_contains(&structure, &needle)), "{message:?}");
         }
 
         #[test]

@@ -148,7 +148,7 @@ impl MailboxFlight {
 }
 
 impl Pending {
-    fn uids(&self) -> &Ranges {
+    pub fn uids(&self) -> &Ranges {
         match &self.what {
             PendingChange::Flags { uids, .. } | PendingChange::Expunged(uids) => uids,
         }

@@ -22,6 +22,9 @@ use crate::store::index::{Chunk, Row};
 use crate::store::record::{Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated, SpecialUse};
 use crate::store::{Locator, MailboxId};
 
+/// Flags of so many messages are looked at together, many times faster than one by one.
+const FLAGS_BLOCK: usize = 4096;
+
 #[derive(Debug)]
 pub struct Mailbox {
     pub(super) id: MailboxId,
@@ -341,6 +344,36 @@ impl Messages {
         }
     }
 
+    /// The UIDs of messages with a flag, of which there are so many.
+    pub fn uids_with(&self, flag: SystemFlags, count: u32) -> Ranges {
+        let mut uids = Ranges::default();
+        let mut left = count;
+        for (number, block) in self.flags.chunks(FLAGS_BLOCK).enumerate() {
+            if left == 0 {
+                break;
+            }
+            let any = block.iter().fold(SystemFlags::NONE, |any, flags| any | *flags);
+            if !any.contains(flag) {
+                continue;
+            }
+            for (at, _) in block.iter().enumerate().filter(|(_, flags)| flags.contains(flag)) {
+                uids.push(self.uids[number * FLAGS_BLOCK + at]);
+                left = left.saturating_sub(1);
+            }
+        }
+        uids
+    }
+
+    /// The place of the first message without a flag.
+    pub fn first_without(&self, flag: SystemFlags) -> Option<usize> {
+        let lacks = |flags: &SystemFlags| !flags.contains(flag);
+        let is_in =
+            |block: &[SystemFlags]| lacks(&block.iter().fold(SystemFlags::ALL, |all, flags| all & *flags));
+        let number = self.flags.chunks(FLAGS_BLOCK).position(is_in)?;
+        let from = number * FLAGS_BLOCK;
+        Some(from + self.flags[from..].iter().position(lacks)?)
+    }
+
     /// How many live messages have UIDs from `first` to `last`.
     pub fn count_within(&self, first: u32, last: u32) -> usize {
         self.uids.partition_point(|&uid| uid <= last) - self.uids.partition_point(|&uid| uid < first)
@@ -437,7 +470,7 @@ fn remove_runs<T: Copy>(list: &mut Vec<T>, runs: &[Range<usize>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Messages, remove_runs};
+    use super::{FLAGS_BLOCK, Messages, remove_runs};
     use crate::mail::flags::{Flags, FlagsAction, SystemFlags};
     use crate::mail::set::Ranges;
     use crate::mailbox::Refusal;
@@ -453,6 +486,30 @@ mod tests {
         assert_eq!(list, [2, 3, 5, 6, 7]);
         remove_runs(&mut list, &[]);
         assert_eq!(list.len(), 5);
+    }
+
+    #[test]
+    fn flags_are_found_in_any_block() {
+        const DELETED: SystemFlags = SystemFlags::DELETED;
+        let found = |len: usize, deleted: &[usize]| {
+            let mut messages = Messages { uids: (1..=len as u32).collect(), ..Messages::default() };
+            messages.flags = vec![SystemFlags::SEEN; len];
+            deleted.iter().for_each(|&at| messages.flags[at] = SystemFlags::SEEN | DELETED);
+            let uids = messages.uids_with(DELETED, deleted.len() as u32).to_string();
+            messages.flags.iter_mut().for_each(|flags| *flags = SystemFlags(flags.0 ^ DELETED.0));
+            (uids, messages.first_without(DELETED))
+        };
+        let long = 3 * FLAGS_BLOCK + 7;
+        for (len, deleted, uids) in [
+            (0, &[][..], ""),
+            (3, &[], ""),
+            (3, &[0, 1, 2], "1:3"),
+            (FLAGS_BLOCK, &[FLAGS_BLOCK - 1], "4096"),
+            (long, &[FLAGS_BLOCK, long - 1], "4097,12295"),
+            (long, &[], ""),
+        ] {
+            assert_eq!(found(len, deleted), (uids.to_owned(), deleted.first().copied()), "{len} {deleted:?}");
+        }
     }
 
     #[test]

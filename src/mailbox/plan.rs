@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::account::{Account, DeliveryKey, Usage};
 use super::flight::{MailboxFlight, Outlook, Pending, PendingChange, changed_flags, changed_keywords};
 use super::mailbox::Mailbox;
+use super::view::intersect;
 use super::{Change, Plan, Refusal};
 use crate::limits::mailbox::{KEYWORD_BYTES_MAX, KEYWORDS_MAX};
 use crate::mail::digest::Digest;
@@ -209,15 +210,14 @@ impl Account {
 
     /// The answer is what will be gone.
     pub fn plan_expunge(&mut self, mailbox: MailboxId, doomed: Doomed<'_>) -> Result<Plan<Ranges>, Refusal> {
-        let whole = Ranges::from_unordered(vec![(1, u32::MAX)]);
+        let target = self.open(mailbox)?;
         let (among, any) = match doomed {
-            Doomed::Deleted => (&whole, false),
-            Doomed::DeletedAmong(uids) => (uids, false),
-            Doomed::These(uids) => (uids, true),
+            Doomed::Deleted => (target.deleted(), false),
+            Doomed::DeletedAmong(uids) => (intersect(uids, target.deleted().ranges()), false),
+            Doomed::These(uids) => (uids.clone(), true),
         };
         let mut uids = Ranges::default();
-        let target = self.open(mailbox)?;
-        target.for_each(among, |_, uid, outlook| {
+        target.for_each(&among, |_, uid, outlook| {
             if !outlook.is_doomed && (any || outlook.flags.contains(SystemFlags::DELETED)) {
                 uids.push(uid);
             }
@@ -343,6 +343,16 @@ impl Open<'_> {
         for index in visible.messages.runs(uids).into_iter().flatten() {
             each(index, visible.messages.uids[index], visible.outlook(index, &pending));
         }
+    }
+
+    /// Spans with all messages that are \Deleted or may become so.
+    fn deleted(&self) -> Ranges {
+        let now = self
+            .visible
+            .map(|mailbox| mailbox.messages.uids_with(SystemFlags::DELETED, mailbox.counts().deleted));
+        let pending = self.flight.pending.iter().map(Pending::uids);
+        let spans = now.iter().chain(pending).flat_map(|uids| uids.ranges().iter().copied());
+        Ranges::from_unordered(spans.collect())
     }
 
     /// Which messages a STORE changes, as spans between which no other message lives, and which it must leave

@@ -263,7 +263,7 @@ impl Seal {
 impl TailRow {
     /// The row of a chunk, without its texts.
     pub(super) fn bare(uid: u32, chunk: &Chunk, at: usize) -> Self {
-        let (internal, saved, locator) = (chunk.internal(at), chunk.saved(at), chunk.locator(at));
+        let ((internal, saved), locator) = (chunk.came(at), chunk.locator(at));
         Self { uid, internal, saved, locator, digest: None }
     }
 
@@ -284,12 +284,8 @@ impl<'a> Cursor<'a> {
         let Some(sealed) = self.rows.chunks.get(self.block) else {
             return self.rows.tail.get(at).map(TailRow::kept);
         };
-        Some(Kept {
-            internal: sealed.chunk.internal(at),
-            saved: sealed.chunk.saved(at),
-            locator: sealed.chunk.locator(at),
-            digest: LazyDigest::Sealed(&sealed.chunk, at),
-        })
+        let ((internal, saved), locator) = (sealed.chunk.came(at), sealed.chunk.locator(at));
+        Some(Kept { internal, saved, locator, digest: LazyDigest::Sealed(&sealed.chunk, at) })
     }
 
     /// The row without its texts, which are not looked at.

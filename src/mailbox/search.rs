@@ -138,7 +138,7 @@ struct Subject<'a, 'b> {
 #[derive(Clone, Copy)]
 enum Round<'b> {
     Columns,
-    KeptFields(Header<'b>),
+    KeptFields,
     Whole(&'b Whole<'b>),
 }
 
@@ -196,12 +196,9 @@ impl Search {
             self.note(row, verdict);
             return 0;
         }
-        if let Some(digest) = subject(Round::Columns).digest() {
-            let verdict = self.test.ask(&subject(Round::KeptFields(Header::whole(digest.fields))));
-            if let Some(verdict) = verdict {
-                self.note(row, verdict);
-                return 0;
-            }
+        if let Some(verdict) = self.test.ask(&subject(Round::KeptFields)) {
+            self.note(row, verdict);
+            return 0;
         }
         // What cannot be read is not found, whatever was asked.
         let Some(bytes) = bodies.message(&row.locator) else {
@@ -382,7 +379,7 @@ impl<'a, 'b> Subject<'a, 'b> {
 
     fn header(&self, is_kept: bool) -> Option<Header<'b>> {
         match self.round {
-            Round::KeptFields(header) if is_kept => Some(header),
+            Round::KeptFields if is_kept => self.digest().map(|digest| Header::whole(digest.fields)),
             Round::Whole(whole) => Some(Header::of(whole.bytes)),
             _ => None,
         }
@@ -394,7 +391,8 @@ impl<'a, 'b> Subject<'a, 'b> {
             return None;
         };
         let structure = || whole.structure.get_or_init(|| Structure::of(whole.bytes));
-        Some(!is_plainly_without(whole.bytes, needle) && contains(structure(), needle))
+        let is_without = is_plainly_without(whole.bytes, needle, self.row.digest.is_plain());
+        Some(!is_without && contains(structure(), needle))
     }
 }
 

@@ -366,7 +366,7 @@ fn put_tail_row(row: &TailRow, account: AccountId, mailbox: MailboxId, out: &mut
     let sent = digest.sent.unwrap_or_default();
     out.put_i64(sent.seconds);
     out.put_i16(sent.zone_minutes);
-    out.put_u8(u8::from(digest.is_ended));
+    out.put_u8(u8::from(digest.is_ended) | u8::from(digest.is_plain) << 1);
 }
 
 fn take_tail_row(take: &mut Take<'_>, account: AccountId, mailbox: MailboxId) -> Result<TailRow, Malformed> {
@@ -389,8 +389,10 @@ fn take_digest(take: &mut Take<'_>) -> Result<Digest, Malformed> {
     let fields = take.bytes()?.to_vec();
     let with_sent = take.u8()? != 0;
     let sent = Timestamp { seconds: take.i64()?, zone_minutes: take.i16()? };
-    let is_ended = take.u8()? != 0;
-    Ok(Digest { envelope, body, body_structure, fields, sent: with_sent.then_some(sent), is_ended })
+    let is = take.u8()?;
+    let (is_ended, is_plain) = (is & 1 != 0, is & 2 != 0);
+    let sent = with_sent.then_some(sent);
+    Ok(Digest { envelope, body, body_structure, fields, sent, is_ended, is_plain })
 }
 
 fn check(holds: bool, take: &Take<'_>) -> Result<(), Malformed> {

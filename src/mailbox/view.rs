@@ -296,9 +296,8 @@ impl<'a> Look<'a> {
 
     /// The lowest number of a message without \Seen (UNSEEN of SELECT).
     pub fn first_unseen(&self) -> Option<u32> {
-        let flags = &self.mailbox.messages.flags[..self.live().len()];
-        let index = flags.iter().position(|flags| !flags.contains(SystemFlags::SEEN))?;
-        self.msn_of(self.live()[index])
+        let index = self.mailbox.messages.first_without(SystemFlags::SEEN)?;
+        self.msn_of(*self.live().get(index)?)
     }
 
     /// Of a message that the session was told of and that it was not told to be gone.

@@ -8,8 +8,8 @@ use memmap2::{Mmap, MmapOptions};
 
 use super::DiskError;
 use super::files::Hold;
-use super::sigbus::Watched;
-use crate::bytes::Slice;
+use super::sigbus::{Watched, lost_pages};
+use crate::bytes::{Owner, Slice};
 
 /// A file in memory. It stays mapped while any slice of it lives, also after the file was unlinked.
 struct Mapping {
@@ -23,6 +23,12 @@ struct Mapping {
 impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Owner for Mapping {
+    fn lost_parts(&self) -> usize {
+        lost_pages()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Making a chunk.
 
 use super::columns::{
-    Column, HAS_DIGEST, Header, IS_UNENDED, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION,
+    Column, HAS_DIGEST, Header, IS_PLAIN, IS_UNENDED, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times,
+    VERSION,
 };
 use super::{Row, RowDigest};
 use crate::limits;
@@ -64,11 +65,11 @@ impl ChunkBuilder {
             }
             None => [0.into(); 4],
         };
-        let has = match digest {
-            None => 0,
-            Some(digest) if digest.is_ended => HAS_DIGEST,
-            Some(_) => HAS_DIGEST | IS_UNENDED,
-        };
+        let has = digest.map_or(0, |digest| {
+            let is_unended = if digest.is_ended { 0 } else { IS_UNENDED };
+            let is_plain = if digest.is_plain { IS_PLAIN } else { 0 };
+            HAS_DIGEST | is_unended | is_plain
+        });
         let (offset, checksum) = ((from as u64).into(), crc32fast::hash(&self.heap[from..]).into());
         Texts { has, offset, envelope, body, body_structure, fields, checksum }.put(&mut self.texts);
     }

@@ -1,12 +1,11 @@
 //! Reading a chunk.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use rkyv::rend::unaligned::u32_ule;
 
-use super::columns::{
-    Column, HAS_DIGEST, Header, IS_UNENDED, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at,
-};
+use super::columns::{Column, Header, MAGIC, Marks, ROW_BYTES, Source, Texts, Times, VERSION, at};
 use super::{LazyDigest, Row, RowDigest};
 use crate::bytes::Slice;
 use crate::mail::flags::SystemFlags;
@@ -15,13 +14,23 @@ use crate::store::Locator;
 
 /// A sealed chunk whose columns were found good when it was opened. Clones share it.
 ///
-/// Texts are checked when they are asked for, so that opening reads a tenth of the chunk.
+/// Texts are checked when they are first asked for, so that opening reads a tenth of the chunk.
 #[derive(Clone)]
 pub struct Chunk {
     bytes: Slice,
     rows: usize,
     heap_at: usize,
+    checked: RefCell<Checked>,
 }
+
+/// Rows whose texts were found good, a bit each; and how much memory had been lost by then.
+#[derive(Clone, Default)]
+struct Checked {
+    rows: Vec<u64>,
+    lost_parts: usize,
+}
+
+const WORD_BITS: usize = u64::BITS as usize;
 
 /// Why bytes are not a chunk: in each case it is made again from the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +58,7 @@ impl Chunk {
         if header.checksum.to_native() != crc32fast::hash(&bytes[4..heap_at]) {
             return Err(ChunkError::Checksum);
         }
-        let chunk = Self { bytes, rows, heap_at };
+        let chunk = Self { bytes, rows, heap_at, checked: RefCell::default() };
         let ascends = (1..rows).all(|index| chunk.uid(index - 1) < chunk.uid(index));
         ascends.then_some(chunk).ok_or(ChunkError::Layout)
     }
@@ -112,12 +121,10 @@ impl Chunk {
         self.marks(index).keywords.to_native()
     }
 
-    pub fn internal(&self, index: usize) -> Timestamp {
-        self.times(index).internal()
-    }
-
-    pub fn saved(&self, index: usize) -> i64 {
-        self.times(index).saved.to_native()
+    /// When the message came, and when it was put here, in Unix seconds.
+    pub fn came(&self, index: usize) -> (Timestamp, i64) {
+        let times = self.times(index);
+        (times.internal(), times.saved.to_native())
     }
 
     pub fn locator(&self, index: usize) -> Locator {
@@ -128,14 +135,18 @@ impl Chunk {
     /// `None` if the row was sealed without, or if the texts are not as they were written.
     pub fn digest(&self, index: usize) -> Option<RowDigest<'_>> {
         let texts = self.texts(index);
-        let is_ended = self.is_ended(index)?;
+        let is_ended = texts.is_ended()?;
         let lengths = [texts.envelope, texts.body, texts.body_structure, texts.fields];
         let length: u64 = lengths.iter().map(|length| u64::from(length.to_native())).sum();
         let from = usize::try_from(texts.offset.to_native()).ok()?;
         let heap = &self.bytes[self.heap_at..];
         let whole = heap.get(from..from.checked_add(usize::try_from(length).ok()?)?)?;
-        if crc32fast::hash(whole) != texts.checksum.to_native() {
-            return None;
+        let lost_parts = self.bytes.lost_parts();
+        if !self.checked.borrow().holds(index, lost_parts) {
+            if crc32fast::hash(whole) != texts.checksum.to_native() {
+                return None;
+            }
+            self.checked.borrow_mut().add(index, self.rows, lost_parts);
         }
         let mut rest = whole;
         let mut next = |length: u32_ule| {
@@ -144,15 +155,18 @@ impl Chunk {
             text
         };
         let [envelope, body, body_structure, fields] = lengths.map(&mut next);
-        Some(RowDigest { envelope, body, body_structure, fields, sent: self.times(index).sent(), is_ended })
+        let (sent, is_plain) = (self.times(index).sent(), texts.is_plain());
+        Some(RowDigest { envelope, body, body_structure, fields, sent, is_ended, is_plain })
     }
 
     /// Whether the last line of the message has its CRLF. `None` if the row was sealed without a digest.
     pub fn is_ended(&self, index: usize) -> Option<bool> {
-        match self.texts(index).has {
-            HAS_DIGEST => Some(true),
-            has => (has == HAS_DIGEST | IS_UNENDED).then_some(false),
-        }
+        self.texts(index).is_ended()
+    }
+
+    /// Whether the message is known to be text as it lies.
+    pub fn is_plain(&self, index: usize) -> bool {
+        self.texts(index).is_plain()
     }
 
     fn marks(&self, index: usize) -> &Marks {
@@ -180,6 +194,21 @@ impl Chunk {
     }
 }
 
+impl Checked {
+    fn holds(&self, row: usize, lost_parts: usize) -> bool {
+        let word = self.rows.get(row / WORD_BITS).copied().unwrap_or(0);
+        self.lost_parts == lost_parts && word >> (row % WORD_BITS) & 1 == 1
+    }
+
+    fn add(&mut self, row: usize, rows: usize, lost_parts: usize) {
+        if self.rows.is_empty() || self.lost_parts != lost_parts {
+            self.rows = vec![0; rows.div_ceil(WORD_BITS)];
+            self.lost_parts = lost_parts;
+        }
+        self.rows[row / WORD_BITS] |= 1 << (row % WORD_BITS);
+    }
+}
+
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chunk({} rows, {} bytes)", self.rows, self.bytes.len())
@@ -188,8 +217,11 @@ impl fmt::Debug for Chunk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::{Chunk, ChunkError};
-    use crate::bytes::Slice;
+    use crate::bytes::{Owner, Slice};
     use crate::mail::digest::Digest;
     use crate::mail::flags::SystemFlags;
     use crate::mail::time::Timestamp;
@@ -204,6 +236,7 @@ mod tests {
             fields: Vec::new(),
             sent: uid.is_multiple_of(3).then_some(Timestamp { seconds: -5, zone_minutes: -720 }),
             is_ended: !uid.is_multiple_of(4),
+            is_plain: uid.is_multiple_of(7),
         };
         (!uid.is_multiple_of(5)).then_some(digest)
     }
@@ -273,6 +306,37 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Chunk::open(Slice::from(bytes[..length].to_vec())).is_err(), "cut at {length}");
         }
+    }
+
+    /// Memory of which a part is lost some day.
+    struct Fading(Arc<(Vec<u8>, Vec<u8>, AtomicUsize)>);
+
+    impl AsRef<[u8]> for Fading {
+        fn as_ref(&self) -> &[u8] {
+            let (whole, faded, lost) = &*self.0;
+            if lost.load(Ordering::Relaxed) == 0 { whole } else { faded }
+        }
+    }
+
+    impl Owner for Fading {
+        fn lost_parts(&self) -> usize {
+            self.0.2.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn texts_are_checked_once_and_again_behind_a_loss() {
+        let whole = chunk(&[1, 2]);
+        let mut faded = whole.clone();
+        *faded.last_mut().expect("it has texts") ^= 1;
+        let memory = Arc::new((whole, faded, AtomicUsize::new(0)));
+        let chunk = Chunk::open(Slice::new(Fading(Arc::clone(&memory)))).expect("it was just made");
+        let digests = || [0, 1, 0, 1].map(|index| chunk.digest(index).is_some());
+        assert_eq!(digests(), [true; 4]);
+        memory.2.store(1, Ordering::Relaxed);
+        assert_eq!(digests(), [true, false, true, false]);
+        memory.2.store(2, Ordering::Relaxed);
+        assert_eq!(digests(), [true, false, true, false]);
     }
 
     #[test]

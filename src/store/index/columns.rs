@@ -128,7 +128,7 @@ column! {
 column! {
     /// Where the digest is in the heap.
     Texts 29 {
-        /// Bits: `HAS_DIGEST`, `IS_UNENDED`.
+        /// Bits: `HAS_DIGEST`, and with it `IS_UNENDED`, `IS_PLAIN`.
         has: u8,
         offset: u64_ule,
         envelope: u32_ule,
@@ -151,6 +151,8 @@ column! {
 pub const HAS_DIGEST: u8 = 1;
 /// There is, and it is of a message whose last line lacks its CRLF.
 pub const IS_UNENDED: u8 = 2;
+/// There is, and it is of a message that is text as it lies.
+pub const IS_PLAIN: u8 = 4;
 
 /// All columns of a row together.
 pub const ROW_BYTES: usize = size_of::<u32_ule>()
@@ -210,6 +212,20 @@ impl Times {
     pub fn sent(&self) -> Option<Timestamp> {
         let sent = Timestamp { seconds: self.sent.to_native(), zone_minutes: self.sent_zone.to_native() };
         (self.has_sent == 1).then_some(sent)
+    }
+}
+
+impl Texts {
+    /// Whether the last line of the message has its CRLF. `None` without a digest.
+    pub fn is_ended(&self) -> Option<bool> {
+        match self.has & !IS_PLAIN {
+            HAS_DIGEST => Some(true),
+            has => (has == HAS_DIGEST | IS_UNENDED).then_some(false),
+        }
+    }
+
+    pub fn is_plain(&self) -> bool {
+        self.has & (HAS_DIGEST | IS_PLAIN) == HAS_DIGEST | IS_PLAIN
     }
 }
 

@@ -56,6 +56,8 @@ pub struct RowDigest<'a> {
     pub sent: Option<Timestamp>,
     /// Its last line has its CRLF.
     pub is_ended: bool,
+    /// It is text as it lies (`mail::text::is_plain`).
+    pub is_plain: bool,
 }
 
 impl<'a> LazyDigest<'a> {
@@ -65,6 +67,15 @@ impl<'a> LazyDigest<'a> {
             Self::Missing => None,
             Self::Made(digest) => Some(digest.into()),
             Self::Sealed(chunk, index) => chunk.digest(index),
+        }
+    }
+
+    /// Whether the message is known to be text as it lies; reads no texts.
+    pub fn is_plain(self) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::Made(digest) => digest.is_plain,
+            Self::Sealed(chunk, index) => chunk.is_plain(index),
         }
     }
 }
@@ -92,6 +103,7 @@ impl<'a> From<&'a Digest> for RowDigest<'a> {
             fields: &digest.fields,
             sent: digest.sent,
             is_ended: digest.is_ended,
+            is_plain: digest.is_plain,
         }
     }
 }
@@ -105,6 +117,7 @@ impl From<RowDigest<'_>> for Digest {
             fields: digest.fields.to_vec(),
             sent: digest.sent,
             is_ended: digest.is_ended,
+            is_plain: digest.is_plain,
         }
     }
 }
