@@ -5,8 +5,9 @@
 //! `RINGPOST_CORRUPTION=all` takes them all, and `RINGPOST_CORRUPTION=3/100` every hundredth from the third on.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -97,8 +98,9 @@ enum Index {
 /// A store, as it was and as it is.
 struct Bench {
     data: PathBuf,
-    older: PathBuf,
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// What was in them some time before.
+    older: BTreeMap<PathBuf, Vec<u8>>,
     whole: Found,
     /// Where the last batch of each log begins. Nobody can tell one that was lost from one that was never written.
     ends: BTreeMap<PathBuf, usize>,
@@ -122,9 +124,12 @@ impl Bench {
         }
         let files = files(&data);
         let ends = last_batches(&data);
-        let (stretches, older) = (stretches(&data), root.join("older"));
+        let older_data = root.join("older");
+        let older = self::files(&older_data).into_iter();
+        let older = older.map(|(path, bytes)| (data.join(inside(&path, &older_data)), bytes)).collect();
+        let stretches = stretches(&data);
         let (whole, ids) = (Found::default(), BTreeMap::new());
-        let mut bench = Self { data, older, files, whole, ends, stretches, index, ids };
+        let mut bench = Self { data, files, older, whole, ends, stretches, index, ids };
         bench.whole = bench.look().expect("a whole store can be opened");
         bench.ids = bench.whole.ids.clone();
         assert!(bench.whole.messages.len() > 10, "there is something to damage");
@@ -200,15 +205,17 @@ impl Bench {
 
     /// Does damage to a file and judges what a start makes of it.
     fn judge(&self, path: &Path, damage: Damage) -> Option<Outcome> {
-        let mut bytes = self.files[path].clone();
-        if !damage.befall(&mut bytes, &self.older.join(path.strip_prefix(&self.data).expect("it is inside")))
-        {
+        let patches = damage.patches(&self.files[path], self.older.get(path).map_or(&[], Vec::as_slice));
+        if patches.is_empty() {
             return None;
         }
-        fs::write(path, &bytes).expect("it can be written");
+        let file = File::options().write(true).open(path).expect("it can be opened");
+        for (at, bytes) in patches {
+            file.write_all_at(&bytes, at as u64).expect("it can be written");
+        }
         let found = catch_unwind(AssertUnwindSafe(|| self.look()));
         self.mend(Some(path));
-        let name = path.strip_prefix(&self.data).expect("it is inside").display();
+        let name = inside(path, &self.data).display();
         let found = found.unwrap_or_else(|_| panic!("{name} {damage:?}: a panic"));
         let found = match found {
             Ok(found) => found,
@@ -257,7 +264,7 @@ impl Bench {
 
     /// Nothing is lost but what the damaged bytes held, and no number is given again.
     fn check_extent(&self, path: &Path, damage: Damage, found: &Found) {
-        let name = path.strip_prefix(&self.data).expect("it is inside").display();
+        let name = inside(path, &self.data).display();
         let touched: Vec<&Holds> = self.touched(path, damage).collect();
         let readable = |key: &(u32, String, u32)| found.messages.get(key).is_some_and(Option::is_some);
         for (key, id) in self.ids.iter().filter(|(key, _)| !readable(key)) {
@@ -283,28 +290,23 @@ impl Bench {
 }
 
 impl Damage {
-    /// False if it changes nothing.
-    fn befall(self, bytes: &mut [u8], older: &Path) -> bool {
-        let before = bytes.to_vec();
-        let range = |sector: usize| sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(before.len());
-        match self {
-            Self::Flip { bit } => bytes[bit / 8] ^= 1 << (bit % 8),
-            Self::Zero { sector } => bytes[range(sector)].fill(0),
+    /// What it changes in a file: where, and what stands there then.
+    fn patches(self, file: &[u8], older: &[u8]) -> Vec<(usize, Vec<u8>)> {
+        let range = |sector: usize| sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(file.len());
+        let patches = match self {
+            Self::Flip { bit } => vec![(bit / 8, vec![file[bit / 8] ^ 1 << (bit % 8)])],
+            Self::Zero { sector } => vec![(range(sector).start, vec![0; range(sector).len()])],
             Self::Swap { one, other } => {
                 let length = range(one).len().min(range(other).len());
-                let (from, to) = (range(one).start, range(other).start);
-                bytes[from..from + length].copy_from_slice(&before[to..to + length]);
-                bytes[to..to + length].copy_from_slice(&before[from..from + length]);
+                let sector = |number: usize| file[range(number)][..length].to_vec();
+                vec![(range(one).start, sector(other)), (range(other).start, sector(one))]
             }
             Self::Old { sector } => {
-                if let Ok(old) = fs::read(older)
-                    && old.len() >= range(sector).end
-                {
-                    bytes[range(sector)].copy_from_slice(&old[range(sector)]);
-                }
+                let old = older.get(range(sector)).map(<[u8]>::to_vec);
+                old.into_iter().map(|old| (range(sector).start, old)).collect()
             }
-        }
-        bytes != before
+        };
+        patches.into_iter().filter(|(at, bytes)| file[*at..*at + bytes.len()] != **bytes).collect()
     }
 
     /// Whether it changes any of these bytes.
@@ -327,11 +329,20 @@ impl Damage {
         }
     }
 
-    /// All damage there can be to a file of this length, or a sample.
-    fn cases(length: usize, random: &mut Random) -> Vec<Self> {
+    /// All damage there can be to a file, or a sample. Of a sector in which nothing stands one bit is flipped: to who
+    /// reads it, all are the same.
+    fn cases(file: &[u8], random: &mut Random) -> Vec<Self> {
+        let length = file.len();
         let sectors = length.div_ceil(SECTOR_BYTES);
         if let Some((from, step)) = share() {
-            let flips = (0..length * 8).map(|bit| Self::Flip { bit });
+            let flips = file.chunks(SECTOR_BYTES).enumerate().flat_map(|(sector, bytes)| {
+                let is_blank = bytes.iter().all(|byte| *byte == 0);
+                let bits = sector * SECTOR_BYTES * 8..(sector * SECTOR_BYTES + bytes.len()) * 8;
+                // Any of them, and another in the next.
+                let of_blank = bits.start + sector * 37 % bits.len();
+                if is_blank { of_blank..of_blank + 1 } else { bits }
+            });
+            let flips = flips.map(|bit| Self::Flip { bit });
             let zeroes = (0..sectors).map(|sector| Self::Zero { sector });
             let swaps = (0..sectors).flat_map(|one| [1, 2, 8, 16].map(|far| (one, one + far)));
             let swaps = swaps.filter(|(_, other)| *other < sectors);
@@ -444,6 +455,10 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn inside<'a>(path: &'a Path, folder: &Path) -> &'a Path {
+    path.strip_prefix(folder).expect("it is inside")
+}
+
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files_in(folder).into_iter().map(|path| (path.clone(), fs::read(path).expect("it can be read"))).collect()
 }
@@ -451,35 +466,51 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// How the cases of each kind ended.
 type Table = BTreeMap<(String, String, Outcome), u64>;
 
+/// As many threads as there are processors, each with the same store for itself.
 fn judge_all(index: Index) -> Table {
     whole::prepare();
-    // The thread gets a world of its own, so that recovery starts no threads.
-    let judged = std::thread::Builder::new().stack_size(16 << 20).spawn(move || {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
-        let sim: Rc<Sim> = Sim::begin(1, &folder.path().join("world"));
-        let mut random = Random::new(99);
-        let mut table = Table::new();
-        let bench = Bench::of(seed(), folder.path(), index);
-        for path in bench.files.keys().filter(|path| !path.ends_with("lock")) {
-            let length = bench.files[path].len();
-            let kind = path.extension().map_or("large", |end| end.to_str().unwrap_or_default()).to_owned();
-            for damage in Damage::cases(length, &mut random) {
-                // What changes nothing is no case.
-                let Some(outcome) = bench.judge(path, damage) else {
-                    continue;
-                };
-                let how = format!("{damage:?}").split(' ').next().unwrap_or_default().to_owned();
-                *table.entry((kind.clone(), how, outcome)).or_default() += 1;
-            }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = |worker| {
+        let thread = std::thread::Builder::new().stack_size(16 << 20);
+        thread.spawn(move || judge_part(index, worker, workers)).expect("a thread")
+    };
+    let threads: Vec<_> = (0..workers).map(work).collect();
+    let mut table = Table::new();
+    for thread in threads {
+        for (of, count) in thread.join().unwrap_or_else(|_| panic!("see above")) {
+            *table.entry(of).or_default() += count;
         }
-        drop(sim);
-        table
-    });
-    let table = judged.expect("a thread").join().unwrap_or_else(|_| panic!("see above"));
+    }
     println!("| file | damage | outcome | cases |\n|---|---|---|---|");
     for ((file, how, outcome), count) in &table {
         println!("| {file} | {how} | {outcome:?} | {count} |");
     }
+    table
+}
+
+/// The cases of one of so many workers. Its thread has a world of its own, so that recovery starts no threads.
+fn judge_part(index: Index, worker: usize, workers: usize) -> Table {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+    let sim: Rc<Sim> = Sim::begin(1, &folder.path().join("world"));
+    let mut random = Random::new(99);
+    let mut table = Table::new();
+    let bench = Bench::of(seed(), folder.path(), index);
+    for path in bench.files.keys().filter(|path| !path.ends_with("lock")) {
+        let kind = path.extension().map_or("large", |end| end.to_str().unwrap_or_default()).to_owned();
+        let cases = Damage::cases(&bench.files[path], &mut random);
+        if share().is_some() && worker == 0 {
+            println!("{}: {} cases", inside(path, &bench.data).display(), cases.len());
+        }
+        for damage in cases.into_iter().skip(worker).step_by(workers) {
+            // What changes nothing is no case.
+            let Some(outcome) = bench.judge(path, damage) else {
+                continue;
+            };
+            let how = format!("{damage:?}").split(' ').next().unwrap_or_default().to_owned();
+            *table.entry((kind.clone(), how, outcome)).or_default() += 1;
+        }
+    }
+    drop(sim);
     table
 }
 

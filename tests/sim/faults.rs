@@ -18,8 +18,8 @@ const FIRST_CHANGES: u64 = 60;
 /// Changes in a sample of the others, of each kind of fault.
 const SAMPLE: u64 = 2;
 
-const FAILURES: [Failure; 5] =
-    [Failure::Broken, Failure::Full, Failure::Short, Failure::Sync, Failure::ReadOnly];
+const FAILURES: [Failure; 6] =
+    [Failure::Broken, Failure::Full, Failure::Quota, Failure::Short, Failure::Sync, Failure::ReadOnly];
 
 #[test]
 fn a_fault_at_any_change_of_the_disk_loses_nothing() {

@@ -188,7 +188,8 @@ impl Run {
         self.sim.net.breaks_one_in.set(0);
         self.sim.disk.set_weather(|weather| weather.fails_at = fault);
         self.pass(FAULT_WORK_US);
-        let is_full = fault.is_some_and(|(_, fault)| fault.what == Failure::Full && fault.is_lasting);
+        let is_of_space = |what: Failure| matches!(what, Failure::Full | Failure::Quota);
+        let is_full = fault.is_some_and(|(_, fault)| is_of_space(fault.what) && fault.is_lasting);
         if is_full && self.server.state() == State::Up {
             self.ledger.is_over.set(true);
             self.until("clients end", SETTLED_US, |run| run.ledger.busy.get() == 0);

@@ -67,6 +67,8 @@ pub enum Failure {
     Broken,
     /// ENOSPC for what takes space.
     Full,
+    /// EDQUOT for what takes space.
+    Quota,
     /// A write takes half of its bytes.
     Short,
     /// EIO for a sync.
@@ -434,6 +436,7 @@ impl Fault {
             Failure::ReadOnly if is_sync => Ok(Permit::All),
             Failure::ReadOnly => Err(io::Error::from_raw_os_error(libc::EROFS)),
             Failure::Full if disk.takes_space(change) => Err(enospc()),
+            Failure::Quota if disk.takes_space(change) => Err(io::Error::from_raw_os_error(libc::EDQUOT)),
             Failure::Sync if is_sync => {
                 disk.lose(change);
                 Err(eio())
@@ -445,7 +448,7 @@ impl Fault {
                 }
                 _ => Ok(Permit::All),
             },
-            Failure::Full | Failure::Sync => Ok(Permit::All),
+            Failure::Full | Failure::Quota | Failure::Sync => Ok(Permit::All),
         }
     }
 }
