@@ -3,6 +3,7 @@
 //! Each command is a struct whose doc comments are its help; the man pages are printed from the same
 //! ([`crate::admin::manual`]). Families of commands live in files of their own beside this one.
 
+use std::env;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,10 +81,14 @@ enum Command {
     Man(Man),
 }
 
+/// Where the configuration is looked for if nothing names it.
+const CONFIG_PATH: &str = "/etc/ringpost.toml";
+const CONFIG_VARIABLE: &str = "RINGPOST_CONFIG";
+
 /// Where the server's data is.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Place {
-    /// The configuration file; without it, embedded defaults
+    /// The configuration file; without it the one that RINGPOST_CONFIG names, or /etc/ringpost.toml, or the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The data directory, in place of the configuration's
@@ -479,7 +484,9 @@ impl Command {
 impl Place {
     /// The configuration, with the data directory of the command line.
     pub fn load(&self) -> Result<Config, Failure> {
-        let mut config = Config::load(self.config.as_deref()).map_err(Failure::wrong)?;
+        let usual = || Some(PathBuf::from(CONFIG_PATH)).filter(|path| path.exists());
+        let file = self.config.clone().or_else(|| env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+        let mut config = Config::load(file.or_else(usual).as_deref()).map_err(Failure::wrong)?;
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -29,19 +29,6 @@ pub struct EventSettings {
     pub keep_bytes: u64,
     /// Files that were last written so long ago go.
     pub keep_s: u64,
-}
-
-impl EventSettings {
-    /// The defaults, for a server's data directory.
-    pub fn in_data(data: &Path) -> Self {
-        Self {
-            dir: data.join("events"),
-            rotate_bytes: 64 << 20,
-            rotate_s: 3600,
-            keep_bytes: 1 << 30,
-            keep_s: 30 * 86_400,
-        }
-    }
 }
 
 /// What happened.

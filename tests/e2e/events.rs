@@ -41,6 +41,20 @@ fn three_files() -> Server {
 }
 
 #[test]
+fn events_are_where_the_configuration_has_them() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let server = Server::prepare(1, &format!("[events]\ndir = {:?}\n", elsewhere.path()));
+    let path = elsewhere.path().join("20261125T110000Z-000001.jsonl");
+    fs::write(path, line(7, "Delivery", "bob@there.example")).expect("written");
+    assert_eq!(ids(&server, &[]), ["7"]);
+    // The configuration may be named by the environment, too.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringpost"));
+    let output =
+        command.arg("events").env("RINGPOST_CONFIG", server.config_path()).output().expect("it starts");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("bob@there.example"), "{output:?}");
+}
+
+#[test]
 fn filters_pick_lines_of_all_files() {
     let server = three_files();
     assert_eq!(ids(&server, &[]), ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);

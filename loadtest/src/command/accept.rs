@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Outcome;
 use crate::cost::{Calls, Meter};
 use crate::limits::sync_latency;
 use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template};
@@ -68,7 +69,7 @@ struct Paced {
 const PACED_SECONDS: f64 = 5.0;
 
 impl Accept {
-    pub fn run(&self) -> io::Result<()> {
+    pub fn run(&self) -> io::Result<Outcome> {
         let program = self.server.clone().unwrap_or_else(target::default_program);
         say!(
             "{} messages of {} bytes over {} kept-open connections to {} accounts, {} core(s), {}",
@@ -80,10 +81,14 @@ impl Accept {
             if self.pipelined { "pipelined" } else { "one command at a time" },
         );
         let sink_program = sink_program();
+        let mut outcome = Outcome::Fine;
         for round in 1..=self.rounds {
             let (ours, paced) = self.measure_server(&program)?;
             ours.print(&format!("round {round}: synced before 250"));
             paced.print(&format!("round {round}: at half of that rate"));
+            if paced.invalid.is_some() {
+                outcome = Outcome::Invalid;
+            }
             let Some(sink_program) = &sink_program else {
                 say!(
                     "round {round}: smtp-sink is not installed (Debian package postfix); nothing to compare with"
@@ -94,7 +99,7 @@ impl Accept {
             sink.print(&format!("round {round}: smtp-sink, stores nothing"));
             say!("round {round}: CPU ours / smtp-sink = {:.2}", ours.cpu_us / sink.cpu_us);
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn measure_server(&self, program: &Path) -> io::Result<(Cost, Paced)> {

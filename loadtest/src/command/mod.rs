@@ -106,7 +106,7 @@ impl Arguments {
             Command::Sink(sink) => return sink.run(),
             Command::Sweep(sweep) => return sweep.run(),
             Command::Verify(verify) => return verify.run(),
-            Command::Accept(accept) => accept.run()?,
+            Command::Accept(accept) => return accept.run(),
             Command::List(list) => list.run()?,
             Command::Idle(idle) => return idle.run(),
             Command::Imap(imap) => return imap.run(),

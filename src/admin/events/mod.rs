@@ -22,7 +22,7 @@ use crate::admin::cli::Place;
 use crate::admin::failure::Failure;
 use crate::admin::user;
 use crate::io::clock;
-use crate::queue::event::{EventKind, EventSettings};
+use crate::queue::event::EventKind;
 use cursor::Cursor;
 use filter::{Filter, When};
 use tail::{Next, Tail};
@@ -105,7 +105,7 @@ pub fn run(events: &Events) -> Result<(), Failure> {
     if events.cursor.is_some() {
         user::become_configured(&config)?;
     }
-    let dir = EventSettings::in_data(&config.data).dir;
+    let dir = config.outbound.events.settings(&config.data).dir;
     let cursor = match &events.cursor {
         Some(name) => Some(Cursor::open(&dir, name)?),
         None => None,

@@ -14,7 +14,7 @@ mod message;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -26,10 +26,6 @@ use crate::config::Config;
 use crate::proto::smtp::{self, MessageRefusal, RecipientVerdict};
 use arguments::{Arguments, Mode, Recipients};
 use message::{Author, Prepared};
-
-/// Where the configuration is looked for if nothing names it, since callers have any working directory.
-const CONFIG_PATH: &str = "/etc/ringpost.toml";
-const CONFIG_VARIABLE: &str = "RINGPOST_CONFIG";
 
 /// Hand a message to the running server, as the program of that name does
 ///
@@ -234,12 +230,7 @@ fn refused(failure: Failure) -> Exit {
 }
 
 fn load(arguments: &Arguments) -> Result<Config, Exit> {
-    let mut place = arguments.place.clone();
-    if place.config.is_none() {
-        let named = std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
-        place.config = named.or_else(|| Some(PathBuf::from(CONFIG_PATH)).filter(|path| path.exists()));
-    }
-    place.load().map_err(|failure| Exit::new(EX_CONFIG, failure))
+    arguments.place.load().map_err(|failure| Exit::new(EX_CONFIG, failure))
 }
 
 fn connect(config: &Config) -> Result<Control, Exit> {

@@ -275,7 +275,13 @@ mod tests {
     use crate::queue::event::{Event, EventKind, EventSettings};
 
     fn settings(folder: &Path) -> EventSettings {
-        EventSettings::in_data(folder)
+        EventSettings {
+            dir: folder.join("events"),
+            rotate_bytes: 64 << 20,
+            rotate_s: 3600,
+            keep_bytes: 1 << 30,
+            keep_s: 30 * 86_400,
+        }
     }
 
     /// Posts events on an executor, `turns` times so many; how many were dropped.
