@@ -256,7 +256,7 @@ impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.0.zone_minutes;
         let sign = if minutes < 0 { '-' } else { '+' };
-        write!(f, "{sign}{:02}{:02}", minutes.abs() / 60, minutes.abs() % 60)
+        write!(f, "{sign}{:02}{:02}", minutes.unsigned_abs() / 60, minutes.unsigned_abs() % 60)
     }
 }
 
@@ -527,6 +527,12 @@ mod tests {
         }
         let zoned = Timestamp { seconds: 1_795_514_400, zone_minutes: 60 };
         assert_eq!(Rfc3339(zoned).to_string(), "2026-11-24T10:00:00Z");
+    }
+
+    #[test]
+    fn a_zone_that_nobody_can_be_in_is_printed() {
+        let timestamp = Timestamp { seconds: 0, zone_minutes: i16::MIN };
+        assert!(ImapDateTime(timestamp).to_string().ends_with("-54608"));
     }
 
     proptest! {
