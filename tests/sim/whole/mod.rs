@@ -81,7 +81,7 @@ pub fn make_store(seed: u64, root: &Path) {
         let run = Run::begin(seed, Plan::default());
         run.people_the_world();
         run.calm();
-        for (span_us, name) in [(2_000_000, "older"), (2_000_000, "data")] {
+        for (span_us, name) in [(700_000, "older"), (700_000, "data")] {
             run.pass(span_us);
             copy(&run.sim.disk.data(), &root.join(name));
         }
