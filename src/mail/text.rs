@@ -26,7 +26,8 @@ use super::transfer::{Encoding, for_each_piece};
 pub struct Needle {
     folded: String,
     finder: Finder<'static>,
-    /// Of its longest piece without blanks, which lies in one piece wherever the whole is found, also in a folded field.
+    /// Of its longest piece without blanks, which lies in one piece wherever the whole is found, also in a folded
+    /// field.
     piece_finder: Finder<'static>,
     /// Where bytes are folded that mean what they say.
     plain: RefCell<Vec<u8>>,
@@ -121,8 +122,8 @@ pub fn body_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
     texts.any(|(id, part)| part_contains(part, structure.body(id), needle))
 }
 
-/// Whether a message is text as it lies: ASCII, without encoded words, and no text part of it is encoded or in a charset
-/// in which ASCII is something else.
+/// Whether a message is text as it lies: ASCII, without encoded words, and no text part of it is encoded or in a
+/// charset in which ASCII is something else.
 pub fn is_plain(structure: &Structure<'_>) -> bool {
     let message = structure.message();
     let is_read_as_it_lies = |(id, part): (_, &Part<'_>)| {

@@ -18,8 +18,8 @@ use crate::store::record::{Part, PartKind, Piece, Record};
 use crate::store::segment::Base;
 use crate::store::{AccountId, MailboxId, Sequence};
 
-/// Parts are cut into pieces, and a group is appended once it has as much as one. A group has less than two, and so fits
-/// into any segment, most of which others fill.
+/// Parts are cut into pieces, and a group is appended once it has as much as one. A group has less than two, and so
+/// fits into any segment, most of which others fill.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 const PIECES_OF_SEGMENT: u64 = 8;
 
