@@ -22,7 +22,8 @@ use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 
 pub const MAGIC: [u8; 4] = *b"RPC1";
 
-/// Raised with every change of what follows; another one means that the chunk is made again from the log.
+/// Raised with a change of what follows. A chunk of the index of another version is made again from the log; a base in
+/// the log holds chunks as well, without texts, and those of older versions must go on being read.
 pub const VERSION: u16 = 2;
 
 /// A struct of a column: its bytes are exactly its fields, and any bytes are one.
