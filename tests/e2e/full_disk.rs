@@ -20,6 +20,8 @@ const SMALL_DISK: &str = "size=32m,mode=700";
 /// A cleaning for want of space is begun no more often than every few seconds; after it, all is as it stays.
 const CLEANED: Duration = Duration::from_secs(12);
 
+const QUOTA: &str = "60M";
+
 /// Octets of each message that fills the logs.
 const FILLING: usize = 100_000;
 
@@ -142,6 +144,39 @@ fn a_disk_that_stays_full_is_emptied_message_by_message_in_the_default_reserve()
     server.start();
     wait_for(&server, ALICE, 1);
     assert!(server.done(&["store", "verify"]).contains("all that is stored is sound"));
+    server.kill();
+}
+
+#[test]
+fn a_quota_is_as_a_full_disk_also_where_writing_copies() {
+    let mut server = Server::prepare(1, SMALL);
+    let image = server.folder().join("image");
+    let Some(_disk) = SmallDisk::with_quota(&server.data(), &image, QUOTA) else {
+        eprintln!("skipped: no Btrfs with a quota can be mounted here (it takes root, and btrfs-progs)");
+        return;
+    };
+    server.add_account(ALICE);
+    server.start();
+    let accepted = fill_with_mail(&server);
+    assert!(accepted > 100, "{accepted} are not what the quota has room for");
+    assert!(server.log().contains("no space could be made: mail is refused"), "{}", server.log());
+    wait_for(&server, ALICE, accepted);
+    let mut imap = server.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").expect("marked");
+    imap.ok("EXPUNGE").expect("expunged");
+    let begun = Instant::now();
+    let mut taken = 0;
+    while taken < accepted / 3 {
+        match try_message(&server, FILLING) {
+            true => taken += 1,
+            false => std::thread::sleep(Duration::from_millis(200)),
+        }
+        assert!(begun.elapsed() < PATIENCE, "only {taken} came back; log:\n{}", server.log());
+    }
+    server.kill();
+    server.start();
+    wait_for(&server, ALICE, taken);
     server.kill();
 }
 

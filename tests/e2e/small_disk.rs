@@ -5,16 +5,37 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// In memory, and taken away at the end.
+/// Far more than the quota; what is not written takes nothing.
+const IMAGE_BYTES: u64 = 700 << 20;
+
+/// Taken away at the end.
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` if that is not possible here: it takes root.
+    /// In memory. `None` if that is not possible here: it takes root.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(at).ok()?;
         let arguments = ["-t", "tmpfs", "-o", options, "ringpost-test"];
         let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
         mounted.status.success().then(|| Self(at.to_owned()))
+    }
+
+    /// Btrfs in a file, with a quota. `None` if that is not possible here: it takes root, Btrfs and its programs.
+    pub fn with_quota(at: &Path, image: &Path, quota: &str) -> Option<Self> {
+        let done = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().ok()?;
+            output.status.success().then_some(())
+        };
+        let (folder, file) = (at.to_str()?, image.to_str()?);
+        fs::create_dir_all(at).ok()?;
+        fs::File::create(image).and_then(|image| image.set_len(IMAGE_BYTES)).ok()?;
+        done("mkfs.btrfs", &["-q", file])?;
+        done("mount", &["-o", "loop", file, folder])?;
+        let disk = Self(at.to_owned());
+        done("chmod", &["700", folder])?;
+        done("btrfs", &["quota", "enable", folder])?;
+        done("btrfs", &["qgroup", "limit", quota, folder])?;
+        Some(disk)
     }
 
     /// Takes all space that is left, in a file of this name.

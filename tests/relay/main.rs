@@ -29,6 +29,7 @@ mod routing;
 #[allow(dead_code, reason = "shared with tests that stop and start the server")]
 mod server;
 mod shaping;
+#[allow(dead_code, reason = "shared with the stories of the server")]
 #[path = "../e2e/small_disk.rs"]
 mod small_disk;
 mod sources;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, IFlags, flock, fstatfs, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 
 use super::files::{LogFiles, Shared};
@@ -168,6 +168,7 @@ impl DataDir {
         let dir = self.log_dir(id);
         create_directory(&self.path.join("log"))?;
         create_directory(&dir.log)?;
+        write_in_place(&dir.log);
         create_directory(&self.path.join("large"))?;
         create_directory(&dir.large)?;
         Ok(dir)
@@ -279,6 +280,24 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), DiskError> {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync_parent(path),
         Err(error) => Err(DiskError::new("create", path)(error)),
+    }
+}
+
+/// Files that are made in a directory from now on are written in place, where the file system would put what is written
+/// elsewhere: there a segment that was made ahead takes space again as it is filled, and a full disk refuses what the
+/// reserve is for. That file system's checksums go with it; ours stay.
+fn write_in_place(directory: &Path) {
+    let mark = |directory: File| {
+        if fstatfs(&directory)?.f_type != libc::BTRFS_SUPER_MAGIC {
+            return Ok(());
+        }
+        ioctl_setflags(&directory, ioctl_getflags(&directory)? | IFlags::NOCOW)
+    };
+    let marked = File::open(directory).and_then(|directory| mark(directory).map_err(io::Error::from));
+    if let Err(error) = marked {
+        let directory = directory.display();
+        let what = "what is written here takes space twice; a full disk may refuse deletes, too";
+        tracing::warn!(%directory, %error, "{what}");
     }
 }
 
