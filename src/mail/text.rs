@@ -40,7 +40,8 @@ impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text).into_owned();
         let finder = Finder::new(folded.as_bytes()).into_owned();
-        let piece = folded.split(is_blank).max_by_key(|piece| piece.len()).unwrap_or_default();
+        let pieces = folded.split([' ', '\t', '\r', '\n']);
+        let piece = pieces.max_by_key(|piece| piece.len()).unwrap_or_default();
         let piece_finder = Finder::new(piece.as_bytes()).into_owned();
         Self { folded, finder, piece_finder, plain: RefCell::default() }
     }
@@ -78,10 +79,6 @@ impl Needle {
     fn spans_lines(&self) -> bool {
         self.folded.contains(['\r', '\n'])
     }
-}
-
-fn is_blank(char: char) -> bool {
-    matches!(char, ' ' | '\t' | '\r' | '\n')
 }
 
 /// Case folded for comparing.

@@ -67,18 +67,7 @@ fn a_full_disk_refuses_mail_for_now_and_recovers() {
     wait_for(&server, ALICE, accepted - 1);
     imap.ok("NOOP").expect("news");
     delete(&mut imap, "1:*");
-    // The ends of the segments that were being written have room for one or two. Not all comes back: a reserve that
-    // the deletes went into is made up for first.
-    let begun = Instant::now();
-    let mut taken = 0;
-    while taken < accepted / 3 {
-        match try_message(&server, FILLING) {
-            true => taken += 1,
-            false => std::thread::sleep(Duration::from_millis(200)),
-        }
-        let elapsed = begun.elapsed();
-        assert!(elapsed < PATIENCE, "only {taken} of {accepted} came back; log:\n{}", server.log());
-    }
+    let taken = fill_again(&server, accepted);
     let log = server.log();
     assert!(log.contains("no space could be made: mail is refused"), "{log}");
     assert!(log.contains("cannot write") || log.contains("cannot create"), "{log}");
@@ -165,15 +154,7 @@ fn a_quota_is_as_a_full_disk_also_where_writing_copies() {
     imap.ok("SELECT INBOX").expect("opens");
     imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").expect("marked");
     imap.ok("EXPUNGE").expect("expunged");
-    let begun = Instant::now();
-    let mut taken = 0;
-    while taken < accepted / 3 {
-        match try_message(&server, FILLING) {
-            true => taken += 1,
-            false => std::thread::sleep(Duration::from_millis(200)),
-        }
-        assert!(begun.elapsed() < PATIENCE, "only {taken} came back; log:\n{}", server.log());
-    }
+    let taken = fill_again(&server, accepted);
     server.kill();
     server.start();
     wait_for(&server, ALICE, taken);
@@ -195,6 +176,22 @@ fn fill_with_mail(server: &Server) -> usize {
             false => refused += 1,
         }
         assert!(taken < 2000, "the disk is full and mail is still taken");
+    }
+    taken
+}
+
+/// Sends until a third is taken of what was deleted; how many that is. The ends of the segments that were being written
+/// have room for one or two. Not all comes back: a reserve that the deletes went into is made up for first.
+fn fill_again(server: &Server, deleted: usize) -> usize {
+    let begun = Instant::now();
+    let (mut taken, wanted) = (0, deleted / 3);
+    while taken < wanted {
+        match try_message(server, FILLING) {
+            true => taken += 1,
+            false => std::thread::sleep(Duration::from_millis(200)),
+        }
+        let elapsed = begun.elapsed();
+        assert!(elapsed < PATIENCE, "only {taken} of {deleted} came back; log:\n{}", server.log());
     }
     taken
 }

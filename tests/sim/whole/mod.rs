@@ -35,6 +35,9 @@ const WORK_US: u64 = 10_000_000;
 /// The same where one fault is tried after the other.
 const FAULT_WORK_US: u64 = 1_500_000;
 
+/// How long a store is worked on until it is copied, and again.
+const STORE_SPAN_US: u64 = 700_000;
+
 /// After it the queue must be empty.
 const SETTLED_US: u64 = 1_800_000_000;
 
@@ -81,8 +84,8 @@ pub fn make_store(seed: u64, root: &Path) {
         let run = Run::begin(seed, Plan::default());
         run.people_the_world();
         run.calm();
-        for (span_us, name) in [(700_000, "older"), (700_000, "data")] {
-            run.pass(span_us);
+        for name in ["older", "data"] {
+            run.pass(STORE_SPAN_US);
             copy(&run.sim.disk.data(), &root.join(name));
         }
         run.end(End::Kill);
