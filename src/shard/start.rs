@@ -1,7 +1,7 @@
 //! The life of a shard: logs read back, listeners opened, letters answered, and the way down.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -142,7 +142,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
             bells: Rc::clone(&bells),
             alarm: Rc::clone(&alarm),
         };
-        let (commit, keeper) = load(&setup.data, id, around).map_err(StartError::Disk)?;
+        let (commit, keeper) = load(&setup.data, id, &setup.large_files, around).map_err(StartError::Disk)?;
         logs.push(commit);
         keepers.push(keeper);
     }
@@ -203,7 +203,12 @@ fn own_logs(data: &DataDir, directory: &Directory, mesh: &Mesh) -> Result<Vec<Lo
 }
 
 /// Reads a log back and seats its accounts.
-fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
+fn load(
+    data: &DataDir,
+    id: LogId,
+    large_files: &LargeFiles,
+    around: Around,
+) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
     let begin = |begin: Begin<'_>| match begin {
         Begin::Checkpoint(index) => {
             let restored = Loading::restore(id, index);
@@ -219,9 +224,10 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
     let lost_records = loading.allow_for(&opened.damage);
     let files = &opened.writer.dir().files;
     files.change_places(|places| *places = loading.places);
+    let named: HashSet<u64> = files.with_places(|places| places.files().map(|(_, number)| number).collect());
+    large_files.begin_above(named.iter().copied().max().unwrap_or(0));
     // Where records are lost, nobody can say that a file is nobody's.
     if opened.damage.is_empty() {
-        let named = files.with_places(|places| places.files().map(|(_, number)| number).collect());
         remove_orphans(opened.writer.dir(), &named)?;
     }
     let replayed = loading.replayed;

@@ -1,6 +1,8 @@
 //! Space comes back, also where segments are as small as they may be.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::server::Server;
 
@@ -37,5 +39,41 @@ fn a_base_larger_than_any_segment_is_written_in_pieces() {
     let left = format!("(MESSAGES {})", MESSAGES - DELETED);
     assert!(listed.iter().any(|line| line.text.contains(&left)), "{listed:?}");
     assert!(server.done(&["store", "verify"]).contains("all that is stored is sound"));
+    server.kill();
+}
+
+/// A large message that is gone may still be named by a record that a start reads; its number must not be another
+/// message's, or the next cleaning takes that for the dead one.
+#[test]
+fn a_large_message_under_way_is_not_cleaned_away_for_one_that_is_gone() {
+    const LENGTH: usize = 600_000;
+    let mut server = Server::configured(&[ALICE], "");
+    let mut imap = server.imap(ALICE);
+    let message = |letter: char| {
+        let lines = format!("{}\r\n", letter.to_string().repeat(70)).repeat(LENGTH / 72);
+        format!("Subject: {letter}\r\n\r\n{lines}").into_bytes()
+    };
+    imap.append("INBOX", &message('a')).expect("taken");
+    for command in ["SELECT INBOX", "STORE 1 +FLAGS.SILENT (\\Deleted)", "EXPUNGE", "LOGOUT"] {
+        imap.ok(command).expect(command);
+    }
+    server.done(&["store", "clean"]);
+    server.kill();
+    server.start();
+
+    let second = message('b');
+    let mut imap = server.imap(ALICE);
+    let tag = imap.send(&format!("APPEND INBOX {{{}}}", second.len())).expect("sent");
+    assert!(imap.response().expect("a go-ahead").text.starts_with('+'));
+    let (most, rest) = second.split_at(LENGTH * 9 / 10);
+    imap.raw(most).expect("sent");
+    // Until most of it lies in its file.
+    thread::sleep(Duration::from_millis(500));
+    server.done(&["store", "clean"]);
+    imap.raw(rest).expect("sent");
+    imap.raw(b"\r\n").expect("sent");
+    imap.until(&tag).expect("taken");
+    imap.ok("SELECT INBOX").expect("opens");
+    assert_eq!(imap.bodies().expect("readable"), [second]);
     server.kill();
 }

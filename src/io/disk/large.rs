@@ -93,6 +93,12 @@ impl LargeFiles {
         Ok(Self { threads: Arc::new(Threads { inboxes, next_number: AtomicU64::new(last + 1) }) })
     }
 
+    /// No number up to this is given again. What a record names may be gone: until the record is forgotten, a cleaning
+    /// removes whatever has the number then.
+    pub fn begin_above(&self, number: u64) {
+        self.threads.next_number.fetch_max(number + 1, Ordering::Relaxed);
+    }
+
     /// Begins a file of the log with this directory and key.
     pub fn create(&self, dir: &LogDir, log_key: SegmentKey) -> LargeFile {
         let number = self.threads.next_number.fetch_add(1, Ordering::Relaxed);
@@ -302,5 +308,8 @@ mod tests {
         }
         assert_eq!(dir.large_files().expect("listed"), [finished.number]);
         assert_eq!(remove_orphans(&dir, &HashSet::new()).expect("removed"), 1);
+        files.begin_above(40);
+        files.begin_above(7);
+        assert_eq!(files.create(&dir, KEY).number, 41);
     }
 }
