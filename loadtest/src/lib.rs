@@ -23,6 +23,7 @@
 //! | `report/` | runs as a page to look at |
 //! | `ab` | two sides of an experiment |
 //! | `compare/` | this project and its peers side by side |
+//! | `interrupt` | what is undone when a run is ended early |
 //! | `target/` | a server under test: started with data of its own, ended by its id |
 //! | `command/` | one file a command |
 
@@ -37,6 +38,7 @@ pub mod connect;
 pub mod cost;
 pub mod engine;
 pub mod imap;
+pub mod interrupt;
 pub mod ledger;
 pub mod limits;
 pub mod measure;

@@ -16,7 +16,7 @@ use crate::command::fill::fill_up;
 use crate::command::login::{LoginArguments, Target};
 use crate::command::sweep::Range;
 use crate::cost::cpu_ns;
-use crate::imap::fill::Pace;
+use crate::imap::fill::{self, Pace};
 use crate::imap::operations::{Bench, Operation};
 use crate::pop3::session::{Listing, Plan, Verb};
 use crate::pop3::visit;
@@ -25,7 +25,7 @@ use crate::report::charts::MAILBOX_MESSAGES;
 
 #[derive(Args)]
 pub struct Growth {
-    /// From..to messages, such as 1k..1M; a mailbox that holds more than the first is not emptied.
+    /// From..to messages, such as 1k..1M; sizes below what the mailbox holds already are left out.
     range: Range,
     /// Sizes, each the same multiple of the one before.
     #[arg(long, default_value_t = 4)]
@@ -70,7 +70,12 @@ impl Growth {
     pub fn run(&self) -> io::Result<Outcome> {
         let target = self.login.target()?;
         let mut found: Vec<(usize, Times)> = Vec::new();
+        let held = fill::count(&target.login, &self.mailbox)?;
         for messages in self.range.points(self.steps).map(|at| at.round() as usize) {
+            if messages < held {
+                say!("{messages} messages: left out, since the mailbox holds {held} already");
+                continue;
+            }
             let pace = Pace::Fast { connections: self.connections };
             fill_up(&target, &self.mailbox, messages, self.bytes, pace)?;
             let times = self.measure(&target)?;
@@ -81,7 +86,12 @@ impl Growth {
             }
             found.push((messages, times));
         }
-        Ok(self.judge(&target, &found))
+        match found.len() {
+            0 | 1 => Err(io::Error::other(
+                "what grows takes two sizes to be seen; empty the mailbox, or take another",
+            )),
+            _ => Ok(self.judge(&target, &found)),
+        }
     }
 
     fn measure(&self, target: &Target) -> io::Result<Times> {

@@ -11,7 +11,7 @@ use crate::command::fill::fill_up;
 use crate::command::login::{LoginArguments, Target};
 use crate::cost::{kernel_bytes, tree_pss_bytes};
 use crate::engine::tls::{ClientTls, Handshake, Trust};
-use crate::engine::{Clock, Effort, Ports, Waiting, run};
+use crate::engine::{Clock, Effort, Ports, Waiting, raise_files, run};
 use crate::imap::fill::Pace;
 use crate::imap::idle::{Found, Memory, Plan, Run};
 use crate::imap::options::Security;
@@ -146,12 +146,4 @@ fn fill(record: &mut Record, found: &Found, effort: Effort, sessions: usize) {
     record.errors =
         found.wrongs.iter().map(|(rule, (count, _))| (format!("wrong: {}", rule.name()), *count)).collect();
     record.health = effort.health(found.lag.percentile(99.0));
-}
-
-/// As many descriptors as this process may have.
-fn raise_files() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Where that is refused, dialling tells.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::command::Outcome;
 use crate::command::smtp::address;
+use crate::interrupt;
 use crate::ledger::Durability;
 use crate::plan::{bytes, time};
 use crate::sink::{self, Chance, Conduct, Delay, Fate, Place, Replies};
@@ -94,12 +95,9 @@ pub struct Sink {
     ledger_sync: bool,
 }
 
-/// Set by SIGINT and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 impl Sink {
     pub fn run(&self) -> io::Result<Outcome> {
-        stop_on_signals();
+        interrupt::listen();
         let durability = if self.ledger_sync { Durability::Synced } else { Durability::Buffered };
         let ledger = self.ledger.clone().map(|path| (path, durability));
         let sink = sink::Sink::start(address(&self.address, 25)?, self.conduct()?, ledger, self.threads)?;
@@ -118,7 +116,7 @@ impl Sink {
 
     fn is_over(&self, sink: &sink::Sink, began: Instant) -> bool {
         let connections = sink.counts().connections.load(Ordering::Relaxed);
-        STOP.load(Ordering::Relaxed)
+        interrupt::is_asked()
             || self.messages.is_some_and(|most| sink.taken() >= most)
             || self.sessions.is_some_and(|most| connections >= most)
             || self.duration.is_some_and(|most| began.elapsed() >= most)
@@ -173,16 +171,5 @@ fn print(sink: &sink::Sink, time: Duration) {
     );
     for (what, count) in counts.refused() {
         say!("{what}: {count}");
-    }
-}
-
-extern "C" fn note_signal(_: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
-}
-
-fn stop_on_signals() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which a handler may do.
-        unsafe { libc::signal(signal, note_signal as *const () as libc::sighandler_t) };
     }
 }

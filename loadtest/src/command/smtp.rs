@@ -41,7 +41,7 @@ pub struct Smtp {
     /// Keep connections for further messages; without it each message has its own.
     #[arg(short = 'd', long)]
     keep: bool,
-    /// Show a progress line, also where standard error is no terminal's.
+    /// Ignored: a terminal shows how it goes.
     #[arg(short = 'c', long, hide = true)]
     counter: bool,
     /// The sender.

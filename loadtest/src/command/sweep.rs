@@ -83,6 +83,9 @@ impl Sweep {
 
 impl Walk {
     fn run(&self, changed: Changed) -> io::Result<Outcome> {
+        if self.smtp.report.json.is_some() {
+            return Err(io::Error::other("there is a record of each run: say --records FOLDER, not --json"));
+        }
         let default: Objective = "p99<100ms,err<0.1%".parse().map_err(io::Error::other)?;
         let objective = self.smtp.report.slo.clone().unwrap_or(default);
         // Between two numbers of sessions there is seldom anything to find.

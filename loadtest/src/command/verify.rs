@@ -15,7 +15,7 @@ pub struct Verify {
     #[arg(required = true, value_name = "LEDGER")]
     ledgers: Vec<PathBuf>,
     /// What must hold; exit status 99 if it does not.
-    #[arg(long, default_value = "missing==0,corrupted==0")]
+    #[arg(long, default_value = "missing==0,corrupted==0,unexpected==0")]
     slo: Objective,
     /// Take the record of the run from here, and write it back with what was found.
     #[arg(long, value_name = "FILE")]
@@ -57,6 +57,7 @@ fn print(verification: &Verification) {
     say!("duplicated     {:>12}", counts.duplicated);
     say!("corrupted      {:>12}", counts.corrupted);
     say!("reordered      {:>12}", counts.reordered);
+    say!("unexpected     {:>12}", counts.unexpected);
     say!("unacknowledged {:>12}", counts.unacknowledged);
     if verification.torn > 0 {
         say!("{} line(s) of the ledgers were not whole", verification.torn);

@@ -39,8 +39,13 @@ pub fn measures(sessions: usize, connections: Connections) -> Vec<Measure> {
         Measure::new("p99.9", "acknowledged after (p99.9)", Unit::Micros, Better::Less),
         Measure::new("syncs", "syncs a message", Unit::Count, Better::Less),
         Measure::new("flushes", "device flushes a message", Unit::Count, Better::Less).with_goal(flushes),
+        Measure::new("load", "processor share of the load itself", Unit::Count, Better::Less).uncompared(),
     ];
-    measures.into_iter().map(Measure::among_synced).collect()
+    let among_synced = |measure: Measure| match measure.name.as_str() {
+        "load" => measure,
+        _ => measure.among_synced(),
+    };
+    measures.into_iter().map(among_synced).collect()
 }
 
 pub fn measure(
@@ -71,6 +76,7 @@ fn found(driven: &Driven, cost: &Cost) -> Samples {
         ("rate", driven.acknowledged as f64 / driven.seconds),
         ("p50", driven.ack.percentile(50.0) as f64 / 1e3),
         ("p99.9", driven.ack.percentile(99.9) as f64 / 1e3),
+        ("load", driven.load_share),
     ]);
     add(&mut samples, "syncs", cost.syncs.map(each));
     add(&mut samples, "flushes", cost.device.as_ref().map(|device| each(device.flushes)));

@@ -15,6 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::compare::row::Samples;
 use crate::compare::server::{AuthCache, End, Mode, Running, Scripts, Server, Setup, account};
 use crate::cost::{Calls, Cost, Meter};
+use crate::interrupt::{Undo, undo_by};
 use crate::sink::{Conduct, Sink};
 
 /// How large everything is.
@@ -53,12 +54,17 @@ pub struct Bench {
     pub sink: Sink,
     pub sink_address: SocketAddr,
     halves: Halves,
+    /// Of whatever runs in the folder.
+    _undo: Undo,
 }
 
 /// Processors of the servers, and how many; without a second half, all of them.
 struct Halves {
     servers: Option<String>,
     servers_count: usize,
+    /// Of the load, and all.
+    load: CpuSet,
+    all: CpuSet,
 }
 
 /// What is written after the last reply still is the cost of the messages.
@@ -139,7 +145,15 @@ impl Bench {
             None,
             1,
         )?;
-        Ok(Self { sizes, scripts, folder: folder.to_owned(), sink, sink_address, halves })
+        let undo = {
+            let (scripts, folder) = (scripts.clone(), folder.to_owned());
+            undo_by(move || {
+                if let Err(error) = end_leftovers(&scripts, &folder) {
+                    eprintln!("{error}");
+                }
+            })
+        };
+        Ok(Self { sizes, scripts, folder: folder.to_owned(), sink, sink_address, halves, _undo: undo })
     }
 
     pub fn setup(&self, mode: Mode) -> Setup {
@@ -155,6 +169,14 @@ impl Bench {
             auth_cache: AuthCache::Off,
             sink: self.sink_address,
         }
+    }
+
+    /// Does `work` on all processors; a server that it starts without being told of processors has them all, too.
+    pub fn on_all<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        sched_setaffinity(None, &self.halves.all)?;
+        let given = work();
+        sched_setaffinity(None, &self.halves.load)?;
+        given
     }
 
     /// Starts a server that has nothing yet.
@@ -220,14 +242,14 @@ impl Halves {
         let allowed = rustix::thread::sched_getaffinity(None)?;
         let numbers: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
         if numbers.len() < 2 {
-            return Ok(Self { servers: None, servers_count: count });
+            return Ok(Self { servers: None, servers_count: count, load: allowed, all: allowed });
         }
-        let (servers, load) = numbers.split_at(numbers.len() / 2);
-        let mut set = CpuSet::new();
-        load.iter().for_each(|cpu| set.set(*cpu));
-        sched_setaffinity(None, &set)?;
+        let (servers, of_load) = numbers.split_at(numbers.len() / 2);
+        let mut load = CpuSet::new();
+        of_load.iter().for_each(|cpu| load.set(*cpu));
+        sched_setaffinity(None, &load)?;
         let list = servers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        Ok(Self { servers: Some(list), servers_count: servers.len() })
+        Ok(Self { servers: Some(list), servers_count: servers.len(), load, all: allowed })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The SMTP load of the comparison: the dialogue of smtp-source, one command at a time, which every server knows.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use crate::plan::{Arrivals, Bodies, Rate, Sizes, Template};
 use crate::record::Spectrum;
-use crate::smtp::{Envelope, Limit, Load, Pace, Sent};
+use crate::smtp::{Envelope, Limit, Load, OnError, Pace, Sent};
 
 pub use crate::smtp::Connections;
 
@@ -33,18 +34,39 @@ pub enum Until {
 pub struct Driven {
     pub acknowledged: u64,
     pub seconds: f64,
+    /// What the load used of its own threads' time. Near 1 it was the load that limited a closed loop.
+    pub load_share: f64,
     /// From the end of data to its reply.
     pub ack: Spectrum,
 }
 
+/// Why a repetition says nothing about the server: it can be made again.
+#[derive(Debug)]
+pub struct Invalid(String);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Invalid {
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|error| error.is::<Self>())
+    }
+}
+
 impl Drive {
-    /// A closed loop: each session sends its next message when the last was answered.
+    /// A closed loop: each session sends its next message when the last was answered. It may take all of the load's
+    /// processors: the rate is then at least what was found, and costs are what they are.
     pub fn run(&self) -> io::Result<Driven> {
         Self::all_taken(self.load().run()?)
     }
 
     /// The same number of sessions on a schedule, the next envelope of each accepted ahead. Gives how long after its
-    /// time each message was acknowledged.
+    /// time each message was acknowledged; a load that was late itself is [`Invalid`].
     pub fn run_paced(&self, rate: f64) -> io::Result<Driven> {
         let paced = Load {
             pace: Pace::Open(Rate(rate), Arrivals::Constant),
@@ -52,6 +74,9 @@ impl Drive {
             ..self.load()
         };
         let sent = paced.run()?;
+        if let Some(reason) = &sent.health.invalid {
+            return Err(io::Error::other(Invalid(reason.clone())));
+        }
         let corrected = sent.tally.corrected.clone();
         Self::all_taken(sent).map(|driven| Driven { ack: corrected, ..driven })
     }
@@ -65,6 +90,7 @@ impl Drive {
         Load {
             connections: self.connections,
             sender: "sender@load.test".to_owned(),
+            on_error: OnError::Stop,
             recipients: Template::Listed(Arc::clone(&self.recipients)),
             ..Load::plain(self.to, self.sessions, limit, bodies)
         }
@@ -76,6 +102,7 @@ impl Drive {
             0 => Ok(Driven {
                 acknowledged: sent.tally.counts.succeeded,
                 seconds: sent.seconds,
+                load_share: sent.health.cpu_share,
                 ack: sent.tally.ack,
             }),
             failed => Err(io::Error::other(format!("{failed} were not taken: {:?}", sent.tally.errors))),

@@ -14,6 +14,7 @@ use crate::compare::mailbox::{LISTED_BYTES, Set, account, login};
 use crate::compare::row::{Better, Goal, Measure, Samples};
 use crate::compare::server::{Mode, Running, Server, Setup};
 use crate::cost::tree_pss_bytes;
+use crate::engine::raise_files;
 use crate::imap::answer::Answer;
 use crate::imap::client::{Client, Login};
 use crate::imap::options::Security;
@@ -159,14 +160,6 @@ fn idle(login: &Login) -> io::Result<Client> {
     client.send(b"i IDLE\r\n")?;
     while !client.answer(|answer| Ok(matches!(answer, Answer::Continue)))? {}
     Ok(client)
-}
-
-/// As many descriptors as this process may have.
-fn raise_files() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // If it fails, connecting will say so.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }
 
 #[cfg(test)]

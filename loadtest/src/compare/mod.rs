@@ -36,15 +36,22 @@ use std::process::Command;
 
 use crate::record::seconds_since_1970;
 use bench::Bench;
+use drive::Invalid;
 use results::{Measured, Results};
+use row::Samples;
 use rows::Row;
 use server::Server;
 
-/// Measures what is still missing of a row.
+/// Measures what is still missing of a row. A part of one that is of another commit is measured again: samples of two
+/// would go under one name.
 pub fn complete(bench: &Bench, results: &Results, row: &Row) -> io::Result<Measured> {
-    let kept = results.read(&row.name).filter(|kept| kept.sizes == bench.sizes.words());
-    let mut measured = kept
-        .unwrap_or_else(|| Measured::new(&row.name, &commit(), &bench.sizes.words(), seconds_since_1970()));
+    let (commit, sizes, repetitions) = (commit(), bench.sizes.words(), bench.sizes.repetitions);
+    let is_of_now = |kept: &Measured| {
+        kept.sizes == sizes && (kept.commit == commit || kept.next(&row.servers, repetitions).is_none())
+    };
+    let kept = results.read(&row.name).filter(is_of_now);
+    let mut measured =
+        kept.unwrap_or_else(|| Measured::new(&row.name, &commit, &sizes, seconds_since_1970()));
     while let Some(server) = measured.next(&row.servers, bench.sizes.repetitions) {
         let round = measured.servers.get(&server).map_or(0, |side| side.samples.len()) + 1;
         say!("{}: {}, {round} of {}", row.name, server.name(), bench.sizes.repetitions);
@@ -54,9 +61,22 @@ pub fn complete(bench: &Bench, results: &Results, row: &Row) -> io::Result<Measu
     Ok(measured)
 }
 
+/// Repetitions whose load was not what it should have been are made again, so many times.
+const TRIES: usize = 4;
+
+fn measure_validly(bench: &Bench, row: &Row, server: Server) -> io::Result<Samples> {
+    for _ in 1..TRIES {
+        match row.measure(bench, server) {
+            Err(error) if Invalid::is(&error) => eprintln!("{}: {}: again: {error}", row.name, server.name()),
+            found => return found,
+        }
+    }
+    row.measure(bench, server)
+}
+
 /// One repetition; what fails on a peer ends that peer's side, what fails on ours ends the comparison.
 fn measure_once(bench: &Bench, row: &Row, server: Server, measured: &mut Measured) -> io::Result<()> {
-    let found = row.measure(bench, server);
+    let found = measure_validly(bench, row, server);
     let side = measured.servers.entry(server).or_default();
     if side.version.is_empty() {
         side.version = bench.scripts.version(server)?;

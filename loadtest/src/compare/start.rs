@@ -1,6 +1,8 @@
 //! How soon a server with mail behind it greets, and what a second processor costs.
 
 use std::io;
+use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use crate::compare::accept::BYTES;
@@ -9,7 +11,7 @@ use crate::compare::disk;
 use crate::compare::drive::{Connections, Drive, Until};
 use crate::compare::mailbox::{Set, account, bytes_in};
 use crate::compare::row::{Better, Goal, Measure, Samples};
-use crate::compare::server::{End, Mode, Server, Setup};
+use crate::compare::server::{End, Mode, Running, Server, Setup};
 use crate::report::scale::Unit;
 
 /// What happened before the start.
@@ -26,7 +28,7 @@ pub enum Before {
 const STORED_BYTES: usize = 20_480;
 
 /// Load before SIGKILL.
-const LOAD: Duration = Duration::from_secs(1);
+const LOAD: Duration = Duration::from_millis(500);
 
 /// Of what one processor can take at most, so that nothing waits for a processor.
 const OFFERED: f64 = 0.4;
@@ -60,10 +62,10 @@ pub fn measure(bench: &Bench, server: Server, before: Before, stored: u64) -> io
         Before::Clean => running.stop(End::Clean)?,
         Before::Killed => {
             // A server of mailboxes alone has nothing under way.
-            if let Ok(to) = running.port("smtp") {
-                deliver(to)?;
+            match running.port("smtp") {
+                Ok(to) => kill_amid_deliveries(running, to)?,
+                Err(_) => running.stop(End::Killed)?,
             }
-            running.stop(End::Killed)?;
         }
         Before::Unindexed => {
             running.stop(End::Clean)?;
@@ -88,14 +90,26 @@ pub fn measure(bench: &Bench, server: Server, before: Before, stored: u64) -> io
     Ok(samples)
 }
 
-fn deliver(to: std::net::SocketAddr) -> io::Result<()> {
+fn kill_amid_deliveries(running: Running, to: SocketAddr) -> io::Result<()> {
+    let load = thread::spawn(move || deliver(to));
+    thread::sleep(LOAD);
+    running.stop(End::Killed)?;
+    match load.join() {
+        // What was under way was not taken.
+        Ok(Err(_)) => Ok(()),
+        _ => Err(io::Error::other("nothing was under way when the server was killed")),
+    }
+}
+
+/// For longer than the server lives.
+fn deliver(to: SocketAddr) -> io::Result<()> {
     let drive = Drive {
         to,
         sessions: SESSIONS,
         bytes: BYTES,
         recipients: std::sync::Arc::new(vec![crate::compare::server::account(0)]),
         connections: Connections::Kept,
-        until: Until::After(LOAD),
+        until: Until::After(2 * LOAD),
     };
     drive.run().map(drop)
 }
@@ -111,6 +125,10 @@ pub fn scaling_measures() -> Vec<Measure> {
 
 /// The same offered load on one executor and on two; server and load share all processors.
 pub fn measure_scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
+    bench.on_all(|| scaling(bench, server))
+}
+
+fn scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
     let closed = {
         let setup = Setup { cpus: None, cores: 1, ..bench.setup(Mode::Accept) };
         let running = bench.start_fresh(server, &setup)?;

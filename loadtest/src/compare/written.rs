@@ -54,8 +54,8 @@ const PEERS_MAX: usize = 100;
 /// A store that grows has not settled after so many rounds.
 const ROUNDS_MAX: usize = 20;
 
-/// Growth that is none: indexes that are written beside what they replace, and what Exim logs of each message whatever
-/// it is told, some 250 bytes. What goes there is counted like everything else.
+/// Growth that is none: indexes that are written beside what they replace. What goes there is counted like everything
+/// else.
 const GROWN_MAX: f64 = 0.1;
 
 /// Until a server has cleaned up behind mail that was deleted.

@@ -112,6 +112,14 @@ impl Clock {
     }
 }
 
+/// As many descriptors as this process may have.
+pub fn raise_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Where that is refused, dialling tells.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
 /// Drives `work` until it is done.
 pub fn run(work: &mut impl Work, ports: &mut Ports, waiting: Waiting) -> io::Result<Effort> {
     wake_on_time();

@@ -297,6 +297,7 @@ impl Ports {
     /// Reads until the socket is empty, the work closes it, or holds it.
     fn handle_readable(&mut self, work: &mut impl Work, port: PortId) {
         let (mut input, mut raw) = (std::mem::take(&mut self.input), std::mem::take(&mut self.raw));
+        let mut is_fresh = false;
         while let Some(connection) = self.connection(port) {
             if connection.is_held {
                 break;
@@ -310,6 +311,12 @@ impl Ports {
                 break;
             }
             match connection.read(&mut input, &mut raw) {
+                // What came together with the end of a handshake.
+                Ok(Input::Dry) if is_fresh && connection.has_unused() => {
+                    let unused = connection.take_unused();
+                    self.hand_over(work, port, &unused, &[]);
+                    break;
+                }
                 Ok(Input::Dry) => break,
                 Ok(Input::Bytes(0)) => {}
                 Ok(Input::Bytes(count)) => {
@@ -317,6 +324,7 @@ impl Ports {
                     self.hand_over(work, port, &unused, &input[..count]);
                 }
                 Ok(Input::Shaken) => {
+                    is_fresh = true;
                     let now = self.now();
                     work.handle_opened(self, port, now);
                 }

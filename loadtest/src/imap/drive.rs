@@ -200,7 +200,7 @@ impl Drive {
                         Some(text) => self.found.fail(format!("{} NO {text}", state.name())),
                     }
                 }
-                Event::Wrong(wrong) => self.handle_wrong(wrong),
+                Event::Wrong(wrong) => self.handle_wrong(wrong, now),
                 Event::Over => self.restart(ports, number, now),
             }
         }
@@ -209,11 +209,18 @@ impl Drive {
         }
     }
 
-    fn handle_wrong(&mut self, wrong: Wrong) {
+    fn handle_wrong(&mut self, wrong: Wrong, now: u64) {
         self.found.wrong(wrong);
         if self.options.on_error == OnError::Quit {
-            self.is_over = true;
+            self.finish(now);
         }
+    }
+
+    fn finish(&mut self, now: u64) {
+        self.is_over = true;
+        self.found.elapsed_ns = now.min(self.end) - self.began;
+        let waiting = self.schedule.as_ref().map_or(0, |schedule| schedule.waiting.len());
+        self.found.counts.dropped = waiting as u64 + self.under_way as u64;
     }
 
     /// After LOGOUT or a lost connection: the next session of this client.
@@ -264,16 +271,18 @@ impl Drive {
         }
     }
 
+    /// A command that nobody answers ends the run; behind its end, sooner.
     fn find_stalled(&mut self, now: u64) {
-        let is_stalled =
-            |client: &&Client| client.is_busy && now.saturating_sub(client.sent) > SILENCE_NS_MAX;
+        let patience = if now >= self.end { GRACE_NS } else { SILENCE_NS_MAX };
+        let is_stalled = |client: &&Client| client.is_busy && now.saturating_sub(client.sent) >= patience;
         let stalled = self.clients.iter().filter(is_stalled).count();
-        if stalled > 0 {
+        if stalled > 0 && (now < self.end || now >= self.end + GRACE_NS) {
+            let seconds = patience / 1_000_000_000;
             self.found.wrong(Wrong::new(
                 Rule::Stalled,
-                format!("{stalled} commands without an answer for a minute"),
+                format!("{stalled} commands without an answer for {seconds} s"),
             ));
-            self.is_over = true;
+            self.finish(now);
         }
     }
 }
@@ -283,10 +292,7 @@ impl Work for Drive {
         let due = self.start_due(ports, now);
         self.find_stalled(now);
         if now >= self.end && (self.under_way == 0 || now >= self.end + GRACE_NS) && !self.is_over {
-            self.is_over = true;
-            self.found.elapsed_ns = now.min(self.end) - self.began;
-            let waiting = self.schedule.as_ref().map_or(0, |schedule| schedule.waiting.len());
-            self.found.counts.dropped = waiting as u64 + self.under_way as u64;
+            self.finish(now);
         }
         let check = now + 1_000_000_000;
         let end = if now < self.end { self.end } else { self.end + GRACE_NS };

@@ -68,6 +68,8 @@ pub struct Run<'a> {
     wanted: usize,
     dialled: usize,
     idle: usize,
+    /// How many were there, and when that last changed.
+    progress: (usize, u64),
     notifier: Notifier,
     /// What is due waits for a connection.
     is_behind: bool,
@@ -136,6 +138,9 @@ const OPENING_MAX: usize = 64;
 
 const MESSAGE_BYTES: usize = 1024;
 
+/// A server that has opened no session for so long has stopped.
+const SILENCE_NS_MAX: u64 = 60_000_000_000;
+
 impl<'a> Run<'a> {
     pub fn new(plan: Plan, measure: &'a dyn Fn() -> io::Result<Memory>) -> Self {
         let wanted = UNCOUNTED.min(plan.sessions);
@@ -149,6 +154,7 @@ impl<'a> Run<'a> {
             wanted,
             dialled: 0,
             idle: 0,
+            progress: (0, 0),
             notifier,
             is_behind: false,
             news: HashMap::new(),
@@ -184,6 +190,15 @@ impl<'a> Run<'a> {
     /// Goes from one stage to the next when it is time; says when to look again.
     fn step_stage(&mut self, ports: &mut Ports, now: u64) -> io::Result<u64> {
         let soon = now + 100_000_000;
+        let is_opening = matches!(self.stage, Stage::Warming | Stage::Opening);
+        if self.idle != self.progress.0 || self.progress.1 == 0 || !is_opening {
+            self.progress = (self.idle, now);
+        } else if now - self.progress.1 > SILENCE_NS_MAX {
+            let (idle, wanted) = (self.idle, self.wanted);
+            return Err(io::Error::other(format!(
+                "{idle} of {wanted} sessions wait, and none came for a minute"
+            )));
+        }
         match self.stage {
             Stage::Warming if self.idle == self.wanted => {
                 self.stage = Stage::Settling(now + self.plan.settle_ns);

@@ -77,6 +77,7 @@ impl Reader {
             let came = self.came.get(key).map_or(0, |came| came.recipients.len() as u64);
             counts.acknowledged += copies;
             counts.received += came.min(copies);
+            counts.unexpected += came.saturating_sub(copies);
             if came < copies {
                 counts.missing += copies - came;
                 missing.push(key.clone());
@@ -153,6 +154,9 @@ mod tests {
             received(4, "a", 5),
             received(3, "a", 6),
             received(9, "a", 5),
+            acknowledged(10, 1),
+            received(10, "a", 5),
+            received(10, "b", 5),
         ] {
             reader.take(line);
         }
@@ -160,12 +164,13 @@ mod tests {
         assert_eq!(
             verification.counts,
             LedgerCounts {
-                acknowledged: 5,
-                received: 4,
+                acknowledged: 6,
+                received: 5,
                 missing: 1,
                 duplicated: 1,
                 corrupted: 1,
                 reordered: 1,
+                unexpected: 1,
                 unacknowledged: 1
             }
         );

@@ -59,8 +59,8 @@ pub struct Drive {
     next_letter: u64,
     letters: u64,
     stock: Stock,
-    /// When each was taken, until somebody lists it.
-    taken: HashMap<u64, u64>,
+    /// Until somebody lists it.
+    taken: HashMap<u64, Taken>,
     began: u64,
     end: u64,
     is_over: bool,
@@ -75,8 +75,14 @@ struct Person {
     has_tls: bool,
 }
 
+struct Taken {
+    at: u64,
+    recipients: Vec<String>,
+}
+
 struct Link {
     number: u64,
+    opened: u64,
     person: Option<usize>,
     kind: Kind,
     /// TLS that is still to begin.
@@ -166,7 +172,8 @@ impl Drive {
             Ok(port) => {
                 self.next_link += 1;
                 let to_shake = person.is_some_and(|person| self.people[person].has_tls);
-                let link = Link { number: self.next_link, person, kind, to_shake, wakes_at: None };
+                let opened = ports.now();
+                let link = Link { number: self.next_link, opened, person, kind, to_shake, wakes_at: None };
                 self.ports_of.insert(link.number, port);
                 self.links.insert(port, link);
                 self.found.counts.connections += 1;
@@ -200,7 +207,9 @@ impl Drive {
             };
             let (name, pass, seen) = (person.name.clone(), self.places.pass.clone(), Rc::clone(&person.seen));
             let session = Session::new(Rc::new(plan), name, pass, Random::new(2, stream), seen);
-            self.connect(ports, Kind::Pop3(Box::new(session)), Some(number), pop3);
+            if self.connect(ports, Kind::Pop3(Box::new(session)), Some(number), pop3).is_none() {
+                self.come_back(ports, number, now);
+            }
             return;
         }
         for connection in 0..client.connections.max(1) {
@@ -222,7 +231,10 @@ impl Drive {
             };
             let random = Random::new(3 + connection as u64, stream);
             let talk = imap::Talk::new(seat, random, now);
-            self.connect(ports, Kind::Imap(Box::new(talk), role), Some(number), imap);
+            let opened = self.connect(ports, Kind::Imap(Box::new(talk), role), Some(number), imap);
+            if opened.is_none() && role == Role::First {
+                return self.come_back(ports, number, now);
+            }
         }
     }
 
@@ -341,7 +353,7 @@ impl Drive {
                 smtp::Event::Taken(letter) => {
                     self.found.done("smtp", now - letter.due);
                     self.found.counts.bytes += letter.text.len() as u64;
-                    self.taken.insert(letter.number, now);
+                    self.taken.insert(letter.number, Taken { at: now, recipients: letter.recipients });
                     self.free_smtp.push(port);
                 }
                 smtp::Event::Refused(_, text) => {
@@ -368,7 +380,7 @@ impl Drive {
                 imap::Event::Arrived(number) if role == Role::First => {
                     // The first of its recipients who lists it, so that absent ones do not count.
                     if let Some(taken) = self.taken.remove(&number) {
-                        self.found.latency.entry("delivery".to_owned()).or_default().record(now - taken);
+                        self.found.latency.entry("delivery".to_owned()).or_default().record(now - taken.at);
                     }
                 }
                 imap::Event::Arrived(_) => {}
@@ -413,13 +425,46 @@ impl Drive {
             Kind::Imap(_, Role::Other) => {}
             Kind::Imap(_, Role::First) | Kind::Pop3(_) => {
                 if let Some(person) = link.person {
-                    let interval =
-                        scaled(self.people[person].client.login_interval, self.load).max(LOGIN_NS_MIN);
-                    // Half of it to one and a half, so that they do not all come at once.
-                    let wait =
-                        interval / 2 + self.random.below(usize::try_from(interval).unwrap_or(1)) as u64;
-                    ports.wake_at(now + wait, LOGIN | person as u64);
+                    self.come_back(ports, person, now);
                 }
+            }
+        }
+    }
+
+    /// Half of the interval later, to one and a half, so that they do not all come at once.
+    fn come_back(&mut self, ports: &mut Ports, person: usize, now: u64) {
+        let interval = scaled(self.people[person].client.login_interval, self.load).max(LOGIN_NS_MIN);
+        let wait = interval / 2 + self.random.below(usize::try_from(interval).unwrap_or(1)) as u64;
+        ports.wake_at(now + wait, LOGIN | person as u64);
+    }
+
+    /// What the end of the run leaves without an answer took at least so long as it is old: a server that hangs, or
+    /// loses what it has taken, must not look the faster for it.
+    fn count_unanswered(&mut self, now: u64) {
+        let mut record = |name: &str, since: u64| {
+            self.found.latency.entry(name.to_owned()).or_default().record(now.saturating_sub(since));
+        };
+        self.outbox.iter().for_each(|letter| record("smtp", letter.due));
+        let mut watchers = HashMap::new();
+        for link in self.links.values() {
+            match &link.kind {
+                Kind::Smtp(talk) => talk.due().into_iter().for_each(|due| record("smtp", due)),
+                Kind::Pop3(session) => {
+                    session.waiting_since().into_iter().for_each(|since| record("pop3", since));
+                }
+                Kind::Imap(talk, role) => {
+                    talk.waiting_since().into_iter().for_each(|since| record("imap", since));
+                    if let Some(person) = link.person.filter(|_| *role == Role::First && talk.is_watching()) {
+                        watchers.insert(self.people[person].name.as_str(), link.opened);
+                    }
+                }
+            }
+        }
+        for taken in self.taken.values() {
+            let was_watched =
+                |name: &String| watchers.get(name.as_str()).is_some_and(|&opened| opened < taken.at);
+            if taken.recipients.iter().any(was_watched) {
+                record("delivery", taken.at);
             }
         }
     }
@@ -432,6 +477,7 @@ impl Work for Drive {
             self.is_over = true;
             self.found.elapsed_ns = now - self.began;
             self.found.counts.dropped = self.outbox.len() as u64;
+            self.count_unanswered(now);
         }
         let letter = (self.letter_rate > 0.0).then_some(self.next_letter);
         letter.into_iter().chain([self.end]).min()
@@ -568,12 +614,37 @@ mod tests {
     use std::time::Duration;
 
     use super::{Drive, Places};
-    use crate::engine::{Clock, Ports, Work};
+    use crate::engine::{Clock, Ports, Waiting, Work, run};
     use crate::imap::profile::Profile;
     use crate::mix::smtp::Dialect;
 
     const PROFILE: &str = "total_user_count = 1\nuser one {\n username_format = user%n@load.test\n count = 100%\n\
         mail_inbox_delivery_interval = 10s\n}\nclient one {\n count = 100%\n login_interval = 1h\n}\n";
+
+    #[test]
+    fn letters_that_a_server_never_took_are_as_old_as_they_are() {
+        let text = PROFILE.replace("interval = 10s", "interval = 10ms");
+        let profile = Profile::parse(&text).expect("it is one");
+        // Connections are accepted by the kernel, and nobody says a word.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let nobody = silent.local_addr().expect("it is bound");
+        let places = Places {
+            smtp: nobody,
+            dialect: Dialect::Smtp,
+            imap: nobody,
+            pop3: nobody,
+            tls: None,
+            pass: String::new(),
+        };
+        let mut ports = Ports::new(Clock::start()).expect("there is epoll");
+        let mut drive = Drive::new(profile, places, 1.0, Duration::from_secs(1).as_nanos() as u64);
+        drive.invite(&mut ports);
+        run(&mut drive, &mut ports, Waiting::default()).expect("it runs");
+        let letters = &drive.found.latency["smtp"];
+        assert!((50..200).contains(&letters.count()), "{}", letters.count());
+        assert!(letters.percentile(90.0) > 500_000_000, "{}", letters.percentile(90.0));
+        assert!(drive.found.counts.dropped > 0 && drive.found.counts.succeeded == 0);
+    }
 
     #[test]
     fn what_was_done_before_the_run_makes_no_letter_late() {

@@ -130,6 +130,16 @@ impl Talk {
         self.plans.iter().map(|(at, _, _)| *at).chain(poll).chain(self.leaves_at).min()
     }
 
+    /// Since when the server owes an answer to a command; to wait in IDLE is none.
+    pub fn waiting_since(&self) -> Option<u64> {
+        self.running.as_ref().filter(|_| !self.is_idling).map(|(_, since)| *since)
+    }
+
+    /// It is told of mail at once.
+    pub fn is_watching(&self) -> bool {
+        self.is_idling && self.folder.is_none()
+    }
+
     pub fn handle_time(&mut self, now: u64) {
         let due: Vec<_> = self.plans.extract_if(.., |(at, _, _)| *at <= now).collect();
         for (_, uid, step) in due {

@@ -73,6 +73,11 @@ impl Talk {
         self.events.pop_front()
     }
 
+    /// When the letter under way should have been sent.
+    pub fn due(&self) -> Option<u64> {
+        self.letter.as_ref().map(|letter| letter.due)
+    }
+
     /// What was under way when the connection was lost.
     pub fn abandon(&mut self) -> Option<Letter> {
         self.letter.take()

@@ -123,6 +123,9 @@ pub struct LedgerCounts {
     pub corrupted: u64,
     /// Copies that came in after a later one of the same session.
     pub reordered: u64,
+    /// Copies of an acknowledged message beyond those that were acknowledged: for somebody it was not accepted for.
+    #[serde(default)]
+    pub unexpected: u64,
     /// Copies that came in, but whose acknowledgement never did.
     pub unacknowledged: u64,
 }
@@ -177,11 +180,12 @@ impl Record {
         [CORRECTED, SERVICE].iter().find_map(|name| self.latency.get(*name)).or(self.latency.values().next())
     }
 
-    /// Of all that were started, the share that failed.
+    /// Of all that were due, the share that failed or was dropped.
     pub fn error_share(&self) -> f64 {
-        match self.counts.succeeded + self.counts.failed {
+        let bad = self.counts.failed + self.counts.dropped;
+        match self.counts.succeeded + bad {
             0 => 0.0,
-            all => self.counts.failed as f64 / all as f64,
+            all => bad as f64 / all as f64,
         }
     }
 
@@ -202,7 +206,8 @@ mod tests {
         let mut record = Record::new("smtp", "message", "127.0.0.1:25", "synced before 250");
         record.latency.entry("ack".to_owned()).or_default().record(1234);
         record.errors.insert("RCPT 451".to_owned(), 3);
-        record.counts.succeeded = 7;
+        (record.counts.succeeded, record.counts.failed, record.counts.dropped) = (7, 1, 2);
+        assert_eq!(record.error_share(), 0.3);
         record.write(&path).expect("it is written");
         assert_eq!(Record::read(&path).expect("it is read"), record);
         let text =

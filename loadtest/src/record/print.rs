@@ -63,13 +63,15 @@ fn write_summary(record: &Record, out: &mut String) -> std::fmt::Result {
     if let Some(ledger) = &record.ledger {
         writeln!(
             out,
-            "{} acknowledged, {} received, {} missing, {} duplicated, {} corrupted, {} reordered, {} unacknowledged",
+            "{} acknowledged, {} received, {} missing, {} duplicated, {} corrupted, {} reordered, {} unexpected, \
+             {} unacknowledged",
             ledger.acknowledged,
             ledger.received,
             ledger.missing,
             ledger.duplicated,
             ledger.corrupted,
             ledger.reordered,
+            ledger.unexpected,
             ledger.unacknowledged
         )?;
     }

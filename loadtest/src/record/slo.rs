@@ -4,13 +4,14 @@
 //! objectives = objective *("," objective)
 //! objective  = name ("<" / "<=" / "==" / ">=" / ">") value
 //! name       = [latency "."] "p" percentile / [latency "."] ("min" / "mean" / "max")
-//!            / "rate" / "err" / "cpu" / "syscalls" / "syncs" / "missing" / "duplicated" / "corrupted" / "reordered"
-//!            / a figure of the record
+//!            / "rate" / "err" / "dropped" / "cpu" / "syscalls" / "syncs"
+//!            / "missing" / "duplicated" / "corrupted" / "reordered" / "unexpected" / a figure of the record
 //! value      = number ["ns" / "us" / "ms" / "s" / "%" / "/s"]
 //! ```
 //!
-//! `cpu` is the server's microseconds for each operation, `syscalls` and `syncs` are for each, too. What was not
-//! measured is missed: an objective nobody looked at is not held.
+//! `cpu` is the server's time for each operation, in microseconds where no unit is given; `syscalls` and `syncs` are
+//! for each, too; `err` is the share that failed or was dropped. What was not measured is missed: an objective nobody
+//! looked at is not held.
 
 use std::str::FromStr;
 
@@ -90,7 +91,7 @@ impl FromStr for Bound {
         let Some((name, relation, value)) = found.filter(|(name, ..)| !name.is_empty()) else {
             return Err(format!("{text:?} is no objective; write for example p99<20ms"));
         };
-        Ok(Self { name: name.to_owned(), relation, value: number(value)?, text: text.to_owned() })
+        Ok(Self { name: name.to_owned(), relation, value: value_of(name, value)?, text: text.to_owned() })
     }
 }
 
@@ -118,12 +119,34 @@ impl Bound {
     }
 }
 
-/// A number with its unit, times in nanoseconds.
-fn number(text: &str) -> Result<f64, String> {
+/// What a name is compared with: in the unit that [`measure`] gives it.
+fn value_of(name: &str, text: &str) -> Result<f64, String> {
+    let (value, unit) = number(text)?;
+    let is_time = matches!(unit, "ns" | "us" | "ms" | "s");
+    let takes_time = is_statistic(name.rsplit('.').next().unwrap_or(name)) || percentile(name).is_some();
+    let fits = match (unit, name) {
+        ("", _) => true,
+        (_, "cpu") => is_time,
+        ("/s", name) => name == "rate",
+        ("%", name) => !takes_time && name != "rate",
+        // A figure has its unit in its name, and is compared with a plain number.
+        _ => takes_time,
+    };
+    match (fits, name) {
+        (false, _) => Err(format!("{name} is not measured in {unit:?}")),
+        // It is measured in microseconds.
+        (true, "cpu") if is_time => Ok(value / 1e3),
+        (true, _) => Ok(value),
+    }
+}
+
+/// A number and its unit, times in nanoseconds.
+fn number(text: &str) -> Result<(f64, &str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let value: f64 = digits.parse().map_err(|_| format!("{text:?} is no number"))?;
-    let factor = match unit.trim() {
+    let unit = unit.trim();
+    let factor = match unit {
         "" | "ns" | "/s" => 1.0,
         "us" => 1e3,
         "ms" => 1e6,
@@ -131,7 +154,7 @@ fn number(text: &str) -> Result<f64, String> {
         "%" => 0.01,
         other => return Err(format!("{other:?} is no unit")),
     };
-    Ok(value * factor)
+    Ok((value * factor, unit))
 }
 
 fn is_statistic(name: &str) -> bool {
@@ -173,6 +196,7 @@ fn measure(record: &Record, name: &str) -> Option<f64> {
         "max" => Some(spectrum(latency)?.max() as f64),
         "rate" => Some(record.rate),
         "err" => Some(record.error_share()),
+        "dropped" => Some(record.counts.dropped as f64),
         "cpu" => Some(record.each(cost?.cpu_us)),
         "syscalls" => Some(record.each(cost?.system_calls?)),
         "syncs" => Some(record.each(cost?.syncs?)),
@@ -180,6 +204,7 @@ fn measure(record: &Record, name: &str) -> Option<f64> {
         "duplicated" => Some(ledger?.duplicated as f64),
         "corrupted" => Some(ledger?.corrupted as f64),
         "reordered" => Some(ledger?.reordered as f64),
+        "unexpected" => Some(ledger?.unexpected as f64),
         other => record.figures.get(other).copied(),
     }
 }
@@ -187,6 +212,7 @@ fn measure(record: &Record, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::Objective;
+    use crate::cost::Cost;
     use crate::record::{LedgerCounts, Record};
 
     fn missed(record: &Record, objective: &str) -> usize {
@@ -210,6 +236,7 @@ mod tests {
             ("missing<=1,duplicated==0", 0),
             ("rate>499/s,err<0.01%", 0),
             ("cpu<100", 1),
+            ("dropped==0", 0),
             ("service.p50<1s", 1),
         ] {
             assert_eq!(missed(&record, objective), expected, "{objective}");
@@ -217,8 +244,20 @@ mod tests {
     }
 
     #[test]
+    fn processor_time_has_a_unit_or_is_microseconds() {
+        let mut record = Record::new("smtp", "message", "", "");
+        record.counts.succeeded = 10;
+        record.cost = Some(Cost { cpu_us: 800, ..Cost::default() });
+        for (objective, expected) in
+            [("cpu<81", 0), ("cpu<79", 1), ("cpu<81us", 0), ("cpu<79us,cpu<0.081ms", 1)]
+        {
+            assert_eq!(missed(&record, objective), expected, "{objective}");
+        }
+    }
+
+    #[test]
     fn what_is_no_objective_is_refused() {
-        for text in ["", "p99", "<3", "p99<fast", "p99<3h"] {
+        for text in ["", "p99", "<3", "p99<fast", "p99<3h", "p99<5%", "err<1ms", "rate>3%", "missing==1s"] {
             assert!(text.parse::<Objective>().is_err(), "{text}");
         }
     }

@@ -11,7 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::interrupt::{Undo, undo_by};
 
 pub const PASSWORD: &str = "a password for the load";
 pub const DOMAIN: &str = "load.test";
@@ -29,6 +32,8 @@ pub struct Server {
     program: PathBuf,
     child: Child,
     folder: TempDir,
+    /// Of `child` and `folder`.
+    undo: Undo,
     pub smtp: SocketAddr,
     pub imap: SocketAddr,
     pub pop3: SocketAddr,
@@ -73,7 +78,8 @@ impl Server {
         }
         let child = serve(program, &config)?;
         let program = program.to_owned();
-        let mut server = Self { program, child, folder, smtp, imap, pop3, _dead: dead };
+        let undo = undo_by(ending(&child, folder.path()));
+        let mut server = Self { program, child, folder, undo, smtp, imap, pop3, _dead: dead };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -84,6 +90,7 @@ impl Server {
         self.child.wait()?;
         let began = Instant::now();
         self.child = serve(&self.program, &self.folder.path().join(CONFIG))?;
+        self.undo = undo_by(ending(&self.child, self.folder.path()));
         self.wait_until_ready()?;
         Ok(began.elapsed())
     }
@@ -104,6 +111,16 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+}
+
+/// What there is to be done in its place where nobody lives to do it.
+fn ending(child: &Child, folder: &Path) -> impl FnOnce() + Send + 'static {
+    let (pid, folder) = (Pid::from_child(child), folder.to_owned());
+    move || {
+        // What cannot be ended has ended, and what cannot be removed is for the next boot.
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = fs::remove_dir_all(folder);
     }
 }
 

@@ -139,6 +139,9 @@ impl Generator {
         let is_good = line.code / 100 == 2;
         if matches!(self.load.greeting, Greeting::Lhlo(_)) {
             message.acknowledged += u64::from(is_good);
+            if !is_good {
+                self.tally.note(&format!("end of data {} for one recipient", line.code));
+            }
             if is_more_to_come {
                 return;
             }

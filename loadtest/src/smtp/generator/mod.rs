@@ -17,7 +17,7 @@ use crate::engine::{PortId, Ports, Work};
 use crate::ledger::Writer;
 use crate::measure::Tally;
 use crate::plan::Share;
-use crate::smtp::load::{Connections, Load, Security};
+use crate::smtp::load::{Connections, Load, Pace, Security};
 use crate::smtp::reply::{self, Found};
 use crate::smtp::session::{Message, Session, Stage, Step};
 use source::{Due, Source};
@@ -278,7 +278,11 @@ impl Generator {
         if is_entering {
             return self.dial_later(ports, index, &io::Error::other(format!("{what} in {step}")));
         }
-        if session.message.is_some() {
+        if let Some(message) = session.message {
+            if matches!(self.load.pace, Pace::Open(..)) {
+                // It was waited for, and would have taken longer still.
+                self.tally.corrected.record(now.saturating_sub(message.intended));
+            }
             let what = format!("{what} in {step}");
             self.fail(index, &what, now);
         }

@@ -96,6 +96,8 @@ impl Source {
         let Self::Open(open) = self else { return None };
         let next = if shared.is_stopped() { None } else { open.take_due(tally, now) };
         if next.is_none() {
+            // Late by at least so much: without them the end of a hang would look fast.
+            open.backlog.iter().for_each(|due| tally.corrected.record(now.saturating_sub(due.at)));
             tally.counts.dropped += open.backlog.len() as u64;
             *self = Self::Dry;
         }
