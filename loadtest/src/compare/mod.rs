@@ -74,7 +74,7 @@ fn measure_validly(bench: &Bench, row: &Row, server: Server) -> io::Result<Sampl
     row.measure(bench, server)
 }
 
-/// One repetition; what fails on a peer ends that peer's side, what fails on ours ends the comparison.
+/// One repetition; what fails on a peer, or was never valid, ends that side; what fails on ours ends the comparison.
 fn measure_once(bench: &Bench, row: &Row, server: Server, measured: &mut Measured) -> io::Result<()> {
     let found = measure_validly(bench, row, server);
     let side = measured.servers.entry(server).or_default();
@@ -84,7 +84,7 @@ fn measure_once(bench: &Bench, row: &Row, server: Server, measured: &mut Measure
     }
     match found {
         Ok(samples) => side.samples.push(samples),
-        Err(error) if server == Server::Ringpost => {
+        Err(error) if server == Server::Ringpost && !Invalid::is(&error) => {
             return Err(io::Error::other(format!("{}: {error}", row.name)));
         }
         Err(error) => {
