@@ -109,6 +109,33 @@ fn a_message_without_a_sender_goes_to_the_postmaster_when_it_fails() {
     assert!(remote.ledger().commands(&format!("RCPT TO:<{mail}>")).is_empty());
 }
 
+/// An alias that leads elsewhere is told like any other sender, and the postmaster, too; there that ends.
+#[test]
+fn who_reads_mail_elsewhere_is_told_there() {
+    let remote = Remote::decent();
+    let mut server = Setup::new().route("remote.test", &remote).prepare();
+    server.done(&["alias", "add", "root@example.test", ALICE, "admin@remote.test"]);
+    server.done(&["alias", "add", POSTMASTER, "chief@remote.test", "no-chief@remote.test"]);
+    server.start();
+    send(&server, "root@example.test", &["no1@remote.test"], &note("from two who read it"));
+    let arrival = &wait_for_arrivals(&server, &remote, 1)[0];
+    assert_eq!(arrival.taken_for, ["admin@remote.test"]);
+    assert!(arrival.mail.starts_with("MAIL FROM:<>"), "{}", arrival.mail);
+    for bounce in [arrival.content.clone(), wait_for_mail(&server, ALICE, 1).remove(0)] {
+        let bounce = Notification::read(&bounce);
+        assert!(bounce.header["to"].contains("root@example.test"), "{}", bounce.header["to"]);
+        assert_eq!(bounce.verdict("no1@remote.test"), ("failed", "5.1.1"));
+    }
+    send_with(&server, "<>", &["<no2@remote.test>"], &note("from nobody"));
+    let double = &wait_for_arrivals(&server, &remote, 2)[1];
+    assert_eq!(double.taken_for, ["chief@remote.test"]);
+    assert_eq!(Notification::read(&double.content).verdict("no2@remote.test"), ("failed", "5.1.1"));
+    // What the other postmaster does not take ends there.
+    wait_until_done(&server, "remote.test");
+    assert_eq!(remote.ledger().commands("RCPT TO:<no-chief@remote.test>").len(), 1);
+    assert_eq!((remote.arrivals().len(), count_mail(&server, ALICE)), (2, 1));
+}
+
 #[test]
 fn a_delay_is_told_once_and_the_end_of_it_as_what_it_is() {
     let remote = Remote::decent();

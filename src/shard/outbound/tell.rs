@@ -8,7 +8,7 @@ use crate::bytes::Slice;
 use crate::io::{clock, random};
 use crate::mail::address::Address;
 use crate::mail::dsn::{self, Action, Addressee, Extent, Fate, Remote};
-use crate::mail::envelope::{Envelope, Recipient, Ret};
+use crate::mail::envelope::{Envelope, Notify, Recipient, Ret};
 use crate::mail::reply::{EnhancedCode, Reply};
 use crate::mail::time::Timestamp;
 use crate::mail::trace;
@@ -58,10 +58,10 @@ pub fn tell(
     if told.is_empty() {
         return None;
     }
-    let (reader, routes) = reader(&shard.directory(), envelope, &told).or_else(|| {
+    let Some((address, readers)) = readers(&shard.directory(), envelope, &told) else {
         tracing::warn!(message = %id, "nobody can be told that it was not delivered");
-        None
-    })?;
+        return None;
+    };
     // What cannot be read any more is told of without its header.
     let (original, extent) = match shard.read(&kept.message) {
         Some(whole) if envelope.ret == Some(Ret::Headers) => (whole, Extent::HeaderOnly),
@@ -80,8 +80,8 @@ pub fn tell(
         host: &config.hostname,
         from: &from,
         to: match envelope.sender {
-            Some(_) => Addressee::Sender(&reader.address),
-            None => Addressee::Postmaster(&reader.address),
+            Some(_) => Addressee::Sender(&address),
+            None => Addressee::Postmaster(&address),
         },
         envelope,
         arrived: message.received,
@@ -98,9 +98,10 @@ pub fn tell(
     trace::return_path(None, &mut bytes);
     let return_path_length = u32::try_from(bytes.len()).expect("a Return-Path of nobody is short");
     bytes.extend_from_slice(&composed.bytes);
+    let (recipients, routes) = readers.into_iter().unzip();
     let envelope = Envelope {
         sender: None,
-        recipients: vec![reader; routes.len()],
+        recipients,
         body: composed.body,
         smtputf8: composed.smtputf8,
         ..Envelope::default()
@@ -137,28 +138,35 @@ impl<'a> About<'a> {
     }
 }
 
-/// Who is told, and where that mail goes: the sender; of a failed notification the postmaster, and only here, so
-/// that no notification runs in circles (RFC 5321 6.1).
-fn reader(directory: &Directory, envelope: &Envelope, told: &[&Told<'_>]) -> Option<(Recipient, Vec<Route>)> {
+/// Who is told under which address, and where that mail goes, aliases opened: the sender; of a failed notification the
+/// postmaster, and only here, so that no notification runs in circles (RFC 5321 6.1).
+fn readers(
+    directory: &Directory,
+    envelope: &Envelope,
+    told: &[&Told<'_>],
+) -> Option<(Address, Vec<(Recipient, Route)>)> {
     let is_failure = told.iter().any(|told| told.action == Action::Failed);
-    let (address, is_sender) = match &envelope.sender {
-        Some(sender) => (sender.clone(), true),
-        None if is_failure => (Address { local: "postmaster".to_owned(), domain: String::new() }, false),
+    let postmaster = || Address { local: "postmaster".to_owned(), domain: String::new() };
+    // RFC 3461 6: a notification asks for none itself. Of what does not reach a postmaster elsewhere nobody is told.
+    let (address, notify) = match &envelope.sender {
+        Some(sender) => (sender.clone(), None),
+        None if is_failure => (postmaster(), Some(Notify::default())),
         None => return None,
     };
-    let routes: Vec<Route> = match directory.resolve(&address) {
-        Resolution::Local(targets) => targets
-            .iter()
-            .filter_map(|target| match target {
-                Target::Account(id) => Some(Route::Local(AccountId(*id))),
-                Target::Remote(_) => None,
-            })
-            .collect(),
-        Resolution::NotLocal if is_sender => vec![Route::Remote],
+    let targets = match directory.resolve(&address) {
+        Resolution::Local(targets) => targets,
+        Resolution::NotLocal if envelope.sender.is_some() => vec![Target::Remote(address.clone())],
         Resolution::NotLocal | Resolution::UnknownUser => Vec::new(),
     };
-    // RFC 3461 6: a notification asks for none itself.
-    (!routes.is_empty()).then(|| (Recipient::new(address), routes))
+    let reader = |target| {
+        let (address, route) = match target {
+            Target::Account(id) => (address.clone(), Route::Local(AccountId(id))),
+            Target::Remote(other) => (other, Route::Remote),
+        };
+        (Recipient { notify, ..Recipient::new(address) }, route)
+    };
+    let readers: Vec<(Recipient, Route)> = targets.into_iter().map(reader).collect();
+    (!readers.is_empty()).then_some((address, readers))
 }
 
 /// So many random bytes as hexadecimal digits.
