@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{CNAME, MX};
+use hickory_proto::rr::rdata::{CNAME, MX, TXT};
 use hickory_proto::rr::{RData, RecordType};
 
 use crate::dsn::Notification;
@@ -35,6 +35,12 @@ impl Zone {
 
     fn alias(mut self, from: &'static str, to: &str) -> Self {
         self.records.push((from, RData::CNAME(CNAME(name(to)))));
+        self
+    }
+
+    /// The name exists, and nothing of use for mail is known about it.
+    fn text(mut self, name: &'static str) -> Self {
+        self.records.push((name, RData::TXT(TXT::new(vec!["no mail here".to_owned()]))));
         self
     }
 
@@ -126,14 +132,32 @@ fn mx_records_lead_to_the_best_host_that_answers() {
 
 #[test]
 fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
-    let names = zone().mx("null.test", 0, "").mx("self.test", 10, "mail.example.test").serve();
+    let names = zone()
+        .mx("null.test", 0, "")
+        .mx("self.test", 10, "mail.example.test")
+        .text("bare.test")
+        .mx("hostless.test", 10, "missing.hosts.test")
+        .mx("hostless.test", 20, "bare.test")
+        .mx("unsure.test", 10, "missing.hosts.test")
+        .mx("unsure.test", 20, "servfail.test")
+        .serve();
     let server = Setup::new().resolver(names.address).start();
-    let cases = [("a@null.test", "5.1.10"), ("a@nowhere.test", "5.1.2"), ("a@self.test", "5.4.6")];
+    let cases = [
+        ("a@null.test", "5.1.10"),
+        ("a@nowhere.test", "5.1.2"),
+        ("a@self.test", "5.4.6"),
+        // RFC 5321 5.1: there is nothing that could be tried.
+        ("a@bare.test", "5.4.4"),
+        ("a@hostless.test", "5.4.4"),
+    ];
+    let waiting = ["a@servfail.test", "a@unsure.test"];
     let mut seen = Vec::new();
-    for (recipient, _) in cases {
+    for recipient in cases.map(|(recipient, _)| recipient) {
         send(&server, ALICE, &[recipient], &note("to nowhere"));
     }
-    send(&server, ALICE, &["a@servfail.test"], &note("to somewhere"));
+    for recipient in waiting {
+        send(&server, ALICE, &[recipient], &note("to somewhere"));
+    }
     for bounce in wait_for_mail(&server, ALICE, cases.len()) {
         let bounce = Notification::read(&bounce);
         let fields = &bounce.recipients[0];
@@ -144,7 +168,7 @@ fn what_dns_forbids_is_returned_and_what_it_does_not_know_waits() {
     let mut expected = cases.map(|(to, status)| (to.to_owned(), status.to_owned()));
     expected.sort();
     assert_eq!(seen, expected);
-    assert!(is_queued(&server, "a@servfail.test"));
+    assert!(waiting.iter().all(|recipient| is_queued(&server, recipient)));
 }
 
 /// Routes by sender: their mail is neither returned nor held up for what befalls other mail of its destination.

@@ -166,9 +166,7 @@ pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Resu
                 None => mail_hosts(shard, destination).await?,
             };
             let hosts = not_us(hosts, &config.hostname)?;
-            if leads_to_us(shard, &hosts, port).await {
-                return Err(in_a_circle());
-            }
+            check_hosts(shard, destination, &hosts, port).await?;
             (hosts.into_iter().map(|host| of_mx(host, port)).collect(), false)
         }
     };
@@ -362,23 +360,39 @@ fn not_us(hosts: Vec<MailHost>, hostname: &str) -> Result<Vec<MailHost>, Unrouta
     }
 }
 
-/// Whether one of the best hosts is this server by its address. Worse ones are found out when it is their turn.
-async fn leads_to_us(shard: &Shard, hosts: &[MailHost], port: u16) -> bool {
+/// RFC 5321 5.1: the best hosts must not be this server by their addresses, and one of all must have an address. Worse
+/// hosts that are this server are found out when it is their turn.
+async fn check_hosts(
+    shard: &Shard,
+    destination: &str,
+    hosts: &[MailHost],
+    port: u16,
+) -> Result<(), Unroutable> {
     let best = hosts.iter().map(|host| host.preference).min();
-    for host in hosts.iter().filter(|host| Some(host.preference) == best).take(HOSTS_MAX) {
-        let ips = match host.name.parse() {
-            Ok(ip) => vec![ip],
-            // What cannot be looked up now is not known to be us.
-            Err(_) => match shard.outbound().resolver().addresses(&host.name).await {
-                Ok(found) => found.ips,
-                Err(_) => continue,
-            },
+    let mut may_be_reached = false;
+    for (index, host) in hosts.iter().enumerate() {
+        let is_best = Some(host.preference) == best && index < HOSTS_MAX;
+        if may_be_reached && !is_best {
+            break;
+        }
+        let found = match host.name.parse::<IpAddr>() {
+            Ok(ip) => Ok(vec![ip]),
+            Err(_) => shard.outbound().resolver().addresses(&host.name).await.map(|found| found.ips),
         };
-        if ips.into_iter().any(|ip| shard.is_us(SocketAddr::new(ip, port))) {
-            return true;
+        match found {
+            Ok(ips) if is_best && ips.iter().any(|ip| shard.is_us(SocketAddr::new(*ip, port))) => {
+                return Err(in_a_circle());
+            }
+            Err(DnsFailure::NoAddress | DnsFailure::NoSuchDomain) => {}
+            // What cannot be looked up now may have an address, and is not known to be us.
+            Ok(_) | Err(_) => may_be_reached = true,
         }
     }
-    false
+    if may_be_reached {
+        return Ok(());
+    }
+    let text = format!("{destination}: none of the hosts that take its mail has an address in DNS");
+    Err(never(550, EnhancedCode::new(5, 4, 4), text))
 }
 
 fn in_a_circle() -> Unroutable {
