@@ -366,12 +366,11 @@ fn mail_waits_for_dns() {
 fn private_addresses_are_not_for_mx_records() {
     let remote = Remote::decent();
     let names = zone().mx("a.test", 10, "host.test").host("host.test", remote.address.ip()).serve();
-    let server = Setup::new()
-        .more(&format!(
-            "\n[dns]\nservers = [\"{}\"]\ntimeout_s = 2\nattempts = 1\n\n[[route]]\ndomain = \"*\"\nport = {PORT}\n",
-            names.address
-        ))
-        .start();
+    let dns = format!(
+        "\n[dns]\nservers = [\"{}\"]\ntimeout_s = 2\nattempts = 1\n\n[[route]]\ndomain = \"*\"\nport = {PORT}\n",
+        names.address
+    );
+    let server = Setup::new().more(&dns).start();
     let literal = format!("a@[{}]", remote.address.ip());
     send(&server, ALICE, &["b@a.test", &literal], &note("to the inside"));
     wait_for("both were looked at", &server, || {
@@ -380,9 +379,15 @@ fn private_addresses_are_not_for_mx_records() {
     });
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(remote.ledger().connections.is_empty());
-    // A route is the operator's own word.
+    // A route is the operator's own word, for its mail alone: nobody else's uses its connections.
     drop(server);
-    let server = Setup::new().route("a.test", &remote).start();
-    send(&server, ALICE, &["b@a.test"], &note("to the inside"));
+    let inside = format!("\n[[route]]\ndomain = \"inside.test\"\nto = [\"host.test:{PORT}\"]\n");
+    let server = Setup::new().more(&dns).more(&inside).start();
+    send(&server, ALICE, &["b@inside.test"], &note("to the inside"));
     wait_for_arrivals(&server, &remote, 1);
+    send(&server, ALICE, &["b@a.test"], &note("by a stranger's word"));
+    wait_for("it is known why it waits", &server, || {
+        server.done(&["queue", "list", "--json"]).contains("outside of private networks").then_some(())
+    });
+    assert_eq!(remote.arrivals().len(), 1);
 }

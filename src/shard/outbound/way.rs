@@ -4,7 +4,6 @@
 //! A route may depend on who sends a message and for which tenant, so that a destination may have several ways. What
 //! of a message decides is its [`Choice`]; most configurations ask for nothing of it, and no message is looked into.
 
-use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -176,7 +175,7 @@ pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Resu
     };
     let of_tenant = tenant.as_deref().and_then(|name| config.outbound.tenant(name));
     let pool = config.outbound.pool_for(route, of_tenant);
-    let site = site_name(route, &hosts);
+    let site = site_name(route, &hosts, is_named);
     let site = config.outbound.site_name(&site, destination, tenant.as_deref());
     Ok(Arc::new(Way {
         site: site.into(),
@@ -224,18 +223,18 @@ impl Way {
         config.outbound.plan_for(&self.ask(&hosts), &pools)
     }
 
-    /// The hosts in the order of their preference; equal ones shuffled, the heavier ones more often in front.
+    /// The hosts in the order of their preference; of equal ones each is in front as often as its weight says.
     pub fn hosts_in_order(&self, seed: u64) -> Vec<Host> {
         let mut random = seed;
-        let mut keyed: Vec<(u16, Reverse<u64>, &Ranked)> = self
+        let mut keyed: Vec<(u16, f64, &Ranked)> = self
             .hosts
             .iter()
             .map(|ranked| {
                 random = splitmix(random);
-                (ranked.preference, Reverse(random / 1024 * u64::from(ranked.weight.get().min(1024))), ranked)
+                (ranked.preference, wait(random, ranked.weight), ranked)
             })
             .collect();
-        keyed.sort_by_key(|(preference, key, _)| (*preference, *key));
+        keyed.sort_by(|left, right| left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)));
         keyed.into_iter().map(|(_, _, ranked)| ranked.host.clone()).collect()
     }
 
@@ -435,18 +434,25 @@ fn of_mx(host: MailHost, port: u16) -> Ranked {
     Ranked { preference: host.preference, weight: NonZeroU32::MIN, host: Host { name: host.name, port } }
 }
 
-/// A site is its hosts, and what is asked of them: routes that treat the same hosts otherwise are sites of their own.
-fn site_name(route: Option<&Route>, hosts: &[Ranked]) -> String {
-    let mut names: Vec<String> = hosts
-        .iter()
-        .map(|ranked| match ranked.host.port {
-            PORT => ranked.host.name.clone(),
-            port => format!("{}:{port}", ranked.host.name),
-        })
-        .collect();
+/// A site is its hosts as they are tried, and what is asked of them: whatever treats the same hosts otherwise is a
+/// site of its own.
+///
+/// ```text
+/// mx1.example,mx2.example+mx3.example      found in DNS: the first, then the other two alike
+/// gate.example:25                          named by the operator, with the port, and maybe in a private network
+/// a.example:25=3+b.example:25              by shares
+/// ```
+fn site_name(route: Option<&Route>, hosts: &[Ranked], is_named: bool) -> String {
+    let mut names: Vec<(u16, String)> =
+        hosts.iter().map(|ranked| (ranked.preference, name_in_site(ranked, is_named))).collect();
     names.sort_unstable();
-    names.dedup();
-    let mut name = names.join(",");
+    let alike = names.chunk_by(|left, right| left.0 == right.0);
+    let alike = alike.map(|names| names.iter().map(|(_, name)| &**name).collect::<Vec<_>>().join("+"));
+    let mut name = alike.collect::<Vec<_>>().join(",");
+    let port = hosts.first().map_or(PORT, |ranked| ranked.host.port);
+    if !is_named && port != PORT {
+        name.push_str(&format!(" port={port}"));
+    }
     if let Some(route) = route {
         if route.protocol == Protocol::Lmtp {
             name.insert_str(0, "lmtp:");
@@ -461,6 +467,22 @@ fn site_name(route: Option<&Route>, hosts: &[Ranked]) -> String {
     name
 }
 
+/// A host in the name of a site.
+fn name_in_site(ranked: &Ranked, is_named: bool) -> String {
+    let Host { name, port } = &ranked.host;
+    let mut text = match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.clone(),
+    };
+    if is_named {
+        text.push_str(&format!(":{port}"));
+    }
+    if ranked.weight > NonZeroU32::MIN {
+        text.push_str(&format!("={}", ranked.weight));
+    }
+    text
+}
+
 /// Whether a route asks who the sender is.
 fn minds_senders(config: &Config) -> bool {
     config.outbound.routes.iter().any(|route| !route.matches.sender_domain.is_any())
@@ -470,6 +492,14 @@ fn minds_senders(config: &Config) -> bool {
 fn minds_tenants(config: &Config) -> bool {
     !config.outbound.tenants.is_empty()
         || config.outbound.routes.iter().any(|route| route.matches.tenant.is_some())
+}
+
+/// A time to wait, the shorter the greater the weight: of several, each is the first in proportion to its weight, for
+/// these times are those of events that come so often (the exponential distribution).
+fn wait(random: u64, weight: NonZeroU32) -> f64 {
+    let [a, b, c, d, ..] = random.to_be_bytes();
+    let part = (f64::from(u32::from_be_bytes([a, b, c, d])) + 1.0) / (f64::from(u32::MAX) + 1.0);
+    -part.ln() / f64::from(weight.get())
 }
 
 /// A well mixed number from another (the finaliser of SplitMix64).
@@ -505,8 +535,9 @@ fn is_public(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::num::NonZeroU32;
 
-    use super::{MailHost, Unroutable, is_public, not_us};
+    use super::{Begins, Host, MailHost, PoolId, Ranked, Unroutable, Way, is_public, not_us, site_name};
 
     #[test]
     fn addresses_behind_the_server_are_not_for_strangers() {
@@ -532,6 +563,59 @@ mod tests {
         }
         for ip in ["8.8.8.8", "100.128.0.1", "172.32.0.1", "2001:4860:4860::8888"] {
             assert!(is_public(ip.parse::<IpAddr>().unwrap()), "{ip}");
+        }
+    }
+
+    /// Hosts with their preferences and weights.
+    fn hosts(rows: &[(u16, u32, &str)], port: u16) -> Vec<Ranked> {
+        let ranked = |&(preference, weight, name): &(u16, u32, &str)| Ranked {
+            preference,
+            weight: NonZeroU32::new(weight).unwrap(),
+            host: Host { name: name.to_owned(), port },
+        };
+        rows.iter().map(ranked).collect()
+    }
+
+    #[test]
+    fn a_site_is_its_hosts_as_they_are_tried() {
+        let found = |rows: &[(u16, u32, &str)], port| site_name(None, &hosts(rows, port), false);
+        let named = |rows: &[(u16, u32, &str)], port| site_name(None, &hosts(rows, port), true);
+        let table = [
+            (found(&[(10, 1, "b"), (20, 1, "a")], 25), "b,a"),
+            (found(&[(20, 1, "a"), (5, 1, "b")], 25), "b,a"),
+            (found(&[(10, 1, "a"), (20, 1, "b")], 25), "a,b"),
+            (found(&[(10, 1, "b"), (10, 1, "a"), (20, 1, "c")], 25), "a+b,c"),
+            (found(&[(10, 1, "a")], 2525), "a port=2525"),
+            (found(&[(0, 1, "2001:db8::1")], 25), "[2001:db8::1]"),
+            (named(&[(0, 1, "2001:db8::1")], 25), "[2001:db8::1]:25"),
+            (named(&[(0, 1, "a")], 25), "a:25"),
+            (named(&[(0, 1, "a")], 2525), "a:2525"),
+            (named(&[(0, 3, "b"), (0, 1, "a")], 25), "a:25+b:25=3"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(name, expected);
+        }
+    }
+
+    #[test]
+    fn equal_hosts_have_their_shares() {
+        for (weights, expected) in [([3, 1], 0.75), ([9, 1], 0.9), ([1, 1], 0.5), ([4000, 2000], 2.0 / 3.0)] {
+            let [heavy, light] = weights;
+            let way = Way {
+                site: "a+b".into(),
+                begins: Begins::Starttls,
+                pool: PoolId::default(),
+                destination: "there.test".to_owned(),
+                tenant: None,
+                hosts: hosts(&[(0, light, "b"), (0, heavy, "a"), (1, 1_000_000, "later")], 25),
+                is_named: true,
+                route: None,
+                login: None,
+            };
+            let in_front = |seed: &u64| way.hosts_in_order(*seed)[0].name == "a";
+            let share = (0..20_000).filter(in_front).count() as f64 / 20_000.0;
+            assert!((share - expected).abs() < 0.02, "{weights:?}: {share}");
+            assert!((0..100).all(|seed| way.hosts_in_order(seed)[2].name == "later"));
         }
     }
 
