@@ -64,8 +64,8 @@ pub(super) fn rcpt(
         if let Some(wanted) = notify_wanted(recipient.notify, transaction, offers) {
             notify(wanted, out);
         }
-        if let Some(orcpt) = &recipient.orcpt {
-            write!(out, " ORCPT={orcpt}").expect(IN_MEMORY);
+        if let Some(given) = &recipient.orcpt {
+            orcpt(given, charset, out);
         }
     }
     out.push(b"\r\n");
@@ -87,6 +87,17 @@ fn notify(wanted: Notify, out: &mut Output) {
     let names: Vec<&str> = names.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect();
     let list = if names.is_empty() { "NEVER".to_owned() } else { names.join(",") };
     write!(out, " NOTIFY={list}").expect(IN_MEMORY);
+}
+
+/// As it came. Without SMTPUTF8 a character beyond ASCII is `"\x{" HEXPOINT "}"` (RFC 6533 3).
+fn orcpt(given: &str, charset: Charset, out: &mut Output) {
+    out.push(b" ORCPT=");
+    for character in given.chars() {
+        match charset == Charset::Utf8 || character.is_ascii() {
+            true => write!(out, "{character}").expect(IN_MEMORY),
+            false => write!(out, "\\x{{{:X}}}", u32::from(character)).expect(IN_MEMORY),
+        }
+    }
 }
 
 /// `"BY=" by-time ";" by-mode [by-trace]`, with a time of at most nine digits (RFC 2852 4).
