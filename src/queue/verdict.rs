@@ -29,7 +29,10 @@ pub enum Verdict {
 /// Whether the sender is told, now, that the message is late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sender {
-    Warned,
+    /// Told, too, that it is tried until then, in Unix seconds.
+    Warned {
+        until: i64,
+    },
     NotBothered,
 }
 
@@ -54,7 +57,7 @@ impl Past {
                 let at = policy.next_attempt(&self.life, self.attempts.saturating_add(1), now, random);
                 let is_late = policy.warns(&self.life).is_some_and(|warns| now >= warns);
                 let sender = match is_late && !self.is_warned {
-                    true => Sender::Warned,
+                    true => Sender::Warned { until: policy.expires(&self.life) },
                     false => Sender::NotBothered,
                 };
                 Verdict::Later { at, sender }
@@ -81,7 +84,8 @@ mod tests {
     fn a_sender_is_warned_once_and_told_the_end() {
         let later = |at, sender| Verdict::Later { at, sender };
         assert_eq!(judge(Attempt::Transient, 0, false), later(300, Sender::NotBothered));
-        assert_eq!(judge(Attempt::Transient, 4 * HOUR, false), later(4 * HOUR + 300, Sender::Warned));
+        let warned = Sender::Warned { until: 120 * HOUR };
+        assert_eq!(judge(Attempt::Transient, 4 * HOUR, false), later(4 * HOUR + 300, warned));
         assert_eq!(judge(Attempt::Transient, 5 * HOUR, true), later(5 * HOUR + 300, Sender::NotBothered));
         assert_eq!(judge(Attempt::Transient, 120 * HOUR, true), Verdict::Expired);
         assert_eq!(judge(Attempt::Permanent, 0, false), Verdict::Failed);

@@ -149,7 +149,9 @@ fn a_delay_is_told_once_and_the_end_of_it_as_what_it_is() {
     let warning = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
     assert_eq!(warning.recipients.len(), 1);
     assert_eq!(warning.verdict("later1@remote.test"), ("delayed", "4.7.1"));
-    assert!(warning.recipient("later1@remote.test").contains_key("will-retry-until"));
+    // RFC 3464 2.3.9: when it will be given up, not when it is tried next. Zones are whole quarters of an hour.
+    let until = &warning.recipient("later1@remote.test")["will-retry-until"];
+    assert_eq!((seconds(until) + 900 - seconds(&warning.message["arrival-date"])) % 900, 6, "{until}");
     assert!(is_queued(&server, "later1@remote.test"));
     wait_until_done(&server, "remote.test");
     let mut ends = Vec::new();
@@ -169,6 +171,13 @@ fn a_delay_is_told_once_and_the_end_of_it_as_what_it_is() {
     let warnings = wait_for_mail(&server, ALICE, count_mail(&server, ALICE));
     let warnings = warnings.iter().filter(|mail| String::from_utf8_lossy(mail).contains("Action: delayed"));
     assert_eq!(warnings.count(), 1);
+}
+
+/// Of a date, within a quarter of an hour.
+fn seconds(date: &str) -> u32 {
+    let mut parts = date.split([':', ' ']).rev().skip(1).map(|part| part.parse::<u32>().expect("a number"));
+    let [seconds, minutes] = [(); 2].map(|()| parts.next().expect("a time"));
+    (60 * minutes + seconds) % 900
 }
 
 /// OC-11, LP-10: what a server says lands in the bounce and nowhere else.

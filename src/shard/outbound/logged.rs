@@ -31,7 +31,7 @@ impl Shard {
             let happened = Happened { id, message, accepted, judged, attempt };
             happened.log(kind);
             self.post_event(kind, &happened);
-            if let Verdict::Later { sender: Sender::Warned, .. } = judged.verdict {
+            if let Verdict::Later { sender: Sender::Warned { .. }, .. } = judged.verdict {
                 self.post_event(EventKind::Delayed, &happened);
             }
         }

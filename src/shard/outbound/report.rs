@@ -232,7 +232,7 @@ fn records(message: Sequence, judged: &[Judged]) -> Vec<Change> {
             reply,
         });
         deferred.recipients.push(recipient);
-        if sender == Sender::Warned {
+        if let Sender::Warned { .. } = sender {
             deferred.warning = Warning::Sent;
         }
     }
@@ -273,8 +273,10 @@ fn told<'a>(judged: &'a Judged, attempt: &'a Attempt, deadline: Deadline) -> Opt
         Verdict::Expired if deadline.is_over(ByMode::Return) => (Action::Failed, TOO_LATE, None),
         Verdict::Expired => (Action::Failed, EXPIRED, None),
         Verdict::Later { sender: Sender::NotBothered, .. } => return None,
-        Verdict::Later { at, .. } if deadline.is_over(ByMode::Notify) => (Action::Delayed, EXPIRED, Some(at)),
-        Verdict::Later { at, .. } => (Action::Delayed, reply.status(), Some(at)),
+        Verdict::Later { sender: Sender::Warned { until }, .. } => {
+            let status = if deadline.is_over(ByMode::Notify) { EXPIRED } else { reply.status() };
+            (Action::Delayed, status, Some(until))
+        }
     };
     let wish = match judged.verdict {
         Verdict::Delivered if deadline.wants_relayed(attempt.deliver_by) => Wish::DeliverBy,

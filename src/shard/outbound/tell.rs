@@ -25,7 +25,7 @@ pub struct Told<'a> {
     pub status: EnhancedCode,
     pub reply: &'a Reply,
     pub origin: Origin,
-    /// Unix seconds.
+    /// Until when it is tried, in Unix seconds (RFC 3464 2.3.9).
     pub retry_until: Option<i64>,
     pub wish: Wish,
 }
