@@ -31,13 +31,7 @@ impl Slots {
     /// A shard wants to connect.
     pub fn ask(&mut self, shard: usize, limit: NonZeroU32) -> Vec<(usize, Say)> {
         self.waiting.push_back(shard);
-        let mut says = self.grant(limit);
-        if says.is_empty()
-            && let Some(most) = self.held.iter().max_by_key(|(_, held)| **held).map(|(shard, _)| *shard)
-        {
-            says.push((most, Say::Yield));
-        }
-        says
+        self.grant(limit)
     }
 
     /// A connection of a shard has ended.
@@ -58,6 +52,12 @@ impl Slots {
         {
             *self.held.entry(shard).or_default() += 1;
             says.push((shard, Say::Granted));
+        }
+        // At each step, so that of those who hold one somebody always knows of those who wait.
+        if !self.waiting.is_empty()
+            && let Some(most) = self.held.iter().max_by_key(|(_, held)| **held).map(|(shard, _)| *shard)
+        {
+            says.push((most, Say::Yield));
         }
         says
     }
@@ -88,12 +88,12 @@ mod tests {
         assert_eq!(slots.ask(0, limit(3)), [(0, Say::Granted)]);
         assert_eq!(slots.ask(2, limit(3)), [(1, Say::Yield)]);
         assert_eq!(slots.ask(0, limit(3)), [(1, Say::Yield)]);
-        assert_eq!(slots.give_back(1, limit(3)), [(2, Say::Granted)]);
+        assert_eq!(slots.give_back(1, limit(3)), [(2, Say::Granted), (2, Say::Yield)], "another waits still");
         assert_eq!(slots.give_back(1, limit(3)), [(0, Say::Granted)]);
-        // A lower limit lets those who are there end by themselves.
+        // A lower limit: those who are there end one after the other.
         assert_eq!(slots.ask(1, limit(1)), [(0, Say::Yield)]);
-        assert_eq!(slots.give_back(0, limit(1)), []);
-        assert_eq!(slots.give_back(0, limit(1)), []);
+        assert_eq!(slots.give_back(0, limit(1)), [(2, Say::Yield)]);
+        assert_eq!(slots.give_back(0, limit(1)), [(2, Say::Yield)]);
         assert_eq!(slots.give_back(2, limit(1)), [(1, Say::Granted)]);
     }
 
@@ -117,6 +117,7 @@ mod tests {
                 } else {
                     continue;
                 };
+                let is_one_told = says.iter().any(|(_, say)| *say == Say::Yield);
                 for (shard, say) in says {
                     if say == Say::Granted {
                         granted[shard] += 1;
@@ -126,6 +127,7 @@ mod tests {
                 let held: u32 = granted.iter().sum();
                 assert!(held <= most && held == slots.held());
                 assert!(held == most || served == asked, "nobody waits while there is room");
+                assert_eq!(is_one_told, served < asked, "somebody knows of those who wait");
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Addresses that mail leaves from: each its share, and none that this machine does not have.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::mail::{ALICE, Setup, is_queued, note, send, smtp, wait_for, wait_for_arrivals, wait_until_done};
-use crate::remote::{Act, Character, Remote, Verb, own_address};
+use crate::remote::{Act, Character, PORT, Remote, Verb, own_address};
 use crate::server::Server;
 
 fn source(name: &str, address: impl ToString) -> String {
@@ -216,4 +216,30 @@ fn a_source_has_so_many_connections_over_all_sites() {
     assert!((2..=4).contains(&most.unwrap_or(0)), "{most:?}");
     // It is seen by who asks, and the server ends though somebody may wait.
     assert!(server.done(&["queue", "explain", "a@r0.test"]).contains("at most 3 connections"));
+}
+
+/// Who waits for the only connection of a source gets it after a turn, though another site is never without work.
+#[test]
+fn a_site_without_an_end_of_work_gives_way() {
+    let mut addresses = [(); 2].map(|()| SocketAddr::new(own_address().into(), PORT));
+    // Sites are looked through by their names: the one that has nothing to give comes first.
+    addresses.sort_by_key(SocketAddr::to_string);
+    let waiting = Remote::at(addresses[0], Character::decent());
+    let slow = Character::decent().at(Verb::End, Act::Late(100, "250 2.0.0 Ok".into()));
+    let busy = Remote::at(addresses[1], slow);
+    let server = Setup::new()
+        .cores(1)
+        .more(&(source("narrow", own_address()) + "connections = 1\n"))
+        .more("\n[[pool]]\nname = \"narrow\"\nsources = [\"narrow\"]\n")
+        .more("\n[[shaping]]\nconnections = 1\nmessages_per_connection = 10_000\n")
+        .route_with("busy.test", &busy, "pool = \"narrow\"\n")
+        .route_with("waiting.test", &waiting, "pool = \"narrow\"\n")
+        .start();
+    // More than all patience.
+    send_many(&server, "busy.test", 700);
+    wait_for_arrivals(&server, &busy, 1);
+    send(&server, ALICE, &["a@waiting.test"], &note("its turn comes"));
+    wait_for_arrivals(&server, &waiting, 1);
+    assert_eq!(waiting.ledger().connections.len(), 1, "what it was given it used");
+    assert!(busy.arrivals().len() < 700);
 }

@@ -19,6 +19,7 @@ use super::way::Way;
 use crate::io::clock;
 use crate::mail::envelope::Envelope;
 use crate::mail::reply::Reply;
+use crate::mail::time::Instant;
 use crate::proto::smtp::client::{Closed, DeliverBy, Done, Failure, Fate, Origin, Transaction};
 use crate::queue::job::{PeerLimits, SendOutcome};
 use crate::queue::policy::SourceId;
@@ -38,15 +39,46 @@ pub struct Desk {
     command: RefCell<Option<Command>>,
     waiting: Cell<Option<Waker>>,
     source: SourceId,
+    slot: Cell<Held>,
+}
+
+/// What the connection has of its source's limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Held {
+    /// There is no limit, or the connection waits for its slot.
+    Nothing,
+    Since(Instant),
+    /// It is for others soon.
+    Promised,
+    /// The connection ends between two messages.
+    Over,
 }
 
 impl Desk {
     pub fn new(source: SourceId) -> Self {
-        Self { command: RefCell::default(), waiting: Cell::default(), source }
+        Self { command: RefCell::default(), waiting: Cell::default(), source, slot: Cell::new(Held::Nothing) }
     }
 
     pub fn source(&self) -> SourceId {
         self.source
+    }
+
+    /// It has its slot from now on.
+    pub fn hold(&self, now: Instant) {
+        self.slot.set(Held::Since(now));
+    }
+
+    /// Since when it has had a slot of its source, if that is not promised to others.
+    pub fn held_since(&self) -> Option<Instant> {
+        match self.slot.get() {
+            Held::Since(since) => Some(since),
+            Held::Nothing | Held::Promised | Held::Over => None,
+        }
+    }
+
+    /// The slot is for others when the connection has had its turn.
+    pub fn promise(&self) {
+        self.slot.set(Held::Promised);
     }
 
     /// Whether the connection has nothing to do.
@@ -57,16 +89,18 @@ impl Desk {
         is_waiting && self.command.borrow().is_none()
     }
 
-    /// Ends the connection between two messages, unless the site has a word for it already.
+    /// Ends the connection between two messages, once it has done what the site has told it.
     pub fn end_soon(&self) {
-        let is_free = self.command.borrow().is_none();
-        if is_free {
-            self.put(Command::Yield);
-        }
+        self.slot.set(Held::Over);
+        self.wake();
     }
 
     pub fn put(&self, command: Command) {
         *self.command.borrow_mut() = Some(command);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
@@ -76,6 +110,7 @@ impl Desk {
     async fn next(&self) -> Command {
         poll_fn(|context| match self.command.borrow_mut().take() {
             Some(command) => Poll::Ready(command),
+            None if self.slot.get() == Held::Over => Poll::Ready(Command::Yield),
             None => {
                 self.waiting.set(Some(context.waker().clone()));
                 Poll::Pending
@@ -93,7 +128,7 @@ enum Next {
 
 /// The life of a connection.
 pub async fn run(shard: Rc<Shard>, link: Link, (way, source): (Arc<Way>, SourceId), desk: Rc<Desk>) {
-    let right = shard.source_slot(source).await;
+    let right = shard.source_slot(&desk).await;
     if matches!(right, Right::None) {
         return link.closed();
     }

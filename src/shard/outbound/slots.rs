@@ -16,9 +16,11 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::connection::Desk;
+use crate::io::clock;
 use crate::io::executor::{sleep, spawn};
 use crate::io::inbox::Inbox;
 use crate::limits::outbound::TURN;
+use crate::mail::time::Instant;
 use crate::queue::policy::SourceId;
 use crate::queue::slots::{Say, Slots};
 use crate::shard::Shard;
@@ -42,7 +44,13 @@ pub struct SourceSlots {
     /// Of the sources that this shard counts.
     counted: RefCell<HashMap<SourceId, Slots>>,
     /// Connections of this shard that wait.
-    waiting: RefCell<HashMap<SourceId, VecDeque<Inbox<Option<Slot>>>>>,
+    waiting: RefCell<HashMap<SourceId, VecDeque<Waiting>>>,
+}
+
+/// A connection that waits for its slot.
+struct Waiting {
+    desk: Rc<Desk>,
+    answer: Inbox<Option<Slot>>,
 }
 
 /// The right to one connection from a source, until it is dropped.
@@ -71,8 +79,9 @@ pub enum Right {
 }
 
 impl Shard {
-    /// Waits until one more connection may be made from a source.
-    pub async fn source_slot(&self, source: SourceId) -> Right {
+    /// Waits until one more connection may be made from its source.
+    pub async fn source_slot(&self, desk: &Rc<Desk>) -> Right {
+        let source = desk.source();
         let limit = self.config().outbound.source(source).and_then(|source| source.connections);
         let Some(limit) = limit else {
             return Right::Free;
@@ -82,7 +91,8 @@ impl Shard {
         }
         let answer = Inbox::new();
         let slots = self.outbound().source_slots();
-        slots.waiting.borrow_mut().entry(source).or_default().push_back(answer.clone());
+        let waiting = Waiting { desk: Rc::clone(desk), answer: answer.clone() };
+        slots.waiting.borrow_mut().entry(source).or_default().push_back(waiting);
         let says = Says::Ask { shard: self.mesh.own(), limit };
         self.mesh.post(self.counter_of(source), Letter::Slot(SlotLetter { source, says }));
         match answer.next().await {
@@ -94,7 +104,7 @@ impl Shard {
     /// Nobody waits any more: the server ends.
     pub fn end_slot_waits(&self) {
         for (_, waiting) in self.outbound().source_slots().waiting.borrow_mut().drain() {
-            waiting.into_iter().for_each(|answer| answer.post(None));
+            waiting.into_iter().for_each(|waiting| waiting.answer.post(None));
         }
     }
 
@@ -136,25 +146,33 @@ impl Shard {
         let owner = self.mesh.inbox_of(self.counter_of(source)).clone();
         let slot = Slot { owner, shard: self.mesh.own(), source, limit };
         // With nobody to take it, it goes back by itself.
-        if let Some(answer) = waiting {
+        if let Some(Waiting { desk, answer }) = waiting {
+            // At once: what comes next may be that others want it.
+            desk.hold(clock::instant());
             answer.post(Some(slot));
         }
     }
 
-    /// Ends a connection from a source for others: one without work, or one that has had its turn.
+    /// Ends a connection from a source for others: one without work, or the one that has had its slot for the longest
+    /// time, when it has had its turn. Where all are about to end there is nothing more to do.
     async fn yield_slot(self: Rc<Self>, source: SourceId) {
-        let is_found = self.end_one(source, Desk::is_idle);
-        if !is_found {
-            sleep(TURN).await;
-            let _ = self.end_one(source, Desk::is_idle) || self.end_one(source, |_| true);
+        let holders = self.holders(source);
+        if let Some((_, idle)) = holders.iter().find(|(_, desk)| desk.is_idle()) {
+            return idle.end_soon();
+        }
+        if let Some((since, eldest)) = holders.into_iter().min_by_key(|(since, _)| *since) {
+            eldest.promise();
+            sleep(since + TURN - clock::instant()).await;
+            eldest.end_soon();
         }
     }
 
-    fn end_one(&self, source: SourceId, is_meant: impl Fn(&Desk) -> bool) -> bool {
+    /// Connections that have a slot which is not promised yet, and since when. One that waits for a slot itself has
+    /// none to give.
+    fn holders(&self, source: SourceId) -> Vec<(Instant, Rc<Desk>)> {
         let sites = self.outbound().sites().all();
-        let mut desks = sites.iter().flat_map(|running| running.desks_from(source));
-        let found = desks.find(|desk| is_meant(desk));
-        found.inspect(|desk| desk.end_soon()).is_some()
+        let desks = sites.iter().flat_map(|running| running.desks_from(source));
+        desks.filter_map(|desk| desk.held_since().map(|since| (since, desk))).collect()
     }
 
     /// The shard that counts a source's connections.
