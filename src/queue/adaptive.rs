@@ -143,9 +143,13 @@ impl Health {
         matches!(self.state, State::Dead { .. })
     }
 
-    /// There is nothing to remember.
-    pub fn is_untouched(&self) -> bool {
-        self.failures == 0
+    /// When what went wrong says nothing any more: so long after the last pause as the longest one takes. `None` if
+    /// nothing did.
+    pub fn fades(&self, shaping: &Shaping) -> Option<Instant> {
+        match self.state {
+            State::Alive => None,
+            State::Shaken { until } | State::Dead { until, .. } => Some(until + shaping.dead_max),
+        }
     }
 }
 
@@ -216,10 +220,11 @@ mod tests {
             let until = now + Duration::from_secs(wait * 60);
             assert_eq!(health.allowance(Instant(until.0 - 1)), Allowance::NotBefore(until));
             assert_eq!(health.allowance(until), Allowance::Probe);
+            assert_eq!(health.fades(&shaping), Some(until + shaping.dead_max));
             now = until;
         }
         health.handle_success();
         assert_eq!(health.allowance(now), Allowance::Window);
-        assert!(health.is_untouched());
+        assert_eq!(health.fades(&shaping), None);
     }
 }

@@ -449,13 +449,20 @@ impl<J: Job> Lane<J> {
 
     /// Made anew it would be the same.
     pub fn is_untouched(&self, now: Instant) -> bool {
-        let mut buckets = self.connection_rate.iter().chain(&self.message_rate);
-        self.ready.is_empty()
-            && self.connections.is_empty()
-            && self.health.is_untouched()
-            && self.suspension.is_none()
-            && self.slowed.is_none()
-            && buckets.all(|bucket| bucket.is_full(now))
+        self.is_empty() && self.fades() <= now
+    }
+
+    /// There is neither a message nor a connection.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.connections.is_empty()
+    }
+
+    /// When nothing more is to be remembered of what was sent, of what went wrong, and of what somebody ordered.
+    pub fn fades(&self) -> Instant {
+        let buckets = self.connection_rate.iter().chain(&self.message_rate).map(Bucket::full_at);
+        let suspended = self.suspension.as_ref().map(Suspension::ends);
+        let others = self.health.fades(&self.shaping).into_iter().chain(suspended).chain(self.slowed_until());
+        buckets.chain(others).max().unwrap_or_default()
     }
 
     /// Forgets what has ended.

@@ -72,7 +72,7 @@ impl Bucket {
         self.rate
     }
 
-    /// When all is saved up again.
+    /// When all is saved up again, so that it may be forgotten.
     pub fn full_at(&self) -> Instant {
         Instant(u64::try_from(self.full_at.div_ceil(self.spread)).unwrap_or(u64::MAX))
     }
@@ -100,11 +100,6 @@ impl Bucket {
     pub fn most_within(&self, span: Duration) -> u32 {
         let more = span.as_millis() * self.spread / self.interval();
         self.burst.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
-    }
-
-    /// Nothing is missing, so that it may be forgotten.
-    pub fn is_full(&self, now: Instant) -> bool {
-        self.full_at <= self.parts(now)
     }
 
     fn parts(&self, now: Instant) -> u128 {
@@ -215,7 +210,7 @@ mod tests {
         assert_eq!(bucket.next(now), Instant(5100), "the debt is one token of the new rate");
         bucket.set_rate(rate("10/s"), now);
         assert_eq!(bucket.next(now), Instant(5100));
-        assert!(!bucket.is_full(Instant(5099)) && bucket.is_full(Instant(5100)));
+        assert_eq!(bucket.full_at(), Instant(5100));
     }
 
     #[test]

@@ -355,6 +355,10 @@ impl<J: Job> Site<J> {
             if lane.wants_connection(now) {
                 consider(self.with_suspension(Gate::open(lane.opens_at(sources, now)), now).at);
             }
+            // Then the site may be forgotten.
+            if lane.is_empty() {
+                consider(lane.fades());
+            }
         }
         for pool in self.feeds.pools() {
             for lane in self.lanes_of(self.leaves_by(pool, now)) {
@@ -368,6 +372,7 @@ impl<J: Job> Site<J> {
             consider(ahead(self.gate(*pool, sources, now).at));
         }
         self.switches.iter().for_each(|switch| consider(switch.until));
+        self.suspension.iter().for_each(|suspension| consider(suspension.ends()));
         (earliest < NEVER).then_some(earliest)
     }
 

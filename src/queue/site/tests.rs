@@ -386,6 +386,26 @@ fn an_operator_may_have_a_dead_site_tried_at_once() {
     assert_eq!(scene.lane("default").gate.at, scene.now + seconds(120));
 }
 
+/// With no more mail for it a site is not remembered for ever, though nothing ever went through.
+#[test]
+fn what_went_wrong_is_forgotten_in_the_end() {
+    for failures_until_dead in [1, 3] {
+        let failures_until_dead = NonZeroU32::new(failures_until_dead).unwrap();
+        let mut scene = Scene::plain(Shaping { failures_until_dead, ..shaping(1) });
+        scene.arrive([message(1)]);
+        let open = opens(&scene.act());
+        scene.failed(open[0].0, FailureKind::Refused);
+        scene.site.give_back();
+        assert!(scene.act().is_empty() && !scene.site.is_idle(scene.now));
+        let pause = if failures_until_dead.get() == 1 { Shaping::default().dead_first } else { seconds(1) };
+        let fades = pause + Shaping::default().dead_max;
+        assert_eq!(scene.deadline(), Some(fades));
+        assert!(scene.wait(fades - seconds(1)).is_empty() && !scene.site.is_idle(scene.now));
+        assert!(scene.wait(seconds(1)).is_empty() && scene.site.is_idle(scene.now));
+        assert_eq!(scene.deadline(), None);
+    }
+}
+
 #[test]
 fn what_is_given_back_is_what_no_connection_has() {
     let mut scene = Scene::plain(shaping(1));
