@@ -189,6 +189,8 @@ pub mod imap {
     pub const AUTH_FAILURES_MAX: u32 = 5;
     /// Reply bytes gathered before they are written and other sessions get their turn.
     pub const OUTPUT_BURST_BYTES: usize = 64 << 10;
+    /// Octets of messages looked through before they are: about a millisecond of taking parts apart and decoding.
+    pub const LOOKED_BURST_BYTES: usize = 2 << 20;
 }
 
 pub mod dns {

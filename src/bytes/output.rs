@@ -1,7 +1,7 @@
 //! A burst of reply bytes on its way to a socket.
 //!
-//! Engines append to it and never look back. Pieces under [`COPY_BYTES_MAX`] are copied into one buffer;
-//! larger slices are kept as they are and sent from where they lie.
+//! Engines append to it, and look back only to take a response away that has become too large. Pieces under
+//! [`COPY_BYTES_MAX`] are copied into one buffer; larger slices are kept as they are and sent from where they lie.
 
 use std::fmt;
 
@@ -19,6 +19,14 @@ pub struct Output {
     text: Vec<u8>,
     /// Each slice with the length that `text` had when it was added.
     slices: Vec<(usize, Slice)>,
+    slices_bytes: usize,
+}
+
+/// How far an [`Output`] was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    text: usize,
+    slices: usize,
     slices_bytes: usize,
 }
 
@@ -55,6 +63,18 @@ impl Output {
         &mut self.text
     }
 
+    /// How far it is written now.
+    pub fn mark(&self) -> Mark {
+        Mark { text: self.text.len(), slices: self.slices.len(), slices_bytes: self.slices_bytes }
+    }
+
+    /// Forgets what was appended since.
+    pub fn take_back(&mut self, to: Mark) {
+        self.text.truncate(to.text);
+        self.slices.truncate(to.slices);
+        self.slices_bytes = to.slices_bytes;
+    }
+
     /// Forgets everything, and gives the memory back where it was much.
     pub fn clear(&mut self) {
         self.slices.clear();
@@ -73,7 +93,8 @@ impl Output {
         self.len() == 0
     }
 
-    /// Bytes that only this output keeps in memory: the text. Slices are of what is kept anyway.
+    /// Bytes that only this output keeps in memory: the text. Slices are of what is kept anyway, or of what a command
+    /// has decoded, which it counts itself.
     pub fn held_bytes(&self) -> usize {
         self.text.len() + self.slices.len() * size_of::<(usize, Slice)>()
     }
@@ -159,6 +180,12 @@ mod tests {
         assert_eq!(kinds, ["4096", "middlesmall", "4096", "end"]);
         assert_eq!(output.len(), output.to_vec().len());
         assert_eq!(output.held_bytes(), 14 + 2 * size_of::<(usize, Slice)>());
+        let mark = output.mark();
+        output.push(b"more");
+        output.push_slice(large.clone());
+        output.take_back(mark);
+        assert_eq!(output.to_vec(), [&large[..], b"middlesmall", &large[..], b"end"].concat());
+        assert_eq!(output.len(), output.to_vec().len());
         output.clear();
         assert!(output.is_empty() && output.chunks().next().is_none());
     }

@@ -98,6 +98,11 @@ pub fn message_bytes(message: &[u8], section: &Section) -> Option<SectionBytes> 
     }
 }
 
+/// How long the header is that HEADER, TEXT and fields of a section are found by; 0 if there is no such message.
+pub fn header_len(structure: &Structure<'_>, section: &Section) -> usize {
+    message_of(structure, section).map_or(0, |part| part.header.len())
+}
+
 /// The part that the numbers of `BODY[1.2.3]` name; the message itself if there are none.
 pub fn find(structure: &Structure<'_>, numbers: &[u32]) -> Option<PartId> {
     let mut at = PartId::MESSAGE;

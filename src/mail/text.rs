@@ -29,12 +29,23 @@ pub struct Needle {
     /// Of its longest piece without blanks, which lies in one piece wherever the whole is found, also in a folded
     /// field.
     piece_finder: Finder<'static>,
-    /// Where bytes are folded that mean what they say.
-    plain: RefCell<Vec<u8>>,
 }
 
 /// As much is folded at a time.
 const PLAIN_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Where bytes are folded that mean what they say: one place for all needles, since a search may have thousands.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The place for plain bytes, empty. What is done with it must not ask for it again.
+fn with_plain<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    PLAIN.with_borrow_mut(|plain| {
+        plain.clear();
+        work(plain)
+    })
+}
 
 impl Needle {
     pub fn new(text: &str) -> Self {
@@ -43,7 +54,7 @@ impl Needle {
         let pieces = folded.split([' ', '\t', '\r', '\n']);
         let piece = pieces.max_by_key(|piece| piece.len()).unwrap_or_default();
         let piece_finder = Finder::new(piece.as_bytes()).into_owned();
-        Self { folded, finder, piece_finder, plain: RefCell::default() }
+        Self { folded, finder, piece_finder }
     }
 
     /// Whether it is in these bytes, if they are ASCII. `None` if they are not.
@@ -54,17 +65,17 @@ impl Needle {
     /// Whether one of its finders finds what it looks for.
     fn finds_in_ascii(&self, finder: &Finder<'_>, haystack: &[u8]) -> bool {
         let overlap = finder.needle().len().saturating_sub(1);
-        let mut plain = self.plain.borrow_mut();
-        plain.clear();
-        for piece in haystack.chunks(PLAIN_BYTES) {
-            plain.extend(piece.iter().map(u8::to_ascii_lowercase));
-            if finder.find(&plain).is_some() {
-                return true;
+        with_plain(|plain| {
+            for piece in haystack.chunks(PLAIN_BYTES) {
+                plain.extend(piece.iter().map(u8::to_ascii_lowercase));
+                if finder.find(plain).is_some() {
+                    return true;
+                }
+                let done = plain.len().saturating_sub(overlap);
+                plain.drain(..done);
             }
-            let done = plain.len().saturating_sub(overlap);
-            plain.drain(..done);
-        }
-        finder.needle().is_empty()
+            finder.needle().is_empty()
+        })
     }
 
     /// Whether `haystack` holds it in any case; an empty one is everywhere.
@@ -142,15 +153,15 @@ pub fn is_plainly_without(message: &[u8], needle: &Needle, is_known_plain: bool)
     if message.len() > PLAIN_BYTES || !message.is_ascii() {
         return false;
     }
-    let mut plain = needle.plain.borrow_mut();
-    plain.clear();
-    plain.extend(message.iter().map(u8::to_ascii_lowercase));
-    let header = Header::of(message);
-    let has_words = |field: &&[u8]| may_hold_words(field);
-    needle.piece_finder.find(&plain).is_none()
-        && !may_hold_words(&plain[header.len()..])
-        && is_read_as_it_lies(&plain)
-        && !header.raw_fields().filter(has_words).any(|field| needle.is_in(&decode(field)))
+    with_plain(|plain| {
+        plain.extend(message.iter().map(u8::to_ascii_lowercase));
+        let header = Header::of(message);
+        let has_words = |field: &&[u8]| may_hold_words(field);
+        needle.piece_finder.find(plain).is_none()
+            && !may_hold_words(&plain[header.len()..])
+            && is_read_as_it_lies(plain)
+            && !header.raw_fields().filter(has_words).any(|field| needle.is_in(&decode(field)))
+    })
 }
 
 /// Whether no part of a message, in lower case, is encoded or in a charset in which ASCII is something else.
@@ -189,17 +200,17 @@ fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
     if needle.spans_lines() {
         return header.raw_fields().any(is_in);
     }
-    let mut plain = needle.plain.borrow_mut();
-    plain.clear();
-    for field in header.raw_fields() {
-        match is_plain_field(field) {
-            true => push_unfolded(&mut plain, field),
-            false if is_in(field) => return true,
-            false => {}
+    with_plain(|plain| {
+        for field in header.raw_fields() {
+            match is_plain_field(field) {
+                true => push_unfolded(plain, field),
+                false if is_in(field) => return true,
+                false => {}
+            }
         }
-    }
-    // Blanks at the ends of a field do not count, so that what was found is looked at again.
-    needle.finder.find(&plain).is_some() && header.raw_fields().any(is_in)
+        // Blanks at the ends of a field do not count, so that what was found is looked at again.
+        needle.finder.find(plain).is_some() && header.raw_fields().any(is_in)
+    })
 }
 
 /// ASCII without encoded words.

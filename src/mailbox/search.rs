@@ -7,12 +7,11 @@
 //! the message itself. A test that a round cannot answer is open, and `And`, `Or`, `Not` decide what they can
 //! with open tests among them; so a body is read only if nothing cheaper settles the matter.
 //!
-//! Invariants: a message that the client does not count is never found, one that is gone neither; a step does
-//! no
-//! more than its budget, save for the one message that exceeds it; depth is that of the key, which the parser
-//! bounds.
+//! Invariants: a message that the client does not count is never found, one that is gone neither; a step does no
+//! more than its budget, save for the one look that exceeds it, and a message that takes longer is gone on with in the
+//! next; depth is that of the key, which the parser bounds.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 
 use super::saved::Saved;
 use super::view::{Look, Message, Numbering, intersect};
@@ -48,7 +47,7 @@ impl Bodies for Nothing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     pub messages: u32,
-    /// Octets of messages that are read.
+    /// Octets of messages that are looked through, for each text anew.
     pub bytes: u64,
 }
 
@@ -72,6 +71,7 @@ pub struct Search {
     asked: u32,
     all: u32,
     found: Found,
+    effort: Effort,
 }
 
 /// What a search found.
@@ -120,11 +120,36 @@ enum Test {
     EmailId(String),
     Header {
         name: String,
-        needle: Needle,
+        sought: Sought,
         is_kept: bool,
     },
-    Body(Needle),
-    Text(Needle),
+    Body(Sought),
+    Text(Sought),
+}
+
+/// A text to look for.
+struct Sought {
+    needle: Needle,
+    /// Among those of the key.
+    place: usize,
+}
+
+/// A look into nothing takes as long as one into so much.
+const LOOK_OCTETS: u64 = 64;
+
+/// What a step has looked through, and what it found out about the message under way. Where a message takes more than
+/// a step, the next goes on from that.
+#[derive(Default)]
+struct Effort {
+    /// Octets.
+    spent: Cell<u64>,
+    most: u64,
+    /// The message under way.
+    uid: u32,
+    /// Whether it has the texts, by their places, as far as they were looked for.
+    verdicts: RefCell<Vec<Option<bool>>>,
+    /// A text was left to the next step.
+    is_cut: Cell<bool>,
 }
 
 /// A message as far as it was looked at.
@@ -133,6 +158,7 @@ struct Subject<'a, 'b> {
     row: &'b Row<'a>,
     digest: &'b OnceCell<Option<RowDigest<'a>>>,
     round: Round<'b>,
+    effort: &'b Effort,
 }
 
 #[derive(Clone, Copy)]
@@ -145,29 +171,38 @@ enum Round<'b> {
 /// A message that was read; its parts are found when they are asked for.
 struct Whole<'b> {
     bytes: &'b [u8],
+    header: OnceCell<Header<'b>>,
+    sent: OnceCell<Option<Timestamp>>,
     structure: OnceCell<Structure<'b>>,
 }
 
 impl Search {
     /// `now` is in Unix seconds, for YOUNGER and OLDER.
     pub fn new(key: &SearchKey, look: &Look<'_>, saved: &Saved, now: i64) -> Self {
-        let preparation = Preparation { look, saved, now };
+        let preparation = Preparation { look, saved, now, texts: Cell::new(0) };
         let test = preparation.prepare(key);
         let scope = test.scope(&look.everything());
         let all = look.to_numbers(&scope).count();
         let found = Found { with_modseq: uses_modseq(key), ..Found::default() };
-        Self { test, scope, after: 0, asked: 0, all: u32::try_from(all).unwrap_or(u32::MAX), found }
+        let effort = Effort::for_texts(preparation.texts.get());
+        Self { test, scope, after: 0, asked: 0, all: u32::try_from(all).unwrap_or(u32::MAX), found, effort }
     }
 
     pub fn step(&mut self, look: &Look<'_>, bodies: &dyn Bodies, budget: Budget) -> Progress {
         let scope = std::mem::take(&mut self.scope);
-        let mut bytes_left = budget.bytes;
+        self.effort.begin(budget.bytes);
         let mut progress = Progress::Done;
         for (asked, message) in (1..).zip(look.messages(&scope, self.after)) {
+            let Some(matches) = self.ask(&message, bodies) else {
+                progress = Progress::More;
+                break;
+            };
+            if let Some(row) = message.row.filter(|_| matches) {
+                self.note(&row);
+            }
             self.after = message.uid;
             self.asked = self.asked.saturating_add(1).min(self.all);
-            bytes_left = bytes_left.saturating_sub(self.ask(&message, bodies));
-            if asked >= budget.messages || bytes_left == 0 {
+            if asked >= budget.messages || self.effort.is_enough() {
                 progress = Progress::More;
                 break;
             }
@@ -185,39 +220,85 @@ impl Search {
         self.found
     }
 
-    /// Octets that had to be read.
-    fn ask(&mut self, message: &Message<'_>, bodies: &dyn Bodies) -> u64 {
+    /// Whether a message matches; `None` if that takes another step.
+    fn ask(&mut self, message: &Message<'_>, bodies: &dyn Bodies) -> Option<bool> {
         let Some(row) = &message.row else {
-            return 0;
+            return Some(false);
         };
+        self.effort.turn_to(row.uid);
         let digest = OnceCell::new();
-        let subject = |round| Subject { message, row, digest: &digest, round };
+        let subject = |round| Subject { message, row, digest: &digest, round, effort: &self.effort };
         if let Some(verdict) = self.test.ask(&subject(Round::Columns)) {
-            self.note(row, verdict);
-            return 0;
+            return Some(verdict);
         }
         if let Some(verdict) = self.test.ask(&subject(Round::KeptFields)) {
-            self.note(row, verdict);
-            return 0;
+            return Some(verdict);
+        }
+        if self.effort.is_enough() {
+            return None;
         }
         // What cannot be read is not found, whatever was asked.
         let Some(bytes) = bodies.message(&row.locator) else {
-            return 0;
+            return Some(false);
         };
-        let whole = Whole { bytes: &bytes, structure: OnceCell::new() };
+        let spent_before = self.effort.spent.get();
+        let whole = Whole::of(&bytes);
         let verdict = self.test.ask(&subject(Round::Whole(&whole)));
-        self.note(row, verdict.unwrap_or(false));
-        bytes.len() as u64
+        self.effort.spend_through(spent_before.saturating_add(bytes.len() as u64));
+        match self.effort.is_cut.get() {
+            true => verdict,
+            false => Some(verdict.unwrap_or(false)),
+        }
     }
 
-    fn note(&mut self, row: &Row<'_>, matches: bool) {
-        if !matches {
-            return;
-        }
+    fn note(&mut self, row: &Row<'_>) {
         self.found.uids.push(row.uid);
         if self.found.with_modseq {
             self.found.modseqs.push((row.uid, row.modseq));
         }
+    }
+}
+
+impl Effort {
+    fn for_texts(count: usize) -> Self {
+        Self { verdicts: RefCell::new(vec![None; count]), ..Self::default() }
+    }
+
+    /// A step that may look through so many octets.
+    fn begin(&mut self, most: u64) {
+        (self.spent, self.most, self.is_cut) = (Cell::new(0), most, Cell::new(false));
+    }
+
+    fn turn_to(&mut self, uid: u32) {
+        if self.uid != uid {
+            self.uid = uid;
+            self.verdicts.get_mut().fill(None);
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.spent.get() >= self.most
+    }
+
+    /// Whatever was less than this was this.
+    fn spend_through(&self, spent: u64) {
+        self.spent.set(self.spent.get().max(spent));
+    }
+
+    /// Whether the message has a text, for which so many octets are looked through. `None` if that is for the next
+    /// step.
+    fn look(&self, sought: &Sought, octets: usize, has: impl FnOnce(&Needle) -> bool) -> Option<bool> {
+        if let Some(verdict) = self.verdicts.borrow()[sought.place] {
+            return Some(verdict);
+        }
+        if self.is_enough() {
+            self.is_cut.set(true);
+            return None;
+        }
+        self.spent.set(self.spent.get().saturating_add(octets as u64 + LOOK_OCTETS));
+        let verdict = has(&sought.needle);
+        self.verdicts.borrow_mut()[sought.place] = Some(verdict);
+        Some(verdict)
     }
 }
 
@@ -267,6 +348,8 @@ struct Preparation<'a> {
     look: &'a Look<'a>,
     saved: &'a Saved,
     now: i64,
+    /// Texts to look for so far.
+    texts: Cell<usize>,
 }
 
 impl Preparation<'_> {
@@ -290,16 +373,24 @@ impl Preparation<'_> {
             SearchKey::Saved(test) => Test::Saved(*test),
             SearchKey::Younger(seconds) => Test::NotBefore(self.now.saturating_sub(i64::from(*seconds))),
             SearchKey::Older(seconds) => Test::NotAfter(self.now.saturating_sub(i64::from(*seconds))),
-            SearchKey::Header(name, text) => prepare_header(name, text),
+            SearchKey::Header(name, text) => {
+                Test::Header { name: name.clone(), is_kept: kept(name), sought: self.prepare_text(text) }
+            }
             // Every message has a body and a text, be they empty.
             SearchKey::Body(text) | SearchKey::Text(text) if text.is_empty() => Test::Known(true),
-            SearchKey::Body(text) => Test::Body(Needle::new(text)),
-            SearchKey::Text(text) => Test::Text(Needle::new(text)),
+            SearchKey::Body(text) => Test::Body(self.prepare_text(text)),
+            SearchKey::Text(text) => Test::Text(self.prepare_text(text)),
             SearchKey::ModSequence(modseq) => Test::ModSequence(*modseq),
             SearchKey::EmailId(id) => Test::EmailId(id.clone()),
             // No message has one.
             SearchKey::ThreadId(_) => Test::Known(false),
         }
+    }
+
+    fn prepare_text(&self, text: &str) -> Sought {
+        let place = self.texts.get();
+        self.texts.set(place + 1);
+        Sought { needle: Needle::new(text), place }
     }
 
     /// A keyword that the mailbox does not know is on no message.
@@ -338,11 +429,12 @@ impl Test {
             Self::EmailId(id) => Some(row.locator.id.to_string() == *id),
             // A message without a date was sent on no day.
             Self::Sent(test) => subject.sent().map(|sent| sent.is_some_and(|sent| is_day(*test, sent.day()))),
-            Self::Header { name, needle, is_kept } => {
-                subject.header(*is_kept).map(|header| header_contains(&header, name, needle))
+            Self::Header { name, is_kept, sought } => {
+                let header = subject.header(*is_kept)?;
+                subject.effort.look(sought, header.len(), |needle| header_contains(&header, name, needle))
             }
-            Self::Body(needle) => subject.look(needle, body_contains),
-            Self::Text(needle) => subject.look(needle, text_contains),
+            Self::Body(sought) => subject.look(sought, body_contains),
+            Self::Text(sought) => subject.look(sought, text_contains),
         }
     }
 
@@ -370,9 +462,7 @@ impl<'a, 'b> Subject<'a, 'b> {
     fn sent(&self) -> Option<Option<Timestamp>> {
         match (self.digest(), self.round) {
             (Some(digest), _) => Some(digest.sent),
-            (None, Round::Whole(whole)) => {
-                Some(Header::of(whole.bytes).find("Date").and_then(date::parse_rfc5322))
-            }
+            (None, Round::Whole(whole)) => Some(whole.sent()),
             (None, _) => None,
         }
     }
@@ -380,19 +470,35 @@ impl<'a, 'b> Subject<'a, 'b> {
     fn header(&self, is_kept: bool) -> Option<Header<'b>> {
         match self.round {
             Round::KeptFields if is_kept => self.digest().map(|digest| Header::whole(digest.fields)),
-            Round::Whole(whole) => Some(Header::of(whole.bytes)),
+            Round::Whole(whole) => Some(whole.header()),
             _ => None,
         }
     }
 
     /// Whether the parts of the message hold a text; they are told apart only where that has to be known.
-    fn look(&self, needle: &Needle, contains: fn(&Structure<'_>, &Needle) -> bool) -> Option<bool> {
+    fn look(&self, sought: &Sought, contains: fn(&Structure<'_>, &Needle) -> bool) -> Option<bool> {
         let Round::Whole(whole) = self.round else {
             return None;
         };
-        let structure = || whole.structure.get_or_init(|| Structure::of(whole.bytes));
-        let is_without = is_plainly_without(whole.bytes, needle, self.row.digest.is_plain());
-        Some(!is_without && contains(structure(), needle))
+        self.effort.look(sought, whole.bytes.len(), |needle| {
+            let structure = || whole.structure.get_or_init(|| Structure::of(whole.bytes));
+            let is_without = is_plainly_without(whole.bytes, needle, self.row.digest.is_plain());
+            !is_without && contains(structure(), needle)
+        })
+    }
+}
+
+impl<'b> Whole<'b> {
+    fn of(bytes: &'b [u8]) -> Self {
+        Self { bytes, header: OnceCell::new(), sent: OnceCell::new(), structure: OnceCell::new() }
+    }
+
+    fn header(&self) -> Header<'b> {
+        *self.header.get_or_init(|| Header::of(self.bytes))
+    }
+
+    fn sent(&self) -> Option<Timestamp> {
+        *self.sent.get_or_init(|| self.header().find("Date").and_then(date::parse_rfc5322))
     }
 }
 
@@ -415,10 +521,6 @@ fn is_day(test: DateTest, day: Day) -> bool {
         DateTest::On(other) => day == other,
         DateTest::Since(other) => day >= other,
     }
-}
-
-fn prepare_header(name: &str, text: &str) -> Test {
-    Test::Header { name: name.to_owned(), needle: Needle::new(text), is_kept: kept(name) }
 }
 
 fn uses_modseq(key: &SearchKey) -> bool {
@@ -495,7 +597,7 @@ mod tests {
         let mut view = View::open(mailbox, Access::ReadWrite);
         let look = view.look(mailbox);
         let mut search = Search::new(key, &look, &saved, 1_767_225_600 + 240);
-        while search.step(&look, &bodies, Budget { messages: 2, bytes: 10 }) == Progress::More {}
+        while search.step(&look, &bodies, Budget { messages: 2, bytes: 1000 }) == Progress::More {}
         (search.finish().uids, bodies.0.get())
     }
 
@@ -562,6 +664,27 @@ mod tests {
             let (got, got_reads) = found(&key);
             assert_eq!(got, uids, "{key:?}");
             assert!(got_reads <= reads, "{key:?} read {got_reads} messages");
+        }
+    }
+
+    #[test]
+    fn a_message_in_which_many_texts_are_looked_for_takes_many_steps() {
+        let absent = (0..20).map(|number| not(Key::Body(format!("absent {number}"))));
+        let fields = ["Subject", "X-Odd"].map(|name| not(header(name, "absent")));
+        let key = Key::And(absent.chain(fields).collect());
+        let (account, id) = account();
+        let mailbox = account.mailbox(id).expect("just made");
+        let mut view = View::open(mailbox, Access::ReadWrite);
+        let look = view.look(mailbox);
+        for (bytes, pauses) in [(1, 5 * 22), (1 << 20, 0)] {
+            let mut search = Search::new(&key, &look, &Saved::new(), 0);
+            let bodies = Counted(Cell::new(0));
+            let mut more = 0;
+            while search.step(&look, &bodies, Budget { messages: 100, bytes }) == Progress::More {
+                more += 1;
+            }
+            assert_eq!(more, pauses);
+            assert_eq!(search.finish().uids, [1, 2, 3, 4, 5]);
         }
     }
 

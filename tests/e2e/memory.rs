@@ -52,3 +52,24 @@ fn recipients_beyond_the_memory_of_a_session_wait_for_the_next_transaction() {
     assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}>")), 250);
     assert_eq!(smtp.code(&format!("RCPT TO:<{taken}@elsewhere.test> ORCPT={orcpt}")), 250);
 }
+
+#[test]
+fn a_message_of_which_a_fetch_asks_for_too_much_is_left_out_and_the_session_goes_on() {
+    let server = Server::with_accounts(&[ALICE]);
+    let mut imap = server.imap(ALICE);
+    let long = format!("Subject: long\r\n{}\r\ntext\r\n", "X-Filler: y\r\n".repeat(50_000));
+    for message in [long.as_str(), "Subject: short\r\n\r\ntext\r\n"] {
+        imap.append("INBOX", message.as_bytes()).expect("a reply");
+    }
+    imap.ok("SELECT INBOX").expect("opens");
+    let asked = |count: usize| {
+        let lists = (0..count).map(|number| format!("BODY.PEEK[HEADER.FIELDS.NOT (x{number})]"));
+        format!("FETCH 1:2 ({})", lists.collect::<Vec<_>>().join(" "))
+    };
+    let refused = imap.command(&asked(500)).expect("a reply");
+    assert!(refused.len() == 2 && refused[0].text.starts_with("* 2 FETCH "), "{}", refused.len());
+    assert_eq!(refused[0].literals.len(), 500);
+    assert!(refused[1].text.contains(" NO [LIMIT] "), "{}", refused[1].text);
+    let told = imap.ok(&asked(2)).expect("a reply");
+    assert_eq!(told[0].literals.iter().map(Vec::len).collect::<Vec<_>>(), [long.len() - 6; 2]);
+}
