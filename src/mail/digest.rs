@@ -8,12 +8,13 @@
 
 use std::ops::Range;
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::date::parse_rfc5322;
 use super::header::{Field, compare_names, is_blank, trim_end};
 use super::line_ends;
 use super::mime::{PartId, Structure};
+use super::part::NUL_STAND_IN;
 use super::render::{EnvelopeFields, Form, body, body_structure};
 use super::section::{Section, SectionText};
 use super::text;
@@ -28,7 +29,7 @@ pub struct Digest {
     pub body: Vec<u8>,
     /// The value of BODYSTRUCTURE.
     pub body_structure: Vec<u8>,
-    /// The fields of [`KEPT_FIELDS`] in the message's order, as they are, and the empty line if the header has
+    /// The fields of [`KEPT_FIELDS`] in the message's order, as FETCH tells them, and the empty line if the header has
     /// one: a header block.
     pub fields: Vec<u8>,
     /// The Date field.
@@ -52,6 +53,10 @@ impl Digest {
         for field in header.fields().filter(is_kept) {
             envelope_fields.take(&field);
             fields.extend_from_slice(field.raw);
+        }
+        // As FETCH tells them from the message; a NUL comes with BINARYMIME alone.
+        if memchr(0, &fields).is_some() {
+            fields.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = NUL_STAND_IN);
         }
         if header.is_closed() {
             fields.extend_from_slice(b"\r\n");
@@ -245,7 +250,7 @@ mod tests {
 
     use proptest::prelude::{any, proptest};
 
-    use super::{Digest, KEPT_FIELDS, KeptNames, kept, key};
+    use super::{Digest, KEPT_FIELDS, KeptNames, NUL_STAND_IN, kept, key};
     use crate::mail::header::{Header, subset};
     use crate::mail::time::Timestamp;
 
@@ -269,6 +274,8 @@ mod tests {
         assert!(digest.is_ended && !Digest::of(&MESSAGE[..MESSAGE.len() - 1]).is_ended);
         assert!(digest.is_plain && !Digest::of("Subject: ä\r\n\r\n".as_bytes()).is_plain);
         assert_eq!(digest.sent, Some(Timestamp { seconds: 1_795_514_400, zone_minutes: 60 }));
+        let digest = Digest::of(b"To: a\0b\r\nX-Other: \0\r\n\r\n\0");
+        assert_eq!(digest.fields, b"To: a\x80b\r\n\r\n");
     }
 
     #[test]
@@ -290,7 +297,8 @@ mod tests {
             message.extend(junk);
             let digest = Digest::of(&message);
             let names = ["TO".to_owned(), "from".to_owned(), "From".to_owned()];
-            let expected = subset(&Header::of(&message), &names);
+            let mut expected = subset(&Header::of(&message), &names);
+            expected.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = NUL_STAND_IN);
             assert_eq!(subset(&Header::of(&digest.fields), &names), expected);
             let mut ranges = Vec::new();
             let length = KeptNames::of(&names).expect("both are").find_in(&digest.fields, &mut ranges);

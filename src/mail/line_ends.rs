@@ -1,7 +1,7 @@
 //! Bare CR and LF made into CRLF.
 //!
-//! Only CRLF ends a line in what we keep and send. Strangers who send anything else are refused; what comes
-//! from our own users by submission, APPEND or import is mended here.
+//! Only CRLF ends a line in what we keep and send, save in what comes as BINARYMIME, which is kept as it is. Strangers
+//! who send anything else are refused; what comes from our own users by submission, APPEND or import is mended here.
 //!
 //! Invariants: the output holds no CR and no LF alone; how the input is cut changes nothing; what is right
 //! already stays as it is.
@@ -42,6 +42,19 @@ impl LineEnds {
         }
         out.extend_from_slice(rest);
     }
+}
+
+/// Whether any CR or LF of `piece` is not half of a CRLF, behind `before`; a CR at its end is not judged yet.
+///
+/// Compares each byte with the one before it and gathers the verdicts without a branch, which the compiler
+/// turns into vector code; a search per line would cost more than the copy.
+pub fn has_stray(before: u8, piece: &[u8]) -> bool {
+    let is_stray = |before: u8, byte: u8| (before == b'\r') != (byte == b'\n');
+    let (Some(&first), Some(rest)) = (piece.first(), piece.get(1..)) else {
+        return false;
+    };
+    let pairs = piece.iter().zip(rest);
+    is_stray(before, first) | (pairs.fold(0, |found, (&a, &b)| found | u8::from(is_stray(a, b))) != 0)
 }
 
 /// Whether every CR and LF is one of a CRLF.

@@ -13,6 +13,9 @@ use super::mime::{Kind, Part, PartId, Structure};
 use super::section::{Section, SectionText};
 use super::transfer::{Encoding, for_each_piece};
 
+/// Told for a NUL where none may be told (RFC 9051 9, CHAR8).
+pub const NUL_STAND_IN: u8 = 0x80;
+
 /// The bytes of a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SectionBytes {

@@ -253,3 +253,35 @@ fn nothing_smuggled_becomes_a_second_message() {
     let evil = imap.texts("SEARCH HEADER Return-Path evil@elsewhere.test");
     assert_eq!(evil[0], "* SEARCH", "{evil:?}");
 }
+
+#[test]
+fn binary_mail_puts_no_words_into_the_servers_mouth() {
+    let server = Server::with_accounts(&[ALICE]);
+    let mut smtp = server.smtp();
+    let sent = b"Subject: a\0b\r\nX-Other: c\0d\r\n\r\nx\n.\n+OK 5 evil\rmore\0\r\n.\r\n\n";
+    assert_eq!(smtp.code("MAIL FROM:<sender@elsewhere.test> BODY=BINARYMIME"), 250);
+    assert_eq!(smtp.code("RCPT TO:<alice@example.test>"), 250);
+    smtp.raw(format!("BDAT {} LAST\r\n", sent.len()).as_bytes()).expect("sent");
+    smtp.raw(sent).expect("sent");
+    assert_eq!(smtp.reply().expect("a reply").0, 250);
+    wait_for(&server, ALICE, 1);
+
+    let mut pop3 = server.pop3(ALICE);
+    let told = pop3.lines("RETR 1").expect("a message");
+    let by_lines = b"Subject: a\0b\r\nX-Other: c\0d\r\n\r\nx . +OK 5 evil more\0\r\n.\r\n \r\n";
+    assert!(told.ends_with(by_lines), "{}", told.escape_ascii());
+    assert_eq!(pop3.command("LIST 1").expect("a reply"), format!("+OK 1 {}", told.len()));
+    let mut imap = server.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    let headers = "BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[HEADER.FIELDS (X-Other)]";
+    let fetched = imap.ok(&format!("FETCH 1 ({headers} BODY.PEEK[] BINARY.PEEK[1])")).expect("a message");
+    let [subject, other, whole, content] = fetched[0].literals.as_slice() else {
+        panic!("{fetched:?}");
+    };
+    let fields: [&[u8]; 2] = [b"Subject: a\x80b\r\n\r\n", b"X-Other: c\x80d\r\n\r\n"];
+    assert_eq!([subject.as_slice(), other.as_slice()], fields);
+    let without_nul: Vec<u8> = sent.iter().map(|&byte| if byte == 0 { 0x80 } else { byte }).collect();
+    assert!(whole.ends_with(&without_nul), "{}", whole.escape_ascii());
+    assert!(sent.ends_with(content) && content.starts_with(b"x\n"), "{}", content.escape_ascii());
+    assert!(fetched[0].text.contains("BINARY[1] ~{"), "{}", fetched[0].text);
+}

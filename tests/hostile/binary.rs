@@ -165,9 +165,10 @@ impl Watch {
         if count == seen {
             return Ok(());
         }
+        // BODY has another octet in the place of a NUL.
         let fetched = self
             .imap
-            .ok(&format!("FETCH {}:{count} BODY.PEEK[]", seen + 1))
+            .ok(&format!("FETCH {}:{count} BINARY.PEEK[]", seen + 1))
             .map_err(|error| error.to_string())?;
         let found: Vec<Vec<u8>> = fetched.into_iter().flat_map(|response| response.literals).collect();
         let is_meant =

@@ -365,6 +365,7 @@ impl Message {
 fn write_parts(out: &mut Output, plan: &FetchPlan, message: &[u8]) {
     let structure = Structure::of(message);
     let content = |bytes: &[u8]| Content::Bytes(Slice::from(bytes.to_vec()));
+    let has_nul = |bytes: &[u8]| bytes.contains(&0);
     for item in plan.parts() {
         match item {
             FetchPart::Section(item) => {
@@ -373,6 +374,7 @@ fn write_parts(out: &mut Output, plan: &FetchPlan, message: &[u8]) {
                     out,
                     item,
                     found.map_or(Content::Missing, |found| content(found.bytes(message))),
+                    has_nul,
                 );
             }
             FetchPart::Fields(item, names) => {
@@ -385,6 +387,7 @@ fn write_parts(out: &mut Output, plan: &FetchPlan, message: &[u8]) {
                     out,
                     item,
                     found.map_or(Content::Missing, |found| content(found.bytes(message))),
+                    has_nul,
                 );
             }
             FetchPart::BinarySize(item) => {

@@ -3,8 +3,14 @@
 //! A message is not copied: the runs between two doubled dots go out as parts of its slice. TOP is found while
 //! it is sent, so a burst looks at no more bytes than it may send.
 //!
-//! Invariants: work and output of one burst are bounded; every response ends in CRLF, a dot and CRLF, once;
-//! a line that begins with a dot gets another (RFC 1939 3).
+//! What came as BINARYMIME may hold a CR or an LF alone. Many clients take an LF for the end of a line, and would take
+//! a dot behind it for the end of the message and the rest for our replies. So a space is sent for each, and the octets
+//! are as many as were counted; what is binary in such a message cannot go by lines anyway.
+//!
+//! Invariants: work and output of one burst are bounded; every response ends in CRLF, a dot and CRLF, once; a CR or
+//! LF is sent as half of a CRLF alone; a line that begins with a dot gets another (RFC 1939 3).
+
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -189,14 +195,28 @@ impl Message {
         let mut run = self.sent;
         for found in memmem::find_iter(&self.message[from..end], b"\r\n.") {
             let dot = from + found + 2;
-            out.push_slice(self.message.part(run..dot));
+            self.push_run(run..dot, out);
             out.push(b".");
             run = dot;
         }
         if run < end {
-            out.push_slice(self.message.part(run..end));
+            self.push_run(run..end, out);
         }
         self.sent = end;
+    }
+
+    /// Sends a run as it is, but for a CR or LF that stands alone.
+    fn push_run(&self, run: Range<usize>, out: &mut Output) {
+        let message = &*self.message;
+        let before = run.start.checked_sub(1).map_or(0, |at| message[at]);
+        let is_return_alone = |at: usize| message[at] == b'\r' && message.get(at + 1) != Some(&b'\n');
+        let is_feed_alone = |at: usize| message[at] == b'\n' && (at == 0 || message[at - 1] != b'\r');
+        let ends_in_return = run.end > run.start && is_return_alone(run.end - 1);
+        if !ends_in_return && !line_ends::has_stray(before, &message[run.clone()]) {
+            return out.push_slice(self.message.part(run));
+        }
+        let is_alone = |at: usize| is_return_alone(at) || is_feed_alone(at);
+        out.text_mut().extend(run.map(|at| if is_alone(at) { b' ' } else { message[at] }));
     }
 
     /// The message does not end with a line's end (RFC 1939 3: what we send does).
@@ -232,6 +252,13 @@ mod tests {
 
     /// The same, written the slow way.
     fn expected(message: &[u8], lines: Option<u64>) -> Vec<u8> {
+        let is_alone = |at: usize| match message[at] {
+            b'\r' => message.get(at + 1) != Some(&b'\n'),
+            b'\n' => at == 0 || message[at - 1] != b'\r',
+            _ => false,
+        };
+        let told = |at: usize| if is_alone(at) { b' ' } else { message[at] };
+        let message: &[u8] = &(0..message.len()).map(told).collect::<Vec<_>>();
         let mut kept: Vec<&[u8]> = Vec::new();
         let mut left = None;
         let mut rest = message;
@@ -275,7 +302,13 @@ mod tests {
             (b"\r\n1\r\n2\r\n", Some(1), b"\r\n1\r\n.\r\n"),
             (b"\r\n1\r\n", Some(0), b"\r\n.\r\n"),
             (b"\r\n\r\n\r\n", Some(1), b"\r\n\r\n.\r\n"),
-            (b"A: b\r\n\r\n\n.\n", None, b"A: b\r\n\r\n\n.\n\r\n.\r\n"),
+            (b"A: b\r\n\r\n\n.\n", None, b"A: b\r\n\r\n . \r\n.\r\n"),
+            (
+                b"A: b\n\r\n\r\nx\n.\n+OK 5\r.\r\r\n\n\r\n.\r",
+                None,
+                b"A: b \r\n\r\nx . +OK 5 . \r\n \r\n.. \r\n.\r\n",
+            ),
+            (b"\nA: b\r\n\r\n1\n2\r\n3\r\n", Some(1), b" A: b\r\n\r\n1 2\r\n.\r\n"),
         ];
         for (bytes, lines, wire) in table {
             let message = Slice::from(bytes.to_vec());

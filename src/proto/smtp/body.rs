@@ -10,6 +10,7 @@ use memchr::memchr;
 
 use crate::limits::{BODY_IN_MEMORY_BYTES_MAX, smtp::RECEIVED_FIELDS_MAX};
 use crate::mail::header::Header;
+use crate::mail::line_ends::has_stray;
 use crate::mail::trace::received_count;
 
 use super::reply::Reply;
@@ -128,7 +129,7 @@ impl Body {
             return self.buffer.extend_from_slice(piece);
         }
         let nul = memchr(0, piece);
-        let is_stray = has_stray_line_end(self.last, &piece[..nul.unwrap_or(piece.len())]);
+        let is_stray = has_stray(self.last, &piece[..nul.unwrap_or(piece.len())]);
         match (is_stray, self.text) {
             (true, Text::Strict) => self.refuse(Reply::BARE_LINE_END),
             _ if nul.is_some() => self.refuse(Reply::NUL_IN_TEXT),
@@ -146,19 +147,6 @@ impl Body {
             self.refuse(Reply::LOOP);
         }
     }
-}
-
-/// Whether any CR or LF of `piece` is not half of a CRLF; a CR at its end is not judged yet.
-///
-/// Compares each byte with the one before it and gathers the verdicts without a branch, which the compiler
-/// turns into vector code; a search per line would cost more than the copy.
-fn has_stray_line_end(before: u8, piece: &[u8]) -> bool {
-    let is_stray = |before: u8, byte: u8| (before == b'\r') != (byte == b'\n');
-    let (Some(&first), Some(rest)) = (piece.first(), piece.get(1..)) else {
-        return false;
-    };
-    let pairs = piece.iter().zip(rest);
-    is_stray(before, first) | (pairs.fold(0, |found, (&a, &b)| found | u8::from(is_stray(a, b))) != 0)
 }
 
 /// Appends `piece` with a CRLF for each CR or LF that stands alone.

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use memchr::memchr;
+
 use super::news::{flags_row, keyword_names};
 use super::session::{Session, numbering, too_much};
 use super::{mailbox_gone, not_stored, refused};
@@ -238,6 +240,9 @@ impl Burst<'_> {
     }
 }
 
+/// Parts overlap, and thousands of them may be the same octets. No client has a use for more than a few.
+const NUL_LOOKS_MAX: usize = 8;
+
 /// What the parts of one message are made from. The plan says what is needed, and that is there.
 struct Parts<'a> {
     bytes: Option<&'a Slice>,
@@ -255,6 +260,8 @@ struct Parts<'a> {
     searched_bytes: usize,
     /// Octets that were decoded.
     decoded_bytes: usize,
+    /// Octets of the parts that were told.
+    told_bytes: usize,
 }
 
 impl<'a> Parts<'a> {
@@ -267,6 +274,7 @@ impl<'a> Parts<'a> {
             sizes: BTreeMap::new(),
             searched_bytes: 0,
             decoded_bytes: 0,
+            told_bytes: 0,
         }
     }
 
@@ -283,13 +291,16 @@ impl<'a> Parts<'a> {
                 self.searched_bytes += kept.len();
                 fetch::fields(out, item, names, kept, places);
             }
-            FetchPart::Section(item) => fetch::section(out, item, self.section(&item.section)),
+            FetchPart::Section(item) => {
+                let content = self.section(&item.section);
+                fetch::section(out, item, content, |bytes| self.may_hold_nul(bytes));
+            }
             FetchPart::Binary(item) => {
                 let content = self.binary(&item.part).unwrap_or_else(|error| {
                     trouble.add(error);
                     Content::Missing
                 });
-                fetch::binary(out, item, content);
+                fetch::binary(out, item, content, |bytes| self.may_hold_nul(bytes));
             }
             FetchPart::BinarySize(item) => {
                 let size = self.binary_size(&item.part).unwrap_or_else(|error| {
@@ -346,6 +357,14 @@ impl<'a> Parts<'a> {
         self.decoded_bytes += usize::try_from(size).unwrap_or(usize::MAX);
         self.sizes.insert(part, size);
         Ok(size)
+    }
+
+    /// Whether there may be a NUL in these bytes of the message, decoded or not. That is looked for until all parts
+    /// together are [`NUL_LOOKS_MAX`] times the message; from there on there may be one anywhere.
+    fn may_hold_nul(&mut self, bytes: &[u8]) -> bool {
+        self.told_bytes = self.told_bytes.saturating_add(bytes.len());
+        let is_looked_for = self.told_bytes <= self.message().len().saturating_mul(NUL_LOOKS_MAX);
+        !is_looked_for || memchr(0, bytes).is_some()
     }
 
     fn part(&self, range: Range<usize>) -> Content {

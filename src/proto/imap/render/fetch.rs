@@ -13,13 +13,12 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use memchr::memchr;
-
 use super::text;
 use crate::bytes::{Output, Slice};
 use crate::mail::date::ImapDateTime;
 use crate::mail::digest::KeptNames;
 use crate::mail::flags::SystemFlags;
+use crate::mail::part::NUL_STAND_IN;
 use crate::mail::section::Partial;
 use crate::mail::time::Timestamp;
 use crate::proto::imap::command::{Fetch, FetchBinary, FetchItem, FetchSection, Numbering};
@@ -224,11 +223,26 @@ pub fn open(out: &mut Output, plan: &FetchPlan, row: &FetchRow<'_>) {
     }
 }
 
-/// `BODY[1]<0> {342}` and the content, of which this cuts what the client asked for.
-pub fn section(out: &mut Output, item: &FetchSection, content: Content) {
+/// `BODY[1]<0> {342}` and the content, of which this cuts what the client asked for. No such literal holds a NUL (RFC
+/// 9051 9, CHAR8): where `may_hold_nul` says that there is one, another octet is told for each.
+pub fn section(
+    out: &mut Output,
+    item: &FetchSection,
+    content: Content,
+    may_hold_nul: impl FnOnce(&[u8]) -> bool,
+) {
     out.push(item.label.as_bytes());
     out.push(b" ");
-    write_content(out, content, (item.partial, b""));
+    let Some(bytes) = cut(content, item.partial) else {
+        return out.push(b"NIL ");
+    };
+    if bytes.is_empty() || !may_hold_nul(&bytes) {
+        return write_string(out, bytes);
+    }
+    let text = out.text_mut();
+    text::literal_head(text, bytes.len());
+    text.extend(bytes.iter().map(|&byte| if byte == 0 { NUL_STAND_IN } else { byte }));
+    text.push(b' ');
 }
 
 /// `BODY[HEADER.FIELDS (FROM)] {34}` and those of the digest's fields, of which this cuts what the client asked for.
@@ -258,11 +272,22 @@ pub fn fields(
     text.push(b' ');
 }
 
-/// `BINARY[1] {342}`, or `~{342}` if a NUL is inside, and the content, cut.
-pub fn binary(out: &mut Output, item: &FetchBinary, content: Content) {
+/// `BINARY[1] {342}`, or `~{342}` if `may_hold_nul` says so of the content (RFC 3516 4.2), and the content, cut.
+pub fn binary(
+    out: &mut Output,
+    item: &FetchBinary,
+    content: Content,
+    may_hold_nul: impl FnOnce(&[u8]) -> bool,
+) {
     out.push(item.label.as_bytes());
     out.push(b" ");
-    write_content(out, content, (item.partial, b"~"));
+    let Some(bytes) = cut(content, item.partial) else {
+        return out.push(b"NIL ");
+    };
+    if !bytes.is_empty() && may_hold_nul(&bytes) {
+        out.push(b"~");
+    }
+    write_string(out, bytes);
 }
 
 /// `BINARY.SIZE[1] 342`
@@ -364,23 +389,24 @@ fn write_date(out: &mut Output, name: &str, date: Option<Timestamp>) {
     written.expect("an Output takes all that is written to it");
 }
 
-/// A part's bytes as an nstring. Where they hold a NUL, `nul_prefix` makes the literal one that may.
-fn write_content(out: &mut Output, content: Content, (partial, nul_prefix): (Option<Partial>, &[u8])) {
+/// What is asked for of the content; `None` if there is none.
+fn cut(content: Content, partial: Option<Partial>) -> Option<Slice> {
     let Content::Bytes(slice) = content else {
-        return out.push(b"NIL ");
+        return None;
     };
-    let slice = match partial {
+    Some(match partial {
         Some(partial) => slice.part(partial.range(slice.len())),
         None => slice,
-    };
-    if slice.is_empty() {
+    })
+}
+
+/// Bytes as a string, and a space.
+fn write_string(out: &mut Output, bytes: Slice) {
+    if bytes.is_empty() {
         return out.push(b"\"\" ");
     }
-    if !nul_prefix.is_empty() && memchr(0, &slice).is_some() {
-        out.push(nul_prefix);
-    }
-    text::literal_head(out.text_mut(), slice.len());
-    out.push_slice(slice);
+    text::literal_head(out.text_mut(), bytes.len());
+    out.push_slice(bytes);
     out.push(b" ");
 }
 
@@ -468,13 +494,14 @@ mod tests {
             RowFlags { system: SystemFlags::SEEN, changed: plan.sets_seen(), ..RowFlags::default() };
         open(&mut out, &plan, &FetchRow { flags: changed, ..ROW });
         let content = content.map_or(Content::Missing, |bytes| Content::Bytes(Slice::from(bytes.to_vec())));
+        let has_nul = |bytes: &[u8]| bytes.contains(&0);
         for part in plan.parts() {
             match part {
-                FetchPart::Section(item) => section(&mut out, item, content.clone()),
+                FetchPart::Section(item) => section(&mut out, item, content.clone(), has_nul),
                 FetchPart::Fields(item, names) => {
                     fields(&mut out, item, names, b"Subject: a\r\nTo: b\r\n\r\n", &mut Vec::new());
                 }
-                FetchPart::Binary(item) => binary(&mut out, item, content.clone()),
+                FetchPart::Binary(item) => binary(&mut out, item, content.clone(), has_nul),
                 FetchPart::BinarySize(item) => binary_size(&mut out, item, 7),
             }
         }
@@ -520,6 +547,7 @@ mod tests {
                 "BODY[HEADER.FIELDS (to)]<99> \"\"",
             ),
             ("a FETCH 1 BINARY.PEEK[1]", nul, rev1, "BINARY[1] ~{3}\r\na\0b"),
+            ("a FETCH 1 BODY.PEEK[1]", nul, rev1, "BODY[1] {3}\r\na\u{fffd}b"),
             ("a FETCH 1 BINARY.PEEK[1]<0.1>", nul, rev1, "BINARY[1]<0> {1}\r\na"),
             ("a FETCH 1 BINARY.PEEK[1]", None, rev1, "BINARY[1] NIL"),
             ("a FETCH 1 BINARY.SIZE[1.2]", None, rev1, "BINARY.SIZE[1.2] 7"),
