@@ -109,19 +109,19 @@ fn mail_is_sorted_and_threaded() {
     }
 }
 
+fn highest_modseq(imap: &mut Imap) -> u64 {
+    let status = imap.texts("STATUS INBOX (HIGHESTMODSEQ)").concat();
+    let behind = status.split("(HIGHESTMODSEQ ").nth(1);
+    let number = behind.and_then(|rest| rest.split(')').next()).expect("one");
+    number.parse().expect("a number")
+}
+
 #[test]
 fn conditions_on_changes_hold() {
     let (server, mut imap) = with_mail();
     let mut other = server.imap(ALICE);
     other.ok("SELECT INBOX").expect("opens");
-    let status = imap.texts("STATUS INBOX (HIGHESTMODSEQ)").concat();
-    let before: u64 = status
-        .split("(HIGHESTMODSEQ ")
-        .nth(1)
-        .and_then(|rest| rest.split(')').next())
-        .expect("one")
-        .parse()
-        .expect("a number");
+    let before = highest_modseq(&mut imap);
     other.ok("STORE 2 +FLAGS (\\Answered)").expect("stored");
     imap.ok("NOOP").expect("told");
 
@@ -146,6 +146,16 @@ fn conditions_on_changes_hold() {
     assert!(news[0].starts_with("* 4 FETCH") && news[0].contains("MODSEQ ("), "{news:?}");
     let silent = imap.texts("UID STORE 5 +FLAGS.SILENT (\\Flagged)");
     assert!(silent[0].contains("MODSEQ") && !silent[0].contains("FLAGS"), "{silent:?}");
+}
+
+#[test]
+fn what_has_not_changed_is_neither_told_nor_seen() {
+    let (_server, mut imap) = with_mail();
+    let before = highest_modseq(&mut imap);
+    imap.ok("STORE 2 +FLAGS.SILENT (\\Answered)").expect("stored");
+    let told = imap.texts(&format!("FETCH 1:* BODY[TEXT] (CHANGEDSINCE {before})"));
+    assert!(told.len() == 2 && told[0].starts_with("* 2 FETCH") && told[0].contains("\\Seen"), "{told:?}");
+    assert_eq!(first(&mut imap, "SEARCH SEEN"), "* SEARCH 2");
 }
 
 #[test]

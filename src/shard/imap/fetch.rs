@@ -61,13 +61,21 @@ impl Session {
         let Some((mailbox, access)) = self.selected_mailbox() else {
             return mailbox_gone();
         };
-        let spans = match self.resolve(&command.numbers, numbering(command.numbering)) {
+        let mut spans = match self.resolve(&command.numbers, numbering(command.numbering)) {
             Ok(spans) => spans,
             Err(done) => return done,
         };
         let plan = FetchPlan::new(command, self.engine.enabled());
         let mut seen = Ranges::default();
+        let mut changed_since = command.changed_since.unwrap_or(0);
         if plan.sets_seen() && access == Access::ReadWrite {
+            if changed_since > 0 {
+                // Those that have changed by now: to be seen is a change, too.
+                spans = match self.changed(mailbox, &spans, std::mem::take(&mut changed_since)) {
+                    Ok(changed) => changed,
+                    Err(done) => return done,
+                };
+            }
             match self.set_seen(mailbox, &spans).await {
                 Ok(changed) => seen = changed,
                 Err(done) => return done,
@@ -77,7 +85,7 @@ impl Session {
             plan: &plan,
             spans: &spans,
             seen: &seen,
-            changed_since: command.changed_since.unwrap_or(0),
+            changed_since,
             room_bytes: self.room_bytes(),
             places: RefCell::default(),
         };
@@ -94,6 +102,19 @@ impl Session {
             }
         }
         trouble.done()
+    }
+
+    /// Which of the messages have changed after this mod-sequence (RFC 7162 3.1.4.1). Those that are expunged are among
+    /// them, to be told as such.
+    fn changed(&mut self, mailbox: MailboxId, spans: &Ranges, since: u64) -> Result<Ranges, Done> {
+        let Some(selected) = &mut self.selected else {
+            return Err(mailbox_gone());
+        };
+        let account = self.seat.account();
+        let mailbox = account.mailbox(mailbox).ok_or_else(mailbox_gone)?;
+        let look = selected.view.look(mailbox);
+        let is_changed = |message: &Message<'_>| message.row.is_none_or(|row| row.modseq > since);
+        Ok(look.messages(spans, 0).filter(is_changed).map(|message| message.uid).collect())
     }
 
     /// Sets \Seen before the rows are told, so that they tell it (RFC 9051 6.4.5).
