@@ -19,6 +19,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2_iter;
+
 use super::address_list::{Entry, Mailbox, entries};
 use super::content::{Extended, disposition, first_token, joined_parameters};
 use super::header::{Field, Header, unfold};
@@ -35,6 +37,15 @@ pub enum Form {
     Ascii,
     /// IMAP4rev2 or UTF8=ACCEPT: UTF-8 in quoted strings.
     Utf8,
+}
+
+/// Whether a BODY in the form [`Form::Ascii`] may tell of a `message/global`, which the other form takes apart.
+pub fn may_tell_global(body: &[u8]) -> bool {
+    const SUBTYPE: &[u8] = b"\"global\"";
+    memchr2_iter(b'g', b'G', body).any(|at| {
+        let from = at.saturating_sub(1);
+        body.get(from..from + SUBTYPE.len()).is_some_and(|text| text.eq_ignore_ascii_case(SUBTYPE))
+    })
 }
 
 /// Appends the parenthesised ENVELOPE.
@@ -352,7 +363,7 @@ impl Parts<'_> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{Form, STRUCTURE_BYTES_MAX, body, body_structure, envelope, string};
+    use super::{Form, STRUCTURE_BYTES_MAX, body, body_structure, envelope, may_tell_global, string};
     use crate::mail::header::Header;
     use crate::mail::mime::Structure;
 
@@ -451,6 +462,10 @@ mod tests {
     fn the_form_of_rev2() {
         let cases = [
             (
+                "Content-Type: Message/GLOBAL\r\n\r\n\r\n",
+                r#"("Message" "GLOBAL" NIL NIL NIL "7BIT" 2 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT" 0 0) 1)"#,
+            ),
+            (
                 "Content-Type: message/global\r\n\r\nSubject: ä\r\n\r\nx",
                 r#"("message" "global" NIL NIL NIL "7BIT" 16 (NIL "ä" NIL NIL NIL NIL NIL NIL NIL NIL) ("TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT" 1 1) 3)"#,
             ),
@@ -462,6 +477,9 @@ mod tests {
         for (message, expected) in cases {
             let structure = Structure::of(message.as_bytes());
             assert_eq!(text(|out| body(&structure, Form::Utf8, out)), expected, "{message}");
+            let mut ascii = Vec::new();
+            body(&structure, Form::Ascii, &mut ascii);
+            assert_eq!(may_tell_global(&ascii), expected.to_lowercase().contains("global"), "{message}");
         }
     }
 

@@ -188,3 +188,20 @@ fn parts_come_decoded_and_structures_told() {
     let last = &appended[appended.len() - 1].text;
     assert!(last.contains(" OK ") || last.contains(" NO "), "a binary literal is understood: {last}");
 }
+
+#[test]
+fn a_message_in_utf_8_inside_another_is_taken_apart_for_rev2_alone() {
+    let (server, mut imap) = with_mail();
+    let text = "Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: message/global\r\n\r\nSubject: inn\u{e4}r\r\n\r\nx\r\n--b--\r\n";
+    imap.append("INBOX", text.as_bytes()).expect("a reply");
+    let items = "FETCH 6 (BODY BODYSTRUCTURE)";
+    let told = first(&mut imap, items);
+    assert!(told.contains("\"message\" \"global\" NIL NIL NIL \"7BIT\" 20) \"mixed\")"), "{told}");
+    let mut rev2 = server.imap(ALICE);
+    rev2.ok("ENABLE IMAP4rev2").expect("enabled");
+    rev2.ok("SELECT INBOX").expect("opens");
+    let told = first(&mut rev2, items);
+    let inner = "\"7BIT\" 20 (NIL \"inn\u{e4}r\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" \"PLAIN\"";
+    assert_eq!(told.matches(inner).count(), 2, "{told}");
+}

@@ -24,6 +24,7 @@ use crate::mail::mime::Structure;
 use crate::mail::part::{
     BinaryError, Decoded, SectionBytes, binary, binary_len, header_len, message_bytes, section_bytes,
 };
+use crate::mail::render::{Form, body, body_structure, may_tell_global};
 use crate::mail::section::{Section, SectionText};
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::StoreFlags;
@@ -87,6 +88,7 @@ impl Session {
             seen: &seen,
             changed_since,
             room_bytes: self.room_bytes(),
+            form: if self.engine.enabled().rev2 { Form::Utf8 } else { Form::Ascii },
             places: RefCell::default(),
         };
         let mut trouble = Trouble::default();
@@ -192,6 +194,8 @@ struct Burst<'a> {
     changed_since: u64,
     /// What the copies that one message's parts are made of may take, before the last of them.
     room_bytes: usize,
+    /// Of BODY and BODYSTRUCTURE.
+    form: Form,
     /// Where the places of fields are gathered.
     places: RefCell<Vec<Range<usize>>>,
 }
@@ -217,7 +221,12 @@ impl Burst<'_> {
         }
         let mut bytes = None;
         let kept = if self.plan.needs_digest() { row.digest.get() } else { None };
-        let needs_message = self.plan.needs_message() || (self.plan.needs_digest() && kept.is_none());
+        let tells_global = |digest: RowDigest<'_>| {
+            self.form == Form::Utf8 && self.plan.needs_structure() && may_tell_global(digest.body)
+        };
+        let needs_message = self.plan.needs_message()
+            || (self.plan.needs_digest() && kept.is_none())
+            || kept.is_some_and(tells_global);
         if needs_message {
             bytes = read(&row.locator);
             if bytes.is_none() {
@@ -230,6 +239,8 @@ impl Burst<'_> {
             _ => None,
         };
         let digest = kept.or_else(|| made.as_deref().map(RowDigest::from));
+        // The digest is in the other form, which makes a difference for these.
+        let structures = bytes.as_deref().filter(|_| digest.is_some_and(tells_global)).map(structures);
         let Some(mut row) = flags_row(message, names) else {
             return 0;
         };
@@ -237,6 +248,10 @@ impl Burst<'_> {
         if let Some(digest) = digest {
             (row.envelope, row.body, row.body_structure) =
                 (digest.envelope, digest.body, digest.body_structure);
+        }
+        if let Some((body, body_structure)) = &structures {
+            row.body = body;
+            row.body_structure = body_structure;
         }
         let begun = out.mark();
         fetch::open(out, self.plan, &row);
@@ -259,6 +274,15 @@ impl Burst<'_> {
         supplied.extend(made.map(|digest| (message.uid, digest)));
         looked_bytes
     }
+}
+
+/// BODY and BODYSTRUCTURE as IMAP4rev2 has them (RFC 9051 9, media-message).
+fn structures(message: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let structure = Structure::of(message);
+    let (mut short, mut long) = (Vec::new(), Vec::new());
+    body(&structure, Form::Utf8, &mut short);
+    body_structure(&structure, Form::Utf8, &mut long);
+    (short, long)
 }
 
 /// Parts overlap, and thousands of them may be the same octets. No client has a use for more than a few.
@@ -439,8 +463,8 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::{
-        Burst, Fetch, FetchPlan, Locator, Message, Output, Ranges, RefCell, Section, SectionText, Slice,
-        Supplied, SystemFlags, Trouble,
+        Burst, Fetch, FetchPlan, Form, Locator, Message, Output, Ranges, RefCell, Section, SectionText,
+        Slice, Supplied, SystemFlags, Trouble,
     };
     use crate::mail::section::Partial;
     use crate::mail::set::NumberSet;
@@ -476,7 +500,8 @@ mod tests {
         let message = Message { msn: 1, uid: 1, recent: false, row: Some(row) };
         let none = Ranges::default();
         let places = RefCell::default();
-        let burst = Burst { plan: &plan, spans: &none, seen: &none, changed_since: 0, room_bytes, places };
+        let (form, changed_since) = (Form::Ascii, 0);
+        let burst = Burst { plan: &plan, spans: &none, seen: &none, changed_since, room_bytes, form, places };
         let (mut out, mut trouble, mut supplied) = (Output::new(), Trouble::default(), Supplied::new());
         out.push(b"before ");
         let read = |_: &Locator| Some(bytes.clone());

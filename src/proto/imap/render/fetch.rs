@@ -144,6 +144,11 @@ impl FetchPlan {
         self.sets_seen
     }
 
+    /// BODY or BODYSTRUCTURE are asked for.
+    pub fn needs_structure(&self) -> bool {
+        self.columns.contains(&Column::Body) || self.columns.contains(&Column::BodyStructure)
+    }
+
     /// ENVELOPE, BODY, BODYSTRUCTURE or fields that the digest keeps are asked for.
     pub fn needs_digest(&self) -> bool {
         let is_digested =
