@@ -7,11 +7,18 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Whether text in this charset can be read.
 pub fn is_known(label: &[u8]) -> bool {
     named(label).is_some()
+}
+
+/// Whether 0A is the end of a line wherever it stands in text of this charset. It is half of a character in UTF-16, and
+/// of charsets that are unknown nobody can say; without one, text is taken for ASCII.
+pub fn has_plain_line_ends(label: Option<&[u8]>) -> bool {
+    let is_plain = |encoding: &Encoding| encoding != UTF_16LE && encoding != UTF_16BE;
+    label.is_none_or(|label| is_ascii_label(label) || named(label).is_some_and(is_plain))
 }
 
 /// `bytes` as UTF-8. Without a charset, or with one that is unknown or US-ASCII, UTF-8 is tried and else

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::charset::has_plain_line_ends;
 use super::header::{Header, subset, subset_not};
 use super::mime::{Kind, Part, PartId, Structure};
 use super::section::{Section, SectionText};
@@ -165,17 +166,20 @@ fn leaf(structure: &Structure<'_>, numbers: &[u32]) -> Result<(PartId, Encoding)
     }
 }
 
-/// The decoded content in pieces. RFC 3516 6: the lines of text end in CRLF whatever was encoded.
+/// The decoded content in pieces. RFC 3516 6: the lines of text end in CRLF whatever was encoded, where its charset has
+/// lines of octets.
 fn for_each_content_piece(
     structure: &Structure<'_>,
     id: PartId,
     encoding: Encoding,
     mut take: impl FnMut(&[u8]),
 ) {
-    let is_text = structure.part(id).kind == Kind::Text;
+    let part = structure.part(id);
+    let charset = part.media.parameter("charset");
+    let is_mended = part.kind == Kind::Text && has_plain_line_ends(charset.as_deref());
     let mut last = 0;
     for_each_piece(encoding, structure.body(id), |piece| {
-        if !is_text {
+        if !is_mended {
             take(piece);
             return true;
         }
@@ -353,6 +357,9 @@ mod tests {
             ("Quoted-Printable", "text/plain", "a=3D=\r\nb\r\n", Ok("a=b\\r\\n")),
             ("base64 (x)", "image/png", "AAEK/w==", Ok("\\x00\\x01\\n\\xff")),
             ("base64", "text/plain", "YQpiDQpjCg==", Ok("a\\r\\nb\\r\\nc\\r\\n")),
+            ("base64", "text/plain; charset=iso-2022-jp", "YQpi", Ok("a\\r\\nb")),
+            ("base64", "text/plain; charset=utf-16le", "YQAKAA==", Ok("a\\x00\\n\\x00")),
+            ("base64", "text/plain; charset=\"UTF-32BE\"", "AAAACg==", Ok("\\x00\\x00\\x00\\n")),
             ("x-uue", "text/plain", "a", Err(BinaryError::UnknownEncoding)),
             ("7bit", "message/rfc822", "a", Err(BinaryError::NotALeaf)),
         ];
