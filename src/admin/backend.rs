@@ -10,7 +10,7 @@ use futures_lite::future::block_on;
 use crate::admin::control::{Change, KeptBytes, KeptFile, Refusal};
 use crate::admin::directory_file;
 use crate::admin::queue::words::{QueueReply, QueueRequest};
-use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage, Unfinished};
 use crate::auth::Directory;
 use crate::config::Config;
 use crate::io::disk::copy::{Extent, extras};
@@ -20,7 +20,7 @@ use crate::io::inbox::Inbox;
 use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
 use crate::shard::clean::Cycle;
-use crate::shard::control::{Append, Figures, Held, NewMail, Request, Space};
+use crate::shard::control::{Append, Figures, Held, NewMail, Request, Space, Stopped};
 use crate::shard::cut::Pins;
 use crate::shard::mesh::Letter;
 use crate::shard::server::Server;
@@ -321,7 +321,7 @@ impl Backend for ShardBackend {
         Ok(mailboxes.into_iter().map(row).collect())
     }
 
-    fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal> {
+    fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Unfinished> {
         let Place { account, log } = self.place(account)?;
         let mail = |message: NewMessage| NewMail {
             mailbox: message.mailbox,
@@ -332,7 +332,7 @@ impl Backend for ShardBackend {
         let messages = messages.into_iter().map(mail).collect();
         let append = Append { account, log, messages };
         let appended = self.ask(self.server.driver_of(log), |answer| Request::Append(append, answer));
-        appended.map_err(Refusal::unavailable)
+        appended.map_err(|Stopped { taken, why }| Unfinished { taken, refusal: Refusal::unavailable(why) })
     }
 
     fn submit(&self, submission: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal> {

@@ -376,7 +376,7 @@ pub enum Format {
 /// Take mail over from a Maildir or mbox
 ///
 /// Flags and dates come along; line ends become CRLF. PATH is only read. Each batch is durable before the next is
-/// read: an interrupted import says with which --skip it goes on.
+/// read: an import that ends early, for whatever reason, says with which --skip it goes on.
 ///
 /// Without --mailbox, a Maildir's own messages and a single mbox file go to INBOX, and folders to mailboxes of
 /// their names; with it, they go there and below.
@@ -397,7 +397,7 @@ pub struct Import {
     /// The mailbox that it goes to
     #[arg(long, value_name = "MAILBOX")]
     pub mailbox: Option<String>,
-    /// Leave the first N messages out, which an interrupted import has taken over
+    /// Leave the first N messages out, which an import that ended early has taken over
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip: u64,
     #[command(flatten)]

@@ -7,7 +7,7 @@
 //!   C: {"import":{"account":"bob@example.org"}}
 //!   C: {"message":{"mailbox":"INBOX",…,"bytes":5}}     5 octets follow the line
 //!   C: "commit"
-//!   S: {"progress":{"done":1,"total":0}}               all up to here is durable
+//!   S: {"progress":{"done":1,"total":0}}               so many are durable; `failed` follows if not all are
 //!   C: "end"
 //!   S: "done"
 //!

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::admin::control::{Change, DamageKind, DamageRow, Refusal};
 use crate::admin::directory_file::{self, tests::secrets};
 use crate::admin::queue::words::{Meta, QueueReply, QueueRequest, QueueRow};
-use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage, Unfinished};
 use crate::auth::Directory;
 use crate::bytes::Slice;
 use crate::mail::address::Address;
@@ -144,12 +144,13 @@ impl Backend for MemoryBackend {
         Ok(state.mailboxes.iter().map(row).collect())
     }
 
-    fn append(&self, _: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal> {
+    /// Nothing goes into a mailbox of the name Full.
+    fn append(&self, _: &Address, messages: Vec<NewMessage>) -> Result<(), Unfinished> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.appends += 1;
-        for NewMessage { mailbox, flags, date, bytes } in messages {
+        for (taken, NewMessage { mailbox, flags, date, bytes }) in messages.into_iter().enumerate() {
             if mailbox == "Full" {
-                return Err(Refusal::wrong("the account is full"));
+                return Err(Unfinished { taken, refusal: Refusal::wrong("the account is full") });
             }
             let there = state.mailboxes.entry(mailbox).or_default();
             let uid = u32::try_from(there.len()).unwrap_or(u32::MAX) + 1;
@@ -172,10 +173,9 @@ impl Backend for MemoryBackend {
             return Ok(Ok(Submitted { id: None, refused }));
         }
         let mailbox = envelope.sender.map_or_else(|| "<>".to_owned(), |sender| sender.to_string());
-        self.append(
-            &taken[0].1,
-            vec![NewMessage { mailbox, flags: Flags::default(), date: Timestamp::default(), bytes: message }],
-        )?;
+        let message =
+            NewMessage { mailbox, flags: Flags::default(), date: Timestamp::default(), bytes: message };
+        self.append(&taken[0].1, vec![message]).map_err(|unfinished| unfinished.refusal)?;
         Ok(Ok(Submitted { id: Some("00010000002A".to_owned()), refused }))
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::admin::control::{Change, Control, Refusal, Reply, Request};
 use crate::admin::failure::Failure;
 use crate::admin::queue::words::{QueueReply, QueueRequest};
-use crate::admin::server::{self, Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage};
+use crate::admin::server::{self, Backend, Finding, Kept, MailboxRow, NewMessage, StoredMessage, Unfinished};
 use crate::admin::{directory_file, socket, user};
 use crate::auth::Directory;
 use crate::config::Config;
@@ -225,8 +225,8 @@ impl Backend for DirectoryBackend {
         Err(without_mail())
     }
 
-    fn append(&self, _: &Address, _: Vec<NewMessage>) -> Result<(), Refusal> {
-        Err(without_mail())
+    fn append(&self, _: &Address, _: Vec<NewMessage>) -> Result<(), Unfinished> {
+        Err(without_mail().into())
     }
 
     fn submit(&self, _: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal> {

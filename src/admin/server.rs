@@ -87,9 +87,9 @@ pub trait Backend: Send + Sync {
     /// The mailboxes of an account.
     fn mailboxes(&self, account: &Address) -> Result<Vec<MailboxRow>, Refusal>;
 
-    /// Puts messages into mailboxes of an account, which are made where they are missing; all or none, and
-    /// durable on return.
-    fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Refusal>;
+    /// Puts messages into mailboxes of an account, which are made where they are missing; durable on return. Stops at
+    /// the first message that cannot be put.
+    fn append(&self, account: &Address, messages: Vec<NewMessage>) -> Result<(), Unfinished>;
 
     /// Takes responsibility for a message; durable on return.
     fn submit(&self, submission: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal>;
@@ -132,6 +132,19 @@ pub struct NewMessage {
     pub flags: Flags,
     pub date: Timestamp,
     pub bytes: Vec<u8>,
+}
+
+/// Why not all messages of [`Backend::append`] are in.
+pub struct Unfinished {
+    /// So many of the first are in and durable, and none of the others.
+    pub taken: usize,
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Unfinished {
+    fn from(refusal: Refusal) -> Self {
+        Self { taken: 0, refusal }
+    }
 }
 
 /// A message of a mailbox.
@@ -376,9 +389,12 @@ impl Peer {
                     batch.push(head, bytes);
                 }
                 ImportItem::Commit => {
-                    done += batch.messages.len() as u64;
-                    backend.append(&account, batch.take())?;
+                    let count = batch.messages.len();
+                    let appended = backend.append(&account, batch.take());
+                    done += appended.as_ref().map_or_else(|unfinished| unfinished.taken, |()| count) as u64;
+                    // Also before a refusal: the client must know what not to send again.
                     self.reply(&Reply::Progress { done, total: 0 })?;
+                    appended.map_err(|unfinished| unfinished.refusal)?;
                 }
                 // What was not committed was not promised; the client has sent `commit` before `end`.
                 ImportItem::End => return Ok(()),

@@ -1,6 +1,6 @@
 //! Mail in from other programs' files, and out to them.
 //!
-//! Import reads in an order that does not change and commits in batches, so that whoever interrupts it is told
+//! Import reads in an order that does not change and commits in batches, so that whoever sees it end early is told
 //! with which `--skip` it goes on. Export writes each message, or each mbox file, whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
@@ -55,8 +55,9 @@ fn import_through(
         skipped: import.skip,
         seen: 0,
         left_out: 0,
-        waiting: 0,
+        waiting: Vec::new(),
         waiting_bytes: 0,
+        taken: 0,
         durable: 0,
     };
     let read = match import.format {
@@ -77,9 +78,12 @@ struct Importer {
     seen: u64,
     /// Messages that are too large.
     left_out: u64,
-    waiting: usize,
+    /// The numbers of those that were sent and not committed; messages that were left out have some in between.
+    waiting: Vec<u64>,
     waiting_bytes: u64,
-    /// Messages that need not be sent again.
+    /// So many were committed.
+    taken: u64,
+    /// Messages at the front that need not be sent again.
     durable: u64,
 }
 
@@ -163,42 +167,66 @@ impl Importer {
         let head = MessageHead::new(mailbox, flags, date, bytes.len());
         self.session.control().send(&ImportItem::Message(head))?;
         self.session.control().send_octets(bytes)?;
-        self.waiting += 1;
+        self.waiting.push(self.seen);
         self.waiting_bytes += bytes.len() as u64;
-        let is_full = self.waiting >= BATCH_MESSAGES || self.waiting_bytes >= BATCH_BYTES;
+        let is_full = self.waiting.len() >= BATCH_MESSAGES || self.waiting_bytes >= BATCH_BYTES;
         if is_full { self.commit() } else { Ok(()) }
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
-        if self.waiting == 0 {
+        if self.waiting.is_empty() {
             return Ok(());
         }
         self.session.control().send(&ImportItem::Commit)?;
-        match self.session.control().receive()? {
-            Reply::Progress { done, .. } => self.bar.set_position(done),
-            _ => return Err(Failure::unavailable("the server answered a commit with something else")),
+        let Reply::Progress { done, .. } = self.session.control().receive()? else {
+            return Err(Failure::unavailable("the server answered a commit with something else"));
+        };
+        self.bar.set_position(done);
+        let sent = std::mem::take(&mut self.waiting);
+        let taken = usize::try_from(done.saturating_sub(self.taken)).unwrap_or(usize::MAX);
+        (self.waiting_bytes, self.taken) = (0, done);
+        let Some(refused) = sent.get(taken) else {
+            self.durable = self.seen;
+            return Ok(());
+        };
+        self.durable = refused - 1;
+        match self.session.control().receive() {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::unavailable("the server took a part of a batch and did not say why")),
         }
-        (self.waiting, self.waiting_bytes) = (0, 0);
-        self.durable = self.seen;
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        self.commit()?;
+        self.session.control().send(&ImportItem::End)?;
+        while !matches!(self.session.control().receive()?, Reply::Done) {}
         Ok(())
     }
 
     fn finish(mut self, read: Result<(), Stop>) -> Result<ExitCode, Failure> {
-        if let Err(Stop::Failed(failure)) = read {
-            let durable = self.durable.max(self.skipped.min(self.seen));
-            eprintln!("the first {durable} messages are in; go on with --skip {durable}");
-            return Err(failure);
-        }
-        self.commit()?;
-        self.session.control().send(&ImportItem::End)?;
-        while !matches!(self.session.control().receive()?, Reply::Done) {}
+        let is_interrupted = matches!(read, Err(Stop::Interrupted));
+        let ended = match read {
+            Err(Stop::Failed(failure)) => Err(failure),
+            Ok(()) | Err(Stop::Interrupted) => self.end(),
+        };
+        ended.map_err(|failure| go_on_behind(self.durable.max(self.skipped.min(self.seen)), failure))?;
         self.bar.finish_and_clear();
         let taken = self.seen.saturating_sub(self.skipped) - self.left_out;
         writeln!(io::stdout(), "{taken} messages imported")?;
-        if matches!(read, Err(Stop::Interrupted)) {
+        if is_interrupted {
             return Err(Failure::wrong(format!("interrupted; go on with --skip {}", self.seen)));
         }
         Ok(if self.left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+/// What ended an import, behind words on how to go on.
+fn go_on_behind(durable: u64, failure: Failure) -> Failure {
+    let words = |why| format!("the first {durable} messages are in; go on with --skip {durable}\n{why}");
+    match failure {
+        Failure::Wrong(why) => Failure::Wrong(words(why)),
+        Failure::Unavailable(why) => Failure::Unavailable(words(why)),
+        Failure::Unheard => Failure::Unheard,
     }
 }
 
@@ -477,6 +505,29 @@ mod tests {
         let interrupted = import_through(session, &import, 10_000, Arc::new(AtomicBool::new(true)));
         assert!(matches!(interrupted, Err(Failure::Wrong(text)) if text.contains("--skip 0")));
         assert!(backend.mailbox_names().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_in_a_batch_says_how_many_are_in() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let backend = MemoryBackend::with_bob();
+        let able = mbox(2 * BATCH_MESSAGES + 5).replacen("From here", &"x".repeat(20_000), 1);
+        fs::write(path("Able.mbox"), able).unwrap();
+        fs::write(path("Full.mbox"), mbox(2)).unwrap();
+        let in_able = 2 * BATCH_MESSAGES + 5;
+        // Twice: nothing more is in behind the first time.
+        for skip in [0, in_able] {
+            let failure = import(&backend, (Format::Mbox, folder.path()), None, skip as u64).unwrap_err();
+            let expected = format!(
+                "the first {in_able} messages are in; go on with --skip {in_able}\nthe account is full"
+            );
+            assert!(matches!(&failure, Failure::Wrong(text) if *text == expected), "{failure}");
+            assert_eq!(backend.contents("Able").len(), in_able - 1, "one is too large");
+        }
+        fs::rename(path("Full.mbox"), path("Later.mbox")).unwrap();
+        import(&backend, (Format::Mbox, folder.path()), None, in_able as u64).unwrap();
+        assert_eq!((backend.contents("Able").len(), backend.contents("Later").len()), (in_able - 1, 2));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::clean::{Cleaner, Cycle};
-use super::commit::Ticket;
+use super::commit::{NotStored, Ticket};
 use super::damage;
 use super::deliver::{change, locator};
 use super::outbound::operator;
@@ -30,7 +30,7 @@ pub enum Request {
     /// Of the mail that waits.
     Queue(operator::Request),
     /// Puts messages into mailboxes, which are made if they are not there, in this order.
-    Append(Append, Inbox<Result<(), String>>),
+    Append(Append, Inbox<Result<(), Stopped>>),
     /// Takes responsibility for a message of somebody on this machine.
     Submit(Submission, Inbox<Result<Submitted, MessageRefusal>>),
     /// The mailboxes of an account.
@@ -72,6 +72,14 @@ pub struct NewMail {
     pub flags: Flags,
     pub internal: Timestamp,
     pub bytes: Vec<u8>,
+}
+
+/// Why not all messages of an [`Append`] are in.
+pub struct Stopped {
+    /// So many of the first are in and durable, and none of the others.
+    pub taken: usize,
+    /// Of the next one.
+    pub why: String,
 }
 
 #[derive(Clone, Debug)]
@@ -152,20 +160,36 @@ impl Shard {
     }
 
     /// All are appended before the first is waited for, so that they share their syncs and keep their order.
-    async fn append(&self, append: Append) -> Result<(), String> {
+    async fn append(&self, append: Append) -> Result<(), Stopped> {
         let Append { account, log, messages } = append;
-        let seat = self.open_seat(account, log).await.ok_or("the account's log cannot be written")?;
-        let mut tickets = Vec::with_capacity(messages.len());
+        let Some(seat) = self.open_seat(account, log).await else {
+            return Err(Stopped { taken: 0, why: "the account's log cannot be written".to_owned() });
+        };
+        let (mut tickets, mut put) = (Vec::with_capacity(messages.len()), Ok(()));
         for mail in messages {
-            let exists = seat.account().named(&mail.mailbox).is_some();
-            if !exists {
-                create(&seat, &mail.mailbox).await?;
+            put = self.put(&seat, mail, &mut tickets).await;
+            if put.is_err() {
+                break;
             }
-            tickets.push(append_one(&seat, mail)?);
         }
-        for ticket in tickets {
-            ticket.stored().await.map_err(|_| "the store cannot be written")?;
+        for (taken, ticket) in tickets.iter().enumerate() {
+            ticket.stored().await.map_err(|error| Stopped { taken, why: not_stored(error).to_owned() })?;
         }
+        put.map_err(|why| Stopped { taken: tickets.len(), why })
+    }
+
+    /// Appends a message behind those with these tickets, and not at all once one of them is lost: what is in are the
+    /// first of all.
+    async fn put(&self, seat: &Seat, mail: NewMail, tickets: &mut Vec<Rc<Ticket>>) -> Result<(), String> {
+        let exists = seat.account().named(&mail.mailbox).is_some();
+        if !exists {
+            create(seat, &mail.mailbox).await?;
+        }
+        // Whatever loses one loses those behind it.
+        if let Some(why) = tickets.last().and_then(|last| last.lost()) {
+            return Err(not_stored(why).to_owned());
+        }
+        tickets.push(append_one(seat, mail)?);
         Ok(())
     }
 
@@ -274,7 +298,6 @@ fn space(cleaner: &Cleaner) -> Space {
     }
 }
 
-/// Makes a mailbox that does not exist yet.
 fn append_one(seat: &Seat, mail: NewMail) -> Result<Rc<Ticket>, String> {
     let NewMail { mailbox, flags, internal, bytes } = mail;
     let now = clock::timestamp();
@@ -299,6 +322,7 @@ fn append_one(seat: &Seat, mail: NewMail) -> Result<Rc<Ticket>, String> {
     Ok(seat.commit().append(plan.changes))
 }
 
+/// Makes a mailbox that does not exist yet.
 async fn create(seat: &Seat, mailbox: &str) -> Result<(), String> {
     let planned = seat.account_mut().plan_create(mailbox, None);
     let created = match planned {
@@ -307,7 +331,15 @@ async fn create(seat: &Seat, mailbox: &str) -> Result<(), String> {
         Err(Refusal::AlreadyExists) => seat.commit().barrier().await,
         Err(refusal) => return Err(format!("mailbox {mailbox}: {}", refusal_text(refusal))),
     };
-    created.map_err(|_| "the store cannot be written".to_owned())
+    created.map_err(|why| not_stored(why).to_owned())
+}
+
+fn not_stored(why: NotStored) -> &'static str {
+    match why {
+        NotStored::Full => "there is no space on the disk",
+        NotStored::Failed => "the store cannot be written",
+        NotStored::TooLarge => "the message is larger than segment_bytes in [limits]",
+    }
 }
 
 fn refusal_text(refusal: Refusal) -> &'static str {

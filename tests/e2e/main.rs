@@ -27,4 +27,5 @@ mod server;
 mod small_disk;
 mod stop;
 mod submission;
+mod transfer;
 mod versions;

@@ -45,6 +45,14 @@ impl Ticket {
         self.first.get()
     }
 
+    /// Why the records will never be durable, once that is known.
+    pub fn lost(&self) -> Option<NotStored> {
+        match self.fate.get() {
+            Fate::Lost(why) => Some(why),
+            Fate::Waiting | Fate::Stored => None,
+        }
+    }
+
     /// They have their place.
     pub fn set_first(&self, first: Sequence) {
         self.first.set(first);
