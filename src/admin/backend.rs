@@ -347,15 +347,10 @@ impl Backend for ShardBackend {
         after_uid: u32,
     ) -> Result<Vec<StoredMessage>, Refusal> {
         let place = self.place(account)?;
-        let held = self.held(place, mailbox, after_uid);
-        let unreadable = held.iter().filter(|message| message.bytes.is_none()).count();
-        if unreadable > 0 && unreadable == held.len() {
-            return Err(Refusal::unavailable(format!("{unreadable} messages in {mailbox} cannot be read")));
-        }
         let stored = |message: Held| {
             let Held { uid, flags, internal, bytes } = message;
-            Some(StoredMessage { uid, flags, date: internal, bytes: bytes? })
+            StoredMessage { uid, flags, date: internal, bytes }
         };
-        Ok(held.into_iter().filter_map(stored).collect())
+        Ok(self.held(place, mailbox, after_uid).into_iter().map(stored).collect())
     }
 }

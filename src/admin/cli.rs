@@ -408,6 +408,8 @@ pub struct Import {
 ///
 /// For maildir, PATH is a folder, and each mailbox but INBOX a Maildir++ subfolder; messages that an interrupted
 /// export has written are kept. For mbox, PATH is a folder of .mbox files, or, with --mailbox, one file.
+///
+/// A message that cannot be read is told of and left out, and the exit status is 1.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -474,7 +476,7 @@ impl Command {
             Self::Backup(arguments) => backup::backup(&arguments, open_store)?,
             Self::Restore(arguments) => backup::restore::restore(&arguments, open_store)?,
             Self::Import(import) => return transfer::import(&import, open_store),
-            Self::Export(export) => transfer::export(&export, open_store)?,
+            Self::Export(export) => return transfer::export(&export, open_store),
             Self::Man(man) => manual::write(&man.folder)?,
         }
         Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@
 //!   C: {"export":{"account":"bob@example.org","mailbox":null}}
 //!   S: {"mailbox":{"name":"INBOX","messages":1}}
 //!   S: {"message":{"mailbox":"INBOX",…,"bytes":5}}     5 octets follow the line
+//!   S: {"damage":{"what":"message","text":"…"}}        in the place of one that cannot be read
 //!   S: "done"
 //!
 //!   C: {"submit":{"sender":"bob@example.org","recipients":[{"address":"eve@example.net"}],…,"bytes":5}}

@@ -50,7 +50,8 @@ impl MemoryBackend {
         messages
             .map(|message| {
                 let head = crate::admin::control::MessageHead::new(mailbox, &message.flags, message.date, 0);
-                (head.flags, message.date.seconds, message.bytes.to_vec())
+                let bytes = message.bytes.as_deref().unwrap_or_default();
+                (head.flags, message.date.seconds, bytes.to_vec())
             })
             .collect()
     }
@@ -58,6 +59,13 @@ impl MemoryBackend {
     pub fn mailbox_names(&self) -> Vec<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.mailboxes.keys().cloned().collect()
+    }
+
+    /// This message of a mailbox cannot be read from now on.
+    pub fn damage(&self, mailbox: &str, uid: u32) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = state.mailboxes.get_mut(mailbox).into_iter().flatten();
+        messages.filter(|message| message.uid == uid).for_each(|message| message.bytes = None);
     }
 
     /// How many batches came.
@@ -154,7 +162,7 @@ impl Backend for MemoryBackend {
             }
             let there = state.mailboxes.entry(mailbox).or_default();
             let uid = u32::try_from(there.len()).unwrap_or(u32::MAX) + 1;
-            there.push(StoredMessage { uid, flags, date, bytes: Slice::from(bytes) });
+            there.push(StoredMessage { uid, flags, date, bytes: Some(Slice::from(bytes)) });
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use rustix::net::sockopt::socket_peercred;
 
 use crate::admin::control::{
-    AccountRow, BackupItem, Change, DamageRow, ImportItem, KeptFile, MessageHead, Refusal, Reply, Request,
-    SubmitHead, SubmitRecipient, read_line, read_octets, write_line,
+    AccountRow, BackupItem, Change, DamageKind, DamageRow, ImportItem, KeptFile, MessageHead, Refusal, Reply,
+    Request, SubmitHead, SubmitRecipient, read_line, read_octets, write_line,
 };
 use crate::admin::queue::words::{QueueReply, QueueRequest};
 use crate::admin::socket;
@@ -94,8 +94,8 @@ pub trait Backend: Send + Sync {
     /// Takes responsibility for a message; durable on return.
     fn submit(&self, submission: Submission) -> Result<Result<Submitted, MessageRefusal>, Refusal>;
 
-    /// The next messages of a mailbox after `after_uid`, in order; as many as are good to hold at once, none
-    /// at the end.
+    /// The next messages of a mailbox after `after_uid`, in order, also those that cannot be read; as many as are good
+    /// to hold at once, none at the end.
     fn messages(
         &self,
         account: &Address,
@@ -152,7 +152,8 @@ pub struct StoredMessage {
     pub uid: u32,
     pub flags: Flags,
     pub date: Timestamp,
-    pub bytes: Slice,
+    /// `None` if it cannot be read.
+    pub bytes: Option<Slice>,
 }
 
 /// The control socket of a running server. It goes when this is dropped.
@@ -449,12 +450,26 @@ impl Peer {
                 return Ok(());
             };
             after_uid = last.uid;
-            for message in &page {
-                let head = MessageHead::new(mailbox, &message.flags, message.date, message.bytes.len());
-                self.reply(&Reply::Message(MessageHead { uid: message.uid, ..head }))?;
-                self.writer.write_all(&message.bytes)?;
+            for StoredMessage { uid, flags, date, bytes } in page {
+                let Some(bytes) = bytes else {
+                    self.reply(&Reply::Damage(Box::new(unreadable(account, mailbox, uid))))?;
+                    continue;
+                };
+                let head = MessageHead::new(mailbox, &flags, date, bytes.len());
+                self.reply(&Reply::Message(MessageHead { uid, ..head }))?;
+                self.writer.write_all(&bytes)?;
             }
         }
+    }
+}
+
+fn unreadable(account: &Address, mailbox: &str, uid: u32) -> DamageRow {
+    let text = format!("{account}: message {uid} in {mailbox} cannot be read");
+    DamageRow {
+        account: Some(account.to_string()),
+        mailbox: Some(mailbox.to_owned()),
+        uid: Some(uid),
+        ..DamageRow::of(DamageKind::Message, text)
     }
 }
 

@@ -256,16 +256,17 @@ fn mbox_files(path: &Path, mailbox: Option<&str>) -> Result<Vec<(PathBuf, String
     Ok(files)
 }
 
-pub fn export(export: &Export, open: OpenStore) -> Result<(), Failure> {
+/// What cannot be read is told of and left out; then the status is 1.
+pub fn export(export: &Export, open: OpenStore) -> Result<ExitCode, Failure> {
     export_through(&mut Session::for_mail(&export.place.load()?, open)?, export)
 }
 
-fn export_through(session: &mut Session, export: &Export) -> Result<(), Failure> {
+fn export_through(session: &mut Session, export: &Export) -> Result<ExitCode, Failure> {
     let request = Request::Export { account: export.account.clone(), mailbox: export.mailbox.clone() };
     session.control().send(&request)?;
     let bar = progress_bar("{bar:30} {pos} of {len} {msg}");
     let mut target = Target::None;
-    let mut count = 0_u64;
+    let (mut count, mut left_out) = (0_u64, 0_u64);
     loop {
         match session.control().receive()? {
             Reply::Mailbox { name, messages } => {
@@ -281,6 +282,11 @@ fn export_through(session: &mut Session, export: &Export) -> Result<(), Failure>
                 bar.inc(1);
                 count += 1;
             }
+            Reply::Damage(row) => {
+                bar.suspend(|| eprintln!("left out: {}", row.text));
+                bar.inc(1);
+                left_out += 1;
+            }
             Reply::Done => break,
             _ => {}
         }
@@ -288,7 +294,7 @@ fn export_through(session: &mut Session, export: &Export) -> Result<(), Failure>
     target.finish(&export.path)?;
     bar.finish_and_clear();
     writeln!(io::stdout(), "{count} messages exported")?;
-    Ok(())
+    Ok(if left_out == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Where the messages of the mailbox of the moment go.
@@ -415,7 +421,7 @@ mod tests {
         backend: &Arc<MemoryBackend>,
         (format, path): (Format, &Path),
         mailbox: Option<&str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<ExitCode, Failure> {
         let export = Export {
             format,
             path: path.to_owned(),
@@ -505,6 +511,25 @@ mod tests {
         let interrupted = import_through(session, &import, 10_000, Arc::new(AtomicBool::new(true)));
         assert!(matches!(interrupted, Err(Failure::Wrong(text)) if text.contains("--skip 0")));
         assert!(backend.mailbox_names().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_of_an_export() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let backend = MemoryBackend::with_bob();
+        fs::write(path("in.mbox"), mbox(9)).unwrap();
+        import(&backend, (Format::Mbox, &path("in.mbox")), None, 0).unwrap();
+        // One of a page, both of a page, and the last.
+        [2, 5, 6, 9].iter().for_each(|uid| backend.damage("INBOX", *uid));
+        let code = export(&backend, (Format::Maildir, &path("Maildir")), None).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(fs::read_dir(path("Maildir/cur")).unwrap().count(), 5);
+        let code = export(&backend, (Format::Mbox, &path("out.mbox")), Some("INBOX")).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(1)));
+        let out = fs::read_to_string(path("out.mbox")).unwrap();
+        let kept: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("Subject: ")).collect();
+        assert_eq!(kept, ["0", "2", "3", "6", "7"]);
     }
 
     #[test]

@@ -173,6 +173,24 @@ fn look_and_repair(runs: Runs) {
 }
 
 #[test]
+fn an_export_tells_of_what_cannot_be_read_and_has_the_rest() {
+    let server = filled();
+    damage_all(&server);
+    let output = server.command(&["export", "maildir", "mail", "--account", ALICE], b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for number in HIT {
+        assert!(
+            said.contains(&format!("left out: {ALICE}: message {} in INBOX cannot", number + 1)),
+            "{said}"
+        );
+    }
+    let exported = fs::read_dir(server.folder().join("mail/cur")).expect("a Maildir").count();
+    assert_eq!(exported, MESSAGES - HIT.len());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("6 messages exported"));
+}
+
+#[test]
 fn a_damaged_store_is_verified_and_repaired_without_a_server() {
     look_and_repair(Runs::No);
 }
