@@ -105,11 +105,15 @@ impl Importer {
         let unreadable = |error| unreadable(root, &error);
         for folder in maildir::folders(root, mailbox.unwrap_or(INBOX)).map_err(unreadable)? {
             for entry in maildir::entries(&folder).map_err(unreadable)? {
-                if !self.takes_next(entry.bytes, &entry.path)? {
+                // With CRLF a message is not smaller than its file: what is too large already is not read.
+                if !self.takes_next()? || self.leaves_out(entry.bytes, &entry.path) {
                     continue;
                 }
                 let bytes = fs::read(&entry.path).map_err(|error| self::unreadable(&entry.path, &error))?;
-                self.put(&folder.mailbox, &entry.flags, entry.date, &to_crlf(&bytes))?;
+                let bytes = to_crlf(&bytes);
+                if !self.leaves_out(bytes.len() as u64, &entry.path) {
+                    self.put(&folder.mailbox, &entry.flags, entry.date, &bytes)?;
+                }
             }
         }
         Ok(())
@@ -128,10 +132,10 @@ impl Importer {
         for item in mbox::Messages::of(reader, self.message_bytes_max).map_err(unreadable)? {
             match item.map_err(unreadable)? {
                 mbox::Item::TooLarge { bytes } => {
-                    self.takes_next(bytes, path)?;
+                    let _ = self.takes_next()? && self.leaves_out(bytes, path);
                 }
                 mbox::Item::Message(message) => {
-                    if self.takes_next(message.bytes.len() as u64, path)? {
+                    if self.takes_next()? && !self.leaves_out(message.bytes.len() as u64, path) {
                         let date = message.date.unwrap_or_else(clock::timestamp);
                         self.put(mailbox, &message.flags, date, &message.bytes)?;
                     }
@@ -142,25 +146,27 @@ impl Importer {
     }
 
     /// Counts the next message; whether it is to be taken.
-    fn takes_next(&mut self, bytes: u64, path: &Path) -> Result<bool, Stop> {
+    fn takes_next(&mut self) -> Result<bool, Stop> {
         if self.is_interrupted.load(Ordering::Relaxed) {
             return Err(Stop::Interrupted);
         }
         self.seen += 1;
-        if self.seen <= self.skipped {
-            return Ok(false);
+        Ok(self.seen > self.skipped)
+    }
+
+    /// Whether a message of this size, with CRLF, is too large; then it is told of and counted.
+    fn leaves_out(&mut self, bytes: u64, path: &Path) -> bool {
+        if bytes <= self.message_bytes_max {
+            return false;
         }
-        if bytes > self.message_bytes_max {
-            self.left_out += 1;
-            let line = format!(
-                "left out: message {} in {} has {bytes} bytes; message_bytes in [limits] says how many are taken",
-                self.seen,
-                path.display()
-            );
-            self.bar.suspend(|| eprintln!("{line}"));
-            return Ok(false);
-        }
-        Ok(true)
+        self.left_out += 1;
+        let line = format!(
+            "left out: message {} in {} has {bytes} bytes; message_bytes in [limits] says how many are taken",
+            self.seen,
+            path.display()
+        );
+        self.bar.suspend(|| eprintln!("{line}"));
+        true
     }
 
     fn put(&mut self, mailbox: &str, flags: &Flags, date: Timestamp, bytes: &[u8]) -> Result<(), Failure> {
@@ -511,6 +517,23 @@ mod tests {
         let interrupted = import_through(session, &import, 10_000, Arc::new(AtomicBool::new(true)));
         assert!(matches!(interrupted, Err(Failure::Wrong(text)) if text.contains("--skip 0")));
         assert!(backend.mailbox_names().is_empty());
+    }
+
+    #[test]
+    fn a_message_counts_with_its_line_ends() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let backend = MemoryBackend::with_bob();
+        fs::create_dir_all(path("cur")).unwrap();
+        // The largest that fits, one that fits as it is and not with CRLF, one that is too large as it is.
+        let lines = usize::try_from(backend.message_bytes_max).unwrap() / 10;
+        for (name, lines) in [("1", lines), ("2", lines + 1), ("3", 2 * lines), ("4", 1)] {
+            fs::write(path("cur").join(name), "8 octets\n".repeat(lines)).unwrap();
+        }
+        let code = import(&backend, (Format::Maildir, folder.path()), None, 0).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(1)));
+        let sizes: Vec<usize> = backend.contents("INBOX").iter().map(|(_, _, bytes)| bytes.len()).collect();
+        assert_eq!(sizes, [10 * lines, 10]);
     }
 
     #[test]
