@@ -9,6 +9,7 @@ use super::clean::{Cleaner, Cycle};
 use super::commit::{NotStored, Ticket};
 use super::damage;
 use super::deliver::{change, locator};
+use super::intake::Intake;
 use super::outbound::operator;
 use super::seat::Seat;
 use super::submit::{Submission, Submitted};
@@ -16,6 +17,7 @@ use crate::bytes::Slice;
 use crate::io::clock;
 use crate::io::disk::copy::Extent;
 use crate::io::inbox::Inbox;
+use crate::limits::BODY_IN_MEMORY_BYTES_MAX;
 use crate::mail::digest::Digest;
 use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
@@ -181,16 +183,50 @@ impl Shard {
     /// Appends a message behind those with these tickets, and not at all once one of them is lost: what is in are the
     /// first of all.
     async fn put(&self, seat: &Seat, mail: NewMail, tickets: &mut Vec<Rc<Ticket>>) -> Result<(), String> {
-        let exists = seat.account().named(&mail.mailbox).is_some();
+        let NewMail { mailbox, flags, internal, bytes } = mail;
+        let exists = seat.account().named(&mailbox).is_some();
         if !exists {
-            create(seat, &mail.mailbox).await?;
+            create(seat, &mailbox).await?;
         }
+        let body = self.body(seat, bytes).await?;
         // Whatever loses one loses those behind it.
         if let Some(why) = tickets.last().and_then(|last| last.lost()) {
             return Err(not_stored(why).to_owned());
         }
-        tickets.push(append_one(seat, mail)?);
+        let now = clock::timestamp();
+        let (message, bytes) = locator(seat.commit().next_message(), &body);
+        let bytes = bytes.or_else(|| self.read(&message));
+        let incoming = Incoming {
+            message,
+            digest: bytes.map(|bytes| Arc::new(Digest::of(&bytes))),
+            key: None,
+            flags,
+            internal,
+            saved: now.seconds,
+        };
+        let planned = {
+            let mut account = seat.account_mut();
+            let id = account.named(&mailbox).map(|mailbox| mailbox.id()).ok_or("the mailbox was deleted")?;
+            account.plan_append(id, incoming)
+        };
+        let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
+        let record = Record::Message(Message { received: now, accepted: None, body });
+        plan.changes.insert(0, change(record));
+        tickets.push(seat.commit().append(plan.changes));
         Ok(())
+    }
+
+    /// What is large goes into a file of its own here, too: a segment need not have room for it.
+    async fn body(&self, seat: &Seat, bytes: Vec<u8>) -> Result<Body, String> {
+        if bytes.len() <= BODY_IN_MEMORY_BYTES_MAX {
+            return Ok(Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 });
+        }
+        if !seat.account().has_room_for(bytes.len() as u64) {
+            return Err(refusal_text(Refusal::OverQuota).to_owned());
+        }
+        let mut intake = Intake::new(&self.large_files, seat.commit());
+        intake.spill(bytes).await.map_err(not_stored)?;
+        Ok(intake.finish(Vec::new(), 0).await.map_err(not_stored)?)
     }
 
     fn mailboxes(&self, account: AccountId) -> Vec<MailboxSummary> {
@@ -296,30 +332,6 @@ fn space(cleaner: &Cleaner) -> Space {
         written_bytes: commit.bytes() + commit.files().prepared_bytes(),
         last: cleaner.last(),
     }
-}
-
-fn append_one(seat: &Seat, mail: NewMail) -> Result<Rc<Ticket>, String> {
-    let NewMail { mailbox, flags, internal, bytes } = mail;
-    let now = clock::timestamp();
-    let body = Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 };
-    let (message, bytes) = locator(seat.commit().next_message(), &body);
-    let incoming = Incoming {
-        message,
-        digest: bytes.map(|bytes| Arc::new(Digest::of(&bytes))),
-        key: None,
-        flags,
-        internal,
-        saved: now.seconds,
-    };
-    let planned = {
-        let mut account = seat.account_mut();
-        let id = account.named(&mailbox).map(|mailbox| mailbox.id()).ok_or("the mailbox was deleted")?;
-        account.plan_append(id, incoming)
-    };
-    let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
-    let record = Record::Message(Message { received: now, accepted: None, body });
-    plan.changes.insert(0, change(record));
-    Ok(seat.commit().append(plan.changes))
 }
 
 /// Makes a mailbox that does not exist yet.

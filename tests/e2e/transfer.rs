@@ -53,3 +53,31 @@ fn an_import_that_a_quota_stops_goes_on_where_it_was() {
     assert!(status == Some(0) && said.contains("4 messages imported"), "{said}");
     assert_eq!(subjects(&mut imap), [6, 7, 8, 9]);
 }
+
+#[test]
+fn an_import_takes_messages_that_no_segment_has_room_for() {
+    let more = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\n";
+    let mut server = Server::prepare(1, more);
+    server.add_account(ALICE);
+    let sizes = [1000, 300_000, 3_000_000, 2000];
+    let text: String = sizes.iter().map(|bytes| mbox(1, *bytes)).collect();
+    fs::write(server.folder().join("mail.mbox"), text).expect("written");
+    let (status, said) = import(&server, &[]);
+    assert!(status == Some(0) && said.contains("4 messages imported"), "{said}");
+    let check = |server: &Server| {
+        let mut imap = server.imap(ALICE);
+        imap.ok("SELECT INBOX").expect("opens");
+        let bodies = imap.bodies().expect("bodies");
+        for (body, bytes) in bodies.iter().zip(sizes) {
+            let lines = "a line of the message\r\n".repeat(bytes / 22);
+            assert!(*body == format!("Subject: 0\r\n\r\n{lines}").into_bytes(), "{bytes}");
+        }
+        assert_eq!(bodies.len(), sizes.len());
+        assert!(server.done(&["store", "verify"]).contains("all that is stored is sound"));
+    };
+    server.start();
+    check(&server);
+    server.kill();
+    server.start();
+    check(&server);
+}
