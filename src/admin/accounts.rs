@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Write};
 use crate::admin::cli::{AccountCommand, AliasCommand, DomainCommand, Place};
 use crate::admin::control::{AccountRow, Change, Reply, Request, Secrets};
 use crate::admin::failure::Failure;
-use crate::admin::offline::Session;
+use crate::admin::offline::{OpenStore, Session};
 use crate::auth::password::{random_password, weakness};
 use crate::auth::{Cost, PasswordRecord};
 use crate::io::random;
@@ -13,7 +13,7 @@ use crate::io::random;
 /// A longer line is no password but a mistake.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
-pub fn account(command: AccountCommand) -> Result<(), Failure> {
+pub fn account(command: AccountCommand, open_store: OpenStore) -> Result<(), Failure> {
     match command {
         AccountCommand::Add { address, password_stdin, quota, place } => {
             let password = password(password_stdin)?;
@@ -29,7 +29,11 @@ pub fn account(command: AccountCommand) -> Result<(), Failure> {
             tell_made_up(&password)
         }
         AccountCommand::Remove { address, purge, place } => {
-            open(&place)?.change(Change::RemoveAccount { address, purge })
+            let mut session = match purge {
+                true => Session::for_mail(&place.load()?, open_store)?,
+                false => open(&place)?,
+            };
+            session.change(Change::RemoveAccount { address, purge })
         }
     }
 }

@@ -159,6 +159,34 @@ impl ShardBackend {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Removes an account, open or closed, and its mail. Until the mail is gone for good the account stays in the file,
+    /// closed, so that what was cut off can be done again.
+    fn purge(&self, current: &mut Arc<Directory>, address: &str) -> Result<(), Refusal> {
+        let remove = |purge| Change::RemoveAccount { address: address.to_owned(), purge };
+        let purged = Arc::new(directory_file::apply(remove(true), current, &[])?);
+        let account = current.accounts().find(|account| purged.account(account.id).is_none());
+        let account = account.expect("a purge takes an account out").clone();
+        if !account.is_closed {
+            let closed = Arc::new(directory_file::apply(remove(false), current, &[])?);
+            directory_file::write(self.data.path(), &closed)?;
+            *current = closed;
+        }
+        // Nobody logs in or delivers to it any more, or there would be mail again behind the record.
+        self.server.publish(&purged);
+        let (id, log) = (AccountId(account.id), LogId(account.log));
+        let written = match self.ask(self.driver_of(log), |answer| Request::Purge(id, log, answer)) {
+            true => directory_file::write(self.data.path(), &purged),
+            false => {
+                Err(Refusal::unavailable("the account is removed, its mail could not be; purge it again"))
+            }
+        };
+        match written {
+            Ok(()) => *current = purged,
+            Err(_) => self.server.publish(current),
+        }
+        written
+    }
+
     fn held(&self, place: Place, mailbox: &str, above: u32) -> Vec<Held> {
         self.ask(self.owner(place), |answer| Request::Messages {
             account: place.account,
@@ -219,29 +247,15 @@ impl Backend for ShardBackend {
     fn change(&self, change: Change) -> Result<(), Refusal> {
         change.check_against(&self.config.domains)?;
         let mut current = self.lock();
-        let purged = match &change {
-            Change::RemoveAccount { address, purge: true } => {
-                let address = Address::parse(address).ok();
-                let account = address.and_then(|address| current.account_at(&address).cloned());
-                account.map(|account| Place { account: AccountId(account.id), log: LogId(account.log) })
-            }
-            _ => None,
-        };
+        if let Change::RemoveAccount { address, purge: true } = &change {
+            return self.purge(&mut current, address);
+        }
         let logs = self.data.logs().map_err(Refusal::unavailable)?;
         let logs: Vec<u16> = logs.into_iter().map(|log| log.0).collect();
         let next = Arc::new(directory_file::apply(change, &current, &logs)?);
         directory_file::write(self.data.path(), &next)?;
         self.server.publish(&next);
         *current = next;
-        drop(current);
-        if let Some(place) = purged {
-            let gone = self.ask(self.owner(place), |answer| Request::Purge(place.account, place.log, answer));
-            if !gone {
-                return Err(Refusal::unavailable(
-                    "the account is removed, its mail could not be; purge it again",
-                ));
-            }
-        }
         Ok(())
     }
 

@@ -466,7 +466,7 @@ impl Command {
             Self::Serve(serve) => return (hooks.serve)(&serve),
             Self::Init(init) => init::run(&init)?,
             Self::Config(ConfigCommand::Check { file }) => init::check(&file)?,
-            Self::Account(command) => accounts::account(command)?,
+            Self::Account(command) => accounts::account(command, open_store)?,
             Self::Alias(command) => accounts::alias(command)?,
             Self::Domain(command) => accounts::domain(command)?,
             Self::Store(command) => return storage::store(&command, open_store),

@@ -45,7 +45,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// For commands about accounts, aliases and domains.
+    /// For commands about accounts, aliases and domains, but for a purge.
     pub fn for_directory(config: &Config) -> Result<Self, Failure> {
         let open: OpenStore = |config, data| Ok(Arc::new(DirectoryBackend::open(config, data)?));
         Self::open(config, open)
@@ -182,6 +182,9 @@ impl Backend for DirectoryBackend {
 
     fn change(&self, change: Change) -> Result<(), Refusal> {
         change.check_against(&self.config.domains)?;
+        if matches!(change, Change::RemoveAccount { purge: true, .. }) {
+            return Err(without_mail());
+        }
         let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
         let next = directory_file::apply(change, &directory, &self.logs)?;
         directory_file::write(self.data.path(), &next)?;
@@ -300,6 +303,10 @@ mod tests {
         let remove = Change::RemoveDomain { name: "named.example".to_owned() };
         let refused = Session::for_directory(&config).unwrap().change(remove);
         assert!(matches!(refused, Err(Failure::Wrong(text)) if text.contains("[[domain]]")));
+        let purge = Change::RemoveAccount { address: "a@example.org".to_owned(), purge: true };
+        let refused = Session::for_directory(&config).unwrap().change(purge);
+        assert!(matches!(refused, Err(Failure::Unavailable(_))), "its mail would stay");
+        assert_eq!(accounts(&config).len(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Accounts come, change and go, while the server runs and while it does not.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::client::{Imap, Pop3, Smtp};
@@ -79,6 +80,51 @@ fn a_removed_account_keeps_its_mail_until_it_is_purged() {
     }
     assert!(server.smtp().message(SENDER, &[ALICE], &message(2, 500)).expect("a reply"));
     wait_for(&server, ALICE, 1);
+}
+
+/// How many messages there are in all mailboxes, also of accounts that the directory does not know.
+fn messages(server: &Server) -> String {
+    let stats = server.done(&["store", "stats"]);
+    let count = stats.lines().find_map(|line| line.strip_prefix("messages  "));
+    count.expect("they are counted").to_owned()
+}
+
+#[test]
+fn a_purge_takes_the_mail_also_without_a_server() {
+    let mut server = Server::with_accounts(&[ALICE, "other@example.test"]);
+    for (number, recipients) in [&[ALICE][..], &[ALICE, "other@example.test"]].into_iter().enumerate() {
+        assert!(server.smtp().message(SENDER, recipients, &message(number, 500)).expect("a reply"));
+    }
+    wait_for(&server, ALICE, 2);
+    wait_for(&server, "other@example.test", 1);
+    server.stop();
+    assert_eq!(messages(&server), "3");
+    server.done(&["account", "remove", ALICE, "--purge"]);
+    assert_eq!(messages(&server), "1");
+    server.start();
+    assert_eq!(messages(&server), "1");
+    assert!(!server.done(&["account", "list"]).contains(ALICE));
+}
+
+#[test]
+fn a_purge_that_the_disk_refuses_can_be_made_again() {
+    let mut server = Server::with_accounts(&[ALICE]);
+    assert!(server.smtp().message(SENDER, &[ALICE], &message(1, 500)).expect("a reply"));
+    wait_for(&server, ALICE, 1);
+    // The files of accounts can be written, the log cannot.
+    let process = server.process_id().to_string();
+    let limited = Command::new("prlimit").args(["--pid", &process, "--fsize=8192:unlimited"]).status();
+    assert!(limited.is_ok_and(|status| status.success()), "prlimit sets the limit");
+    let (status, said) = server.refusal(&["account", "remove", ALICE, "--purge"]);
+    assert!(status == Some(3) && said.contains("purge it again"), "{said}");
+    assert!(!login(&server, ALICE, PASSWORD), "it is removed");
+    server.kill();
+    server.start();
+    assert!(!login(&server, ALICE, PASSWORD), "it stays removed");
+    assert_eq!(messages(&server), "1");
+    server.done(&["account", "remove", ALICE, "--purge"]);
+    assert_eq!(messages(&server), "0");
+    assert!(!server.done(&["account", "list"]).contains(ALICE));
 }
 
 #[test]
