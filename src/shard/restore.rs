@@ -353,12 +353,12 @@ mod tests {
             let temporary = tempfile::tempdir().expect("a directory");
             let data = DataDir::open(temporary.path()).expect("opened");
             let dir = data.log(LOG).expect("made");
-            let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+            let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
             let mut world = World::new();
             world.deliver(200);
             let position = checkpoint(&mut world, &mut index, happening);
             world.deliver(5);
-            let index = IndexFile::open(dir, OWNER).expect("opened");
+            let index = IndexFile::open(dir, OWNER).expect("opened").expect("it is there");
             let mut loading = Loading::restore(LOG, &index).expect("it is good");
             world.replay_from(&mut loading, position);
             let found = &loading.accounts[&ACCOUNT].account;
@@ -371,7 +371,7 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(temporary.path()).expect("opened");
         let dir = data.log(LOG).expect("made");
-        let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+        let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
         let mut world = World::new();
         world.deliver(300);
         checkpoint(&mut world, &mut index, |_| {});
@@ -381,7 +381,7 @@ mod tests {
             fs::write(dir.index_root(), &root).expect("written");
             fs::write(dir.index(1), bytes).expect("written");
             let index = IndexFile::open(dir.clone(), OWNER).expect("opened");
-            let found = index.directory().and_then(|_| Loading::restore(LOG, &index));
+            let found = index.and_then(|index| Loading::restore(LOG, &index));
             if let Some(loading) = &found {
                 let same = picture(&loading.accounts[&ACCOUNT].account) == picture(&world.account);
                 assert!(same, "{what} at {at}");

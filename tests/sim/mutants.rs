@@ -273,7 +273,7 @@ fn advance_checkpoints(sim: &Sim) {
         let Some(key) = key_of(&data, id) else {
             continue;
         };
-        let Ok(mut index) = IndexFile::open(dir, IndexOwner { log: id, key }) else {
+        let Ok(Some(mut index)) = IndexFile::open(dir, IndexOwner { log: id, key }) else {
             continue;
         };
         let Ok(verified) = verify_log(&data, id) else {

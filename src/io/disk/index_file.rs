@@ -3,6 +3,7 @@
 //! Nothing here is needed to survive: what cannot be read is reported as not there, and made again from the log.
 
 use std::cell::RefCell;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, File};
@@ -37,19 +38,29 @@ const MAPPED_BYTES_MIN: usize = 64 << 20;
 const GARBAGE_BYTES_MIN: u64 = 16 << 20;
 
 impl IndexFile {
-    /// The index that the root names; an empty one if anything about it is not right.
-    pub fn open(dir: LogDir, owner: IndexOwner) -> Result<Self, DiskError> {
-        match Self::open_named(&dir, owner) {
-            Some(index) => Ok(index),
-            None => {
-                let index = Self::create(dir, owner)?;
-                index.remove_others()?;
-                Ok(index)
-            }
-        }
+    /// The index that the root names; `None` if there is none, or anything about it is not right. Changes nothing: what
+    /// the disk does not give now it may give later.
+    pub fn open(dir: LogDir, owner: IndexOwner) -> Result<Option<Self>, DiskError> {
+        let path = dir.index_root();
+        let root = unless_missing(std::fs::read(&path)).map_err(DiskError::new("read", &path))?;
+        let Some(root) = root.and_then(|bytes| Root::parse(&bytes, owner)) else {
+            return Ok(None);
+        };
+        let path = dir.index(root.generation);
+        let Some(file) = unless_missing(File::open(&path)).map_err(DiskError::new("open", &path))? else {
+            return Ok(None);
+        };
+        let end = file.len().map_err(DiskError::new("look at", &path))?;
+        let end = end.next_multiple_of(BLOB_HEADER_BYTES as u64);
+        let mapping = RefCell::new(Slice::from(&b""[..]));
+        let generation = root.generation;
+        let mut index =
+            Self { dir, owner, generation, path, file, end, directory: None, is_suspect: false, mapping };
+        index.directory = index.read_directory(&root);
+        Ok(index.directory.is_some().then_some(index))
     }
 
-    /// An empty index, beside whatever there is.
+    /// An empty index, beside whatever there is, which goes with the first commit.
     pub fn create(dir: LogDir, owner: IndexOwner) -> Result<Self, DiskError> {
         let generation = dir.indexes()?.last().map_or(1, |last| last + 1);
         let path = dir.index(generation);
@@ -157,29 +168,6 @@ impl IndexFile {
         Ok(mapping.clone())
     }
 
-    /// `None` if anything is not as it should be.
-    fn open_named(dir: &LogDir, owner: IndexOwner) -> Option<Self> {
-        let root = Root::parse(&std::fs::read(dir.index_root()).ok()?, owner)?;
-        let path = dir.index(root.generation);
-        let file = File::open(&path).ok()?;
-        let end = file.len().ok()?.next_multiple_of(BLOB_HEADER_BYTES as u64);
-        let mapping = RefCell::new(Slice::from(&b""[..]));
-        let dir = dir.clone();
-        let mut index = Self {
-            dir,
-            owner,
-            generation: root.generation,
-            path,
-            file,
-            end,
-            directory: None,
-            is_suspect: false,
-            mapping,
-        };
-        index.directory = Some(index.read_directory(&root)?);
-        Some(index)
-    }
-
     fn read_directory(&self, root: &Root) -> Option<Directory> {
         let at = usize::try_from(root.directory_offset).ok()?;
         let whole = self.mapped(root.directory_offset.checked_add(BLOB_HEADER_BYTES as u64)?).ok()?;
@@ -207,6 +195,13 @@ impl IndexFile {
             remove(&path)?;
         }
         Ok(())
+    }
+}
+
+fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -246,17 +241,17 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(temporary.path()).expect("opened");
         let dir = data.log(LogId(0)).expect("made");
-        let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+        let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
         assert!(index.directory().is_none());
         checkpoint(&mut index, 1);
         let newest = checkpoint(&mut index, 5);
         index.append(name(9), b"nobody names this").expect("appended");
-        let again = IndexFile::open(dir.clone(), OWNER).expect("opened");
+        let again = IndexFile::open(dir.clone(), OWNER).expect("opened").expect("it is there");
         assert_eq!(again.directory(), Some(&newest));
         assert_eq!(&*again.read(&newest.blobs[0]).expect("read"), b"some state");
         assert_eq!(again.read(&newest.blobs[1]).expect("read").len(), 5000);
         let other = IndexOwner { key: SegmentKey(4), ..OWNER };
-        assert!(IndexFile::open(dir, other).expect("opened").directory().is_none());
+        assert!(IndexFile::open(dir, other).expect("opened").is_none());
     }
 
     #[test]
@@ -264,20 +259,21 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(temporary.path()).expect("opened");
         let dir = data.log(LogId(0)).expect("made");
-        let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+        let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
         let newest = checkpoint(&mut index, 1);
         let files = [dir.index_root(), dir.index(1)].map(|path| (fs::read(&path).expect("read"), path));
         for (whole, path) in &files {
             for length in (0..whole.len()).step_by(61) {
                 fs::write(path, &whole[..length]).expect("cut");
                 let cut = IndexFile::open(dir.clone(), OWNER).expect("opened");
-                assert!(cut.directory().is_none_or(|found| *found == newest), "{path:?} cut at {length}");
+                assert!(cut.is_none_or(|cut| cut.directory() == Some(&newest)), "{path:?} cut at {length}");
                 for (whole, path) in &files {
                     fs::write(path, whole).expect("mended");
                 }
             }
         }
-        assert_eq!(IndexFile::open(dir, OWNER).expect("opened").directory(), Some(&newest));
+        let again = IndexFile::open(dir, OWNER).expect("opened").expect("it is there");
+        assert_eq!(again.directory(), Some(&newest));
     }
 
     #[test]
@@ -285,7 +281,7 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(temporary.path()).expect("opened");
         let dir = data.log(LogId(0)).expect("made");
-        let mut index = IndexFile::open(dir.clone(), OWNER).expect("new");
+        let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
         let old = checkpoint(&mut index, 1);
         let held = index.read(&old.blobs[1]).expect("read");
         index.append(name(2), &vec![0; 20 << 20]).expect("garbage");
@@ -294,6 +290,7 @@ mod tests {
         assert_eq!(dir.indexes().expect("listed"), [2]);
         assert!(dir.index(2).metadata().expect("it exists").len() < 1 << 20);
         assert_eq!(*index.read(&new.blobs[1]).expect("read"), *held);
-        assert_eq!(IndexFile::open(dir, OWNER).expect("opened").directory(), Some(&new));
+        let again = IndexFile::open(dir, OWNER).expect("opened").expect("it is there");
+        assert_eq!(again.directory(), Some(&new));
     }
 }

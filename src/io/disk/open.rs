@@ -75,11 +75,11 @@ const BEFORE_REREAD: Duration = Duration::from_secs(1);
 /// A log as it was read. Nothing was changed yet.
 struct ReadBack<S> {
     owner: IndexOwner,
-    index: IndexFile,
+    index: Option<IndexFile>,
     start: Start,
     recovered: RecoveredAll<S>,
-    /// Some pages could not be read.
-    has_gaps: bool,
+    /// The disk did not give the index: there may be one.
+    lacks_index: bool,
 }
 
 /// Recovers a log, or makes a new one.
@@ -93,48 +93,61 @@ pub fn open_log<S>(
     mut replay: impl FnMut(&mut S, Recovered),
 ) -> Result<(Opened, S), DiskError> {
     let dir = data.log(id)?;
-    let mut back = read_back(&dir, &mut begin, &mut replay)?;
-    for _ in 0..REREADS_MAX {
-        if !back.has_gaps {
-            break;
+    let mut rereads = 0;
+    let (back, has_gaps) = loop {
+        let lost_before = lost_pages();
+        let numbers = tidy(&dir)?;
+        let back = read_back(&dir, &numbers, &mut begin, &mut replay);
+        // Another log may be at fault, which costs a look.
+        let has_gaps = lost_pages() > lost_before
+            || match &back {
+                Ok(back) => back.lacks_index,
+                Err(error) => error.source.raw_os_error().is_some(),
+            };
+        if !has_gaps || rereads == REREADS_MAX {
+            break (back?, has_gaps);
         }
         tracing::warn!(log = id.0, "parts of the log cannot be read; they are read again");
         thread::sleep(BEFORE_REREAD);
-        back = read_back(&dir, &mut begin, &mut replay)?;
-    }
-    let ReadBack { owner, mut index, start, recovered, has_gaps } = back;
+        rereads += 1;
+    };
+    let ReadBack { owner, index, start, recovered, .. } = back;
     let RecoveredAll { state, mut damage, mut end } = recovered;
     if has_gaps {
         check_end(&dir, &end)?;
     }
     // Whatever the state begins with: what a checkpoint had was durable.
-    damage.extend(end.promise(index.directory().map(|directory| directory.reaches()).unwrap_or_default()));
-    if !matches!(start, Start::Checkpoint(_)) {
-        index = IndexFile::create(dir.clone(), owner)?;
-    }
+    let promised = index.as_ref().and_then(|index| index.directory()).map(|directory| directory.reaches());
+    damage.extend(end.promise(promised.unwrap_or_default()));
     let log = resume(&dir, &end, owner, data.sizes())?;
+    let index = match index {
+        Some(index) if matches!(start, Start::Checkpoint(_)) => index,
+        _ => IndexFile::create(dir.clone(), owner)?,
+    };
     let writer = Writer::start(dir)?;
     Ok((Opened { log, writer, index, damage, torn: end.torn }, state))
 }
 
 fn read_back<S>(
     dir: &LogDir,
+    numbers: &[u32],
     begin: &mut impl FnMut(Begin<'_>) -> Option<S>,
     replay: &mut impl FnMut(&mut S, Recovered),
 ) -> Result<ReadBack<S>, DiskError> {
-    let lost_before = lost_pages();
-    let numbers = tidy(dir)?;
-    let newest = newest_header(dir, &numbers)?;
+    let newest = newest_header(dir, numbers)?;
     let log_key = newest.map(|header| header.log_key);
     let owner = IndexOwner { log: dir.id, key: log_key.unwrap_or_else(random_key) };
-    let index = IndexFile::open(dir.clone(), owner)?;
-    for start in starts(dir, &numbers, &index, newest.and_then(|header| header.base))? {
-        let Some(scan) = scan_behind(dir, &numbers, start)? else {
+    let found = IndexFile::open(dir.clone(), owner)
+        .inspect_err(|error| tracing::warn!(log = dir.id.0, %error, "the index cannot be read"));
+    let lacks_index = found.is_err();
+    let index = found.unwrap_or_default();
+    for start in starts(dir, numbers, index.as_ref(), newest.and_then(|header| header.base))? {
+        let Some(scan) = scan_behind(dir, numbers, start)? else {
             continue;
         };
         let state = match start {
-            Start::Checkpoint(_) => begin(Begin::Checkpoint(&index)),
-            Start::Base(base) => parts(dir, &numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
+            Start::Checkpoint(_) => index.as_ref().and_then(|index| begin(Begin::Checkpoint(index))),
+            Start::Base(base) => parts(dir, numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
             Start::Beginning => begin(Begin::Nothing),
         };
         let Some(state) = state else {
@@ -142,9 +155,7 @@ fn read_back<S>(
             continue;
         };
         let recovered = recover(scan, dir, state, replay)?;
-        // Another log may be at fault, which costs a look.
-        let has_gaps = lost_pages() > lost_before;
-        return Ok(ReadBack { owner, index, start, recovered, has_gaps });
+        return Ok(ReadBack { owner, index, start, recovered, lacks_index });
     }
     Err(without_beginning(dir))
 }
@@ -185,11 +196,12 @@ fn read_through(path: &Path, range: Range<u64>) -> io::Result<()> {
 fn starts(
     dir: &LogDir,
     numbers: &[u32],
-    index: &IndexFile,
+    index: Option<&IndexFile>,
     base: Option<Base>,
 ) -> Result<Vec<Start>, DiskError> {
-    let checkpoint = index.directory().map(|directory| Start::Checkpoint(directory.position));
-    let position = index.directory().and_then(|directory| directory.position);
+    let directory = index.and_then(|index| index.directory());
+    let checkpoint = directory.map(|directory| Start::Checkpoint(directory.position));
+    let position = directory.and_then(|directory| directory.position);
     let Some(base) = base else {
         let beginning = (!lacks_beginning(dir, numbers)?).then_some(Start::Beginning);
         return Ok(checkpoint.into_iter().chain(beginning).collect());
@@ -436,9 +448,11 @@ fn resume(dir: &LogDir, end: &End, owner: IndexOwner, sizes: Sizes) -> Result<Lo
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{File, OpenOptions};
+    use std::fs::{File, OpenOptions, create_dir, read, remove_dir, rename, write};
     use std::os::unix::fs::FileExt;
     use std::path::Path;
+    use std::thread;
+    use std::time::Duration;
 
     use futures_lite::future::block_on;
 
@@ -557,6 +571,58 @@ mod tests {
         let (_, opened, records) = open(temporary.path());
         assert_eq!(records, [Sequence(2), Sequence(3)]);
         assert!(opened.index.directory().is_none());
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_for_a_moment_is_asked_for_again() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        append(&mut opened, &preparer, &mut [message(10)]);
+        let directory = Directory { position: opened.log.position(), ..Directory::default() };
+        opened.index.commit(directory.clone()).expect("committed");
+        append(&mut opened, &preparer, &mut [message(20)]);
+        drop((opened, data));
+        let root = DataDir::open(temporary.path()).expect("the lock is free").log_dir(ID).index_root();
+        let aside = root.with_extension("aside");
+        // A folder is no file that could be read.
+        rename(&root, &aside).expect("renamed");
+        create_dir(&root).expect("made");
+        let mending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            remove_dir(&root).expect("removed");
+            rename(&aside, &root).expect("renamed");
+        });
+        let (_, opened, records) = open(temporary.path());
+        mending.join().expect("it ends");
+        assert_eq!(records, [Sequence(3)]);
+        assert_eq!(opened.index.directory(), Some(&directory));
+    }
+
+    #[test]
+    fn a_log_that_is_not_opened_keeps_its_index() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        append(&mut opened, &preparer, &mut [message(10)]);
+        let directory = Directory { position: opened.log.position(), ..Directory::default() };
+        opened.index.commit(directory.clone()).expect("committed");
+        let dir = opened.writer.dir().clone();
+        drop((opened, data));
+        let whole = read(dir.segment(1)).expect("read");
+        let mut later = whole.clone();
+        for page in [0, 4096] {
+            later[page + 8..page + 10].copy_from_slice(&9_u16.to_le_bytes());
+            let checksum = crc32fast::hash(&later[page + 4..page + 64]);
+            later[page..page + 4].copy_from_slice(&checksum.to_le_bytes());
+        }
+        write(dir.segment(1), later).expect("written");
+        let data = DataDir::open(temporary.path()).expect("the lock is free");
+        assert!(open_log(&data, ID, |_| Some(()), |_: &mut (), _| ()).is_err());
+        drop(data);
+        write(dir.segment(1), whole).expect("put back");
+        let (_, opened, records) = open(temporary.path());
+        assert_eq!((records.len(), opened.index.directory()), (0, Some(&directory)));
     }
 
     #[test]
