@@ -5,6 +5,7 @@
 //! written to. An owner delivers, syncs, answers; the answer settles the debt with the next batch.
 //!
 //! A message that its sender wants held is owed like any other and stays in the [`hold`](super::hold) until its time.
+//! What is said to a sender who wants to hear of a delivery is in [`told`].
 //!
 //! Invariants: what is owed is in the accepting log before anyone is told; an owner answers after its sync; a
 //! copy that is asked for twice is delivered once, by its key.
@@ -16,11 +17,15 @@ use std::time::Duration;
 use super::Shard;
 use super::commit::{Commit, NotStored, Ticket};
 use super::mesh::{Deliver, Delivered, Letter};
+use super::outbound::tell::tell_taken;
 use super::seat::Seat;
+use super::told;
 use crate::bytes::Slice;
 use crate::io::clock;
 use crate::io::executor::{sleep, spawn};
 use crate::mail::digest::Digest;
+use crate::mail::dsn::Action;
+use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::flags::Flags;
 use crate::mail::time::Timestamp;
 use crate::mailbox::plan::{Incoming, Placed};
@@ -33,22 +38,43 @@ use crate::store::{AccountId, Locator, LogId, MessageId, Place, RecordPlace, Seq
 const INBOX: &str = "INBOX";
 
 /// A delivery that could not be stored is tried again so much later.
-const RETRY: Duration = Duration::from_secs(5);
+pub const RETRY: Duration = Duration::from_secs(5);
+
+/// A message with what is to be promised.
+pub struct Promise {
+    pub accepted: Accepted,
+    /// Aliases for several people that it was for, as recipients: the sender wants to hear that they were opened.
+    pub expanded: Vec<Recipient>,
+}
 
 /// A message that is on its way into the log.
 pub struct Promised {
-    message: Locator,
+    message: New,
+    /// About the message, in the same group.
+    notification: Option<New>,
     pub ticket: Rc<Ticket>,
     commit: Rc<Commit>,
+}
+
+/// A message of a group.
+struct New {
+    message: Locator,
+    /// Records in front of its own.
+    index: u64,
+    /// Recipients whose delivery is to be told when it has come, by their numbers in the envelope.
+    told: Vec<u32>,
 }
 
 impl Promised {
     /// Waits until it is durable, and writes to the owners of its copies.
     pub async fn kept(self, shard: &Shard) -> Result<MessageId, NotStored> {
         self.ticket.stored().await?;
-        let id = MessageId { log: self.message.id.log, sequence: self.ticket.first() };
-        shard.send_out(&self.commit, self.message.at(id));
-        Ok(id)
+        let id_of =
+            |new: &New| MessageId { log: new.message.id.log, sequence: self.ticket.first() + new.index };
+        for new in std::iter::once(&self.message).chain(&self.notification) {
+            shard.send_out(&self.commit, new.message.at(id_of(new)), &new.told);
+        }
+        Ok(id_of(&self.message))
     }
 }
 
@@ -57,22 +83,58 @@ impl Shard {
     /// [`Commit::next_message`] of this moment unless the log has to wait for space.
     ///
     /// [`Commit::next_message`]: super::commit::Commit::next_message
-    pub async fn accept(self: &Rc<Self>, accepted: Accepted, body: Body) -> Result<MessageId, NotStored> {
-        self.promise(self.own_log(), accepted, body, Vec::new()).kept(self).await
+    pub async fn accept(self: &Rc<Self>, promise: Promise, body: Body) -> Result<MessageId, NotStored> {
+        let Promise { accepted, expanded } = promise;
+        let (commit, told) = (self.own_log(), told::wanted(&accepted));
+        if told.is_empty() && expanded.is_empty() {
+            return self.promise(commit, Vec::new(), accepted, body).kept(self).await;
+        }
+        let envelope = accepted.envelope.clone();
+        let mut changes = Vec::new();
+        let message = self.take(commit, (accepted, told.clone()), body.clone(), &mut changes);
+        let delivered = told.iter().filter(|number| message.told.binary_search(number).is_err());
+        let delivered = delivered.filter_map(|number| envelope.recipients.get(*number as usize).cloned());
+        let (recipients, actions): (Vec<Recipient>, Vec<Action>) = delivered
+            .map(|recipient| (recipient, Action::Delivered))
+            .chain(expanded.into_iter().map(|recipient| (recipient, Action::Expanded)))
+            .unzip();
+        let envelope = Envelope { recipients, ..envelope };
+        let told = tell_taken(self, (&message.message, &body), &envelope, &actions);
+        let notification =
+            told.map(|(accepted, body)| self.take(commit, (accepted, Vec::new()), body, &mut changes));
+        let ticket = commit.append(changes);
+        Promised { message, notification, ticket, commit: Rc::clone(commit) }.kept(self).await
     }
 
-    /// Appends a message with what is owed to whom and `also`, to become durable together.
+    /// Appends a message with what is owed to whom, of which nothing is to be told, behind what comes `before` it, to
+    /// become durable together.
     pub fn promise(
         &self,
         commit: &Rc<Commit>,
+        before: Vec<Change>,
         accepted: Accepted,
         body: Body,
-        also: Vec<Change>,
     ) -> Promised {
+        let mut changes = before;
+        let message = self.take(commit, (accepted, Vec::new()), body, &mut changes);
+        Promised { message, notification: None, ticket: commit.append(changes), commit: Rc::clone(commit) }
+    }
+
+    /// Adds to a group a message with what is owed to whom, and its copies for accounts of the same log. The delivery
+    /// of `told` is to be told.
+    fn take(
+        &self,
+        commit: &Rc<Commit>,
+        (accepted, mut told): (Accepted, Vec<u32>),
+        body: Body,
+        changes: &mut Vec<Change>,
+    ) -> New {
         let received = clock::timestamp();
-        let id = commit.next_message();
+        let index = changes.len() as u64;
+        let next = commit.next_message();
+        let id = MessageId { sequence: next.sequence + index, ..next };
         let (message, bytes) = locator(id, &body);
-        let mut changes = Vec::with_capacity(1 + accepted.routes.len() + also.len());
+        changes.reserve(1 + accepted.routes.len());
         let routes = accepted.routes.clone();
         let is_held = accepted.envelope.hold_until.is_some_and(|until| until > received.seconds);
         changes.push(change(Record::Message(record::Message {
@@ -90,10 +152,15 @@ impl Shard {
                 digest = bytes.as_ref().map(|bytes| Arc::new(Digest::of(bytes)));
             }
             let incoming = incoming(message, digest.clone(), (id, recipient), received);
-            changes.extend(plan_new(&seat, incoming).into_iter().flat_map(|plan| plan.changes));
+            let Some(plan) = plan_new(&seat, incoming) else {
+                continue;
+            };
+            changes.extend(plan.changes);
+            if let Ok(at) = told.binary_search(&recipient) {
+                told.remove(at);
+            }
         }
-        changes.extend(also);
-        Promised { message, ticket: commit.append(changes), commit: Rc::clone(commit) }
+        New { message, index, told }
     }
 
     /// Writes to the owners of what was held until now.
@@ -111,8 +178,8 @@ impl Shard {
     }
 
     /// Writes to the owners of the copies of a message that are still owed to accounts, or holds them until their
-    /// time. `message` need not know its place: its record does.
-    fn send_out(&self, commit: &Commit, message: Locator) {
+    /// time. `message` need not know its place: its record does. The delivery of `told` is to be told.
+    fn send_out(&self, commit: &Commit, message: Locator, told: &[u32]) {
         let now = clock::timestamp().seconds;
         let low_water = commit.low_water();
         let directory = self.directory();
@@ -132,8 +199,12 @@ impl Shard {
             let shard = self.mesh.driver_of(LogId(owner.log));
             let (message, recipient) = (message.placed(row.record), row.recipient);
             let received_seconds = i64::from(row.received);
+            let tells_sender = told.binary_search(&recipient).is_ok();
             let cut = self.cut_number();
-            self.mesh.ask(shard, Deliver { message, recipient, account, low_water, received_seconds, cut });
+            self.mesh.ask(
+                shard,
+                Deliver { message, recipient, account, low_water, received_seconds, tells_sender, cut },
+            );
         }
     }
 
@@ -143,9 +214,9 @@ impl Shard {
         loop {
             match self.try_deliver(&letter).await {
                 Ok(kept) => {
-                    let Deliver { message, recipient, .. } = letter;
+                    let Deliver { message, recipient, tells_sender, .. } = letter;
                     let (log, message, cut) = (message.id.log, message.id, self.cut_number());
-                    let delivered = Delivered { log, message, recipient, kept, cut };
+                    let delivered = Delivered { log, message, recipient, kept, tells_sender, cut };
                     return self.mesh.post(from, Letter::Delivered(delivered));
                 }
                 Err(reason) => {
@@ -173,14 +244,24 @@ impl Shard {
         }
         let digest = self.read(&letter.message).map(|bytes| Arc::new(Digest::of(&bytes)));
         let received = Timestamp { seconds: letter.received_seconds, zone_minutes: 0 };
-        match plan(&seat, incoming(letter.message, digest, key, received)) {
-            Some(plan) => seat.carry_out(plan).await.map(|_| true),
-            None => Err(NotStored::Failed),
-        }
+        // What the account's own log owes is settled by the delivery itself, so that the sender is told with that.
+        let home = seat.commit();
+        let is_told = letter.tells_sender && letter.message.id.log == home.id();
+        let told = is_told.then(|| self.notification(home, key.0, &[key.1])).flatten();
+        let Some(plan) = plan(&seat, incoming(letter.message, digest, key, received)) else {
+            return Err(NotStored::Failed);
+        };
+        let Some((accepted, body)) = told else {
+            return seat.carry_out(plan).await.map(|_| true);
+        };
+        let mut changes = plan.changes;
+        // That it is settled is an outcome, for which there is space where there is none for new mail.
+        changes.push(settled(key));
+        self.promise(home, changes, accepted, body).kept(self).await.map(|_| true)
     }
 
     /// A copy has arrived, or has nowhere to go.
-    pub fn delivered(&self, letter: Delivered) {
+    pub fn delivered(self: &Rc<Self>, letter: Delivered) {
         self.mesh.answered();
         let Some(commit) = self.log(letter.log) else {
             return;
@@ -190,8 +271,11 @@ impl Shard {
             tracing::warn!(%message, "the account of a queued message is gone; the message stays in the queue");
             return;
         }
-        let settled = Settled { message: letter.message.sequence, recipient: letter.recipient };
-        commit.append_lazily(vec![change(Record::Settled(settled))]);
+        let key = (letter.message, letter.recipient);
+        match letter.tells_sender {
+            true => self.settle_and_tell(commit, key),
+            false => drop(commit.append_lazily(vec![settled(key)])),
+        }
     }
 
     /// Asks again for everything that this shard's logs owe to accounts; after a start.
@@ -210,7 +294,10 @@ impl Shard {
     /// As [`Shard::send_out`], for a message of which only the record is known.
     fn send_out_again(&self, commit: &Commit, id: MessageId, record: RecordPlace) {
         match self.reader.taken(id, record) {
-            Ok((kept, _)) => self.send_out(commit, kept.message),
+            Ok((kept, message)) => {
+                let told = message.accepted.as_deref().map(told::wanted).unwrap_or_default();
+                self.send_out(commit, kept.message, &told);
+            }
             Err(error) => tracing::error!(message = %id, %error, "an owed message cannot be read"),
         }
     }
@@ -247,6 +334,10 @@ pub fn locator(id: MessageId, body: &Body) -> (Locator, Option<Slice>) {
 
 pub fn change(record: Record) -> Change {
     Change { record, digest: None }
+}
+
+pub fn settled((message, recipient): (MessageId, u32)) -> Change {
+    change(Record::Settled(Settled { message: message.sequence, recipient }))
 }
 
 fn incoming(

@@ -67,6 +67,8 @@ pub struct Deliver {
     pub low_water: Sequence,
     /// In UTC, when the message was accepted.
     pub received_seconds: i64,
+    /// Whoever sent the message wants to hear of its delivery.
+    pub tells_sender: bool,
     /// The sender's last cut.
     pub cut: u32,
 }
@@ -78,6 +80,8 @@ pub struct Delivered {
     pub recipient: u32,
     /// False if there is no such account any more: the message stays in the queue.
     pub kept: bool,
+    /// As in the [`Deliver`].
+    pub tells_sender: bool,
     /// The sender's last cut.
     pub cut: u32,
 }
@@ -167,6 +171,7 @@ mod tests {
             account: 1,
             low_water: Sequence(1),
             received_seconds: 0,
+            tells_sender: false,
             cut: 0,
         };
         mesh.ask(1, deliver());

@@ -38,6 +38,7 @@ pub mod session;
 pub mod start;
 mod state;
 pub mod submit;
+mod told;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -64,6 +65,7 @@ use mesh::Mesh;
 use notify::Bells;
 use outbound::Outbound;
 use seat::{Seat, Seats};
+use told::Telling;
 
 /// Everything that the tasks of one shard share.
 pub struct Shard {
@@ -93,6 +95,7 @@ pub struct Shard {
     /// Sessions that are being served here.
     sessions: Cell<usize>,
     held: Held,
+    telling: Telling,
     cuts: Cuts,
 }
 

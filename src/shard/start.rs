@@ -24,6 +24,7 @@ use super::outbound::sites::Sites;
 use super::outbound::{self, Outbound};
 use super::restore::Loading;
 use super::seat::{Seat, Seats};
+use super::told::Telling;
 use super::{Shard, accept, session};
 use crate::auth::{Directory, LoginCache, Throttle};
 use crate::config::{self, Config};
@@ -182,6 +183,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
         stopping: Cell::new(false),
         sessions: Cell::new(0),
         held: Held::default(),
+        telling: Telling::default(),
         cuts: Cuts::default(),
     });
     shard.take_directory(setup.directory).await;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::commit::NotStored;
+use super::deliver::Promise;
 use super::intake::Intake;
 use super::outbound::logged::Origin;
 use crate::auth::{Directory, Resolution, Target};
@@ -17,7 +18,8 @@ use crate::config::Config;
 use crate::io::{clock, random};
 use crate::limits::BODY_IN_MEMORY_BYTES_MAX;
 use crate::mail::address::Address;
-use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::dsn::{self, Action};
+use crate::mail::envelope::{Envelope, Notify, Recipient};
 use crate::mail::header::Header;
 use crate::mail::label::label;
 use crate::mail::submission::{self, Mending};
@@ -62,14 +64,21 @@ pub fn judge(
 
 /// What is owed to whom: aliases opened, nobody twice. `targets` are those of the recipients, in their order.
 pub fn owed(
-    envelope: Envelope,
+    mut envelope: Envelope,
     targets: impl IntoIterator<Item = Vec<Target>>,
     login: Option<String>,
-) -> Accepted {
-    let Envelope { recipients, .. } = envelope;
-    let mut expanded: Vec<Recipient> = Vec::with_capacity(recipients.len());
+) -> Promise {
+    let recipients = std::mem::take(&mut envelope.recipients);
+    let is_answerable = dsn::is_answerable(&envelope);
+    let (mut owed, mut expanded): (Vec<Recipient>, Vec<Recipient>) =
+        (Vec::with_capacity(recipients.len()), Vec::new());
     let mut routes: Vec<Route> = Vec::with_capacity(recipients.len());
-    for (recipient, targets) in recipients.into_iter().zip(targets) {
+    for (mut recipient, targets) in recipients.into_iter().zip(targets) {
+        // RFC 3461 5.2.7.3 (c): the sender hears that an alias for several was opened, and of no delivery to them.
+        if targets.len() > 1 && dsn::wanted(Action::Expanded, recipient.notify) {
+            expanded.extend(is_answerable.then(|| recipient.clone()));
+            recipient.notify = recipient.notify.map(|notify| Notify { success: false, ..notify });
+        }
         for target in targets {
             let (route, address) = match target {
                 Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
@@ -78,17 +87,18 @@ pub fn owed(
             let is_double = match route {
                 Route::Local(_) => routes.contains(&route),
                 Route::Remote => {
-                    expanded.iter().zip(&routes).any(|(other, of)| *of == route && other.address == address)
+                    owed.iter().zip(&routes).any(|(other, of)| *of == route && other.address == address)
                 }
             };
             if !is_double {
-                expanded.push(Recipient { address, ..recipient.clone() });
+                owed.push(Recipient { address, ..recipient.clone() });
                 routes.push(route);
             }
         }
     }
-    let envelope = Envelope { recipients: expanded, ..envelope };
-    Accepted { envelope, routes, login, tenant: None, campaign: None }
+    envelope.recipients = owed;
+    let accepted = Accepted { envelope, routes, login, tenant: None, campaign: None };
+    Promise { accepted, expanded }
 }
 
 /// A message that is coming in.
@@ -151,10 +161,11 @@ impl Incoming {
     pub async fn store(
         mut self,
         shard: &Rc<Shard>,
-        mut accepted: Accepted,
+        promise: Promise,
         mut body: Vec<u8>,
         role: Role,
     ) -> Result<MessageId, MessageRefusal> {
+        let Promise { mut accepted, expanded } = promise;
         let is_large = self.intake.is_large();
         if !is_large {
             let id = shard.own_log().next_message();
@@ -178,7 +189,7 @@ impl Incoming {
         };
         let is_relayed = accepted.routes.contains(&Route::Remote);
         let relayed = is_relayed.then(|| (accepted.clone(), body.length() - self.return_path_length as u64));
-        let id = shard.accept(accepted, body).await.map_err(not_stored)?;
+        let id = shard.accept(Promise { accepted, expanded }, body).await.map_err(not_stored)?;
         if let Some((accepted, size)) = relayed {
             shard.log_reception(id, &accepted, size, self.origin);
         }
@@ -275,10 +286,10 @@ impl Shard {
         }
         let (incoming, mut body) = self.begin_local(&envelope, user);
         body.extend_from_slice(&message);
-        let accepted = owed(envelope, targets, None);
-        let recipients = accepted.routes.len();
-        let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let id = self.store_local(incoming, accepted, body).await?;
+        let promise = owed(envelope, targets, None);
+        let recipients = promise.accepted.routes.len();
+        let sender = promise.accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = self.store_local(incoming, promise, body).await?;
         tracing::info!(%id, user, from = sender, recipients, size, "message accepted");
         Ok(Submitted { id: Some(id.to_string()), refused })
     }
@@ -302,7 +313,7 @@ impl Shard {
     async fn store_local(
         self: &Rc<Self>,
         mut incoming: Incoming,
-        accepted: Accepted,
+        promise: Promise,
         mut body: Vec<u8>,
     ) -> Result<MessageId, MessageRefusal> {
         if body.len() > BODY_IN_MEMORY_BYTES_MAX {
@@ -312,6 +323,41 @@ impl Shard {
                 incoming.spill(part.to_vec(), Role::Submission, &self.config()).await?;
             }
         }
-        incoming.store(self, accepted, body, Role::Submission).await
+        incoming.store(self, promise, body, Role::Submission).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::owed;
+    use crate::auth::Target;
+    use crate::mail::address::Address;
+    use crate::mail::envelope::{Envelope, Notify, Recipient};
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).expect(text)
+    }
+
+    #[test]
+    fn an_alias_for_several_is_told_in_the_place_of_their_deliveries() {
+        let notify = Notify { success: true, failure: true, delay: false };
+        let names = ["one@here.test", "all@here.test", "info@here.test"];
+        let recipient = |name| Recipient { notify: Some(notify), ..Recipient::new(address(name)) };
+        let mut envelope = Envelope {
+            sender: Some(address("ann@here.test")),
+            recipients: names.map(recipient).to_vec(),
+            ..Envelope::default()
+        };
+        let far = Target::Remote(address("far@away.test"));
+        let targets =
+            || [vec![Target::Account(1)], vec![Target::Account(2), far.clone()], vec![Target::Account(3)]];
+        let promise = owed(envelope.clone(), targets(), None);
+        let told: Vec<_> = promise.expanded.iter().map(|alias| alias.address.to_string()).collect();
+        assert_eq!(told, ["all@here.test"]);
+        let wishes = promise.accepted.envelope.recipients.iter().map(|recipient| recipient.notify);
+        let failure = Some(Notify { success: false, ..notify });
+        assert_eq!(wishes.collect::<Vec<_>>(), [Some(notify), failure, failure, Some(notify)]);
+        envelope.sender = None;
+        assert_eq!(owed(envelope, targets(), None).expanded, []);
     }
 }

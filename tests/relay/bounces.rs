@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::dsn::Notification;
 use crate::mail::{
-    ALICE, POSTMASTER, Setup, careful_text, count_mail, is_queued, note, send, send_with, wait_for,
-    wait_for_arrivals, wait_for_mail, wait_until_done,
+    ALICE, POSTMASTER, Setup, careful_text, count_mail, is_queued, mail_of, note, refs, send, send_with,
+    wait_for, wait_for_arrivals, wait_for_mail, wait_until_done,
 };
 use crate::remote::{Act, Character, Remote, Verb};
 
@@ -86,6 +86,82 @@ fn notify_is_obeyed() {
     // A host that knows of notifications is left to see to it.
     let rcpt = &with.arrivals()[0].rcpt[0];
     assert!(rcpt.contains("NOTIFY=SUCCESS"), "{rcpt}");
+}
+
+/// RFC 3461 5.2.3, 5.2.7.3: in whichever logs the mailboxes are, and for each as it was asked for.
+#[test]
+fn a_delivery_here_is_told_to_who_asked_for_it() {
+    const BOB: &str = "bob@example.test";
+    const CAROL: &str = "carol@example.test";
+    let server = Setup::new().account(BOB).account(CAROL).start();
+    server.done(&["alias", "add", "team@example.test", BOB, CAROL]);
+    server.done(&["alias", "add", "info@example.test", BOB]);
+    let success = |recipient: &str| format!("<{recipient}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;{recipient}");
+    let quiet = [format!("<{BOB}>"), format!("<{CAROL}> NOTIFY=NEVER")];
+    send_with(&server, &format!("<{ALICE}>"), &refs(&quiet), &note("without wishes"));
+    send_with(&server, "<>", &refs(&[BOB, "team@example.test"].map(success)), &note("from nobody"));
+    let mail = format!("<{ALICE}> ENVID=both RET=FULL");
+    send_with(&server, &mail, &refs(&[BOB, CAROL].map(success)), &note("to both"));
+    let mail = format!("<{ALICE}> ENVID=large");
+    send_with(&server, &mail, &refs(&[BOB, CAROL].map(success)), &careful_text(600_000));
+    let mail = format!("<{ALICE}> ENVID=team");
+    send_with(&server, &mail, &refs(&["team@example.test"].map(success)), &note("to a team"));
+    let mail = format!("<{ALICE}> ENVID=single");
+    send_with(&server, &mail, &refs(&["info@example.test"].map(success)), &note("to an alias for one"));
+    let told = || -> Vec<(String, String, String)> {
+        let mut told = Vec::new();
+        for notification in mail_of(&server, ALICE).iter().map(|mail| Notification::read(mail)) {
+            assert_eq!(notification.header["return-path"], "<>");
+            assert_eq!(notification.returned_as, "text/rfc822-headers");
+            let envid = &notification.message["original-envelope-id"];
+            told.extend(notification.recipients.iter().map(|fields| {
+                assert_eq!(fields["status"], "2.0.0");
+                assert!(!fields.contains_key("diagnostic-code") && !fields.contains_key("remote-mta"));
+                (envid.clone(), fields["original-recipient"].clone(), fields["action"].clone())
+            }));
+        }
+        told.sort();
+        told
+    };
+    let expected = [
+        ("both", BOB, "delivered"),
+        ("both", CAROL, "delivered"),
+        ("large", BOB, "delivered"),
+        ("large", CAROL, "delivered"),
+        ("single", "info@example.test", "delivered"),
+        ("team", "team@example.test", "expanded"),
+    ];
+    let expected = expected.map(|(envid, recipient, action)| {
+        (envid.to_owned(), format!("rfc822; {recipient}"), action.to_owned())
+    });
+    wait_for("the notifications", &server, || (told().len() >= expected.len()).then_some(()));
+    assert_eq!(told(), expected);
+    // What was told of is there, and nothing is told of the rest.
+    assert_eq!((count_mail(&server, BOB), count_mail(&server, CAROL)), (6, 5));
+}
+
+/// RFC 4865 and RFC 3461 5.2.3: not before it is there, in the log that took the message and in the other.
+#[test]
+fn what_was_held_is_told_when_it_is_delivered() {
+    const OTHERS: [&str; 2] = ["bob@example.test", "carol@example.test"];
+    let server = Setup::new().account(OTHERS[0]).account(OTHERS[1]).start();
+    let mut smtp = server.submission(ALICE);
+    assert_eq!(smtp.code(&format!("MAIL FROM:<{ALICE}> HOLDFOR=4")), 250);
+    for recipient in OTHERS {
+        assert_eq!(smtp.code(&format!("RCPT TO:<{recipient}> NOTIFY=SUCCESS")), 250);
+    }
+    assert_eq!(smtp.code("DATA"), 354);
+    assert_eq!(smtp.code("Subject: later\r\n\r\nhello\r\n."), 250);
+    assert_eq!(count_mail(&server, ALICE), 0);
+    let told = wait_for("the notifications", &server, || {
+        let told = mail_of(&server, ALICE).into_iter().flat_map(|mail| Notification::read(&mail).recipients);
+        let mut told: Vec<String> = told.map(|fields| fields["final-recipient"].clone()).collect();
+        told.sort();
+        (told.len() >= OTHERS.len()).then_some(told)
+    });
+    assert_eq!(told, OTHERS.map(|recipient| format!("rfc822; {recipient}")));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!([ALICE, OTHERS[0], OTHERS[1]].map(|account| count_mail(&server, account)), [2, 1, 1]);
 }
 
 /// RFC 5321 6.1: nobody writes back to a null sender; the postmaster is told of what is lost for good.

@@ -4,13 +4,14 @@
 //! if a kill came while its outcome was not yet synced, which it is a moment after the transaction.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::client::Smtp;
+use crate::client::{Smtp, stuffed};
 use crate::dsn::Notification;
-use crate::mail::{ALICE, Setup, count_mail, note, queue, wait_for, wait_for_mail};
+use crate::mail::{ALICE, Setup, count_mail, mail_of, note, queue, wait_for, wait_for_mail};
 use crate::remote::{Character, Remote};
 use crate::server::{SMTP, Server};
 
@@ -47,7 +48,11 @@ fn kills_lose_nothing_and_double_little() {
     let mut kills = Vec::new();
     for round in 0..rounds {
         let span = if round % LONG_EVERY == LONG_EVERY - 1 { SYNC_MAX * 2 } else { random.span() };
-        kills.push(send_until_killed(&mut server, &acknowledged, &next, span));
+        kills.push(send_until_killed(&mut server, &acknowledged, &next, span, |smtp, number| {
+            let recipients = recipients(number);
+            let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+            smtp.message(ALICE, &recipients, &note(&format!("killed {number}")))
+        }));
         server.set_cores(1 + round % 2);
         server.start();
     }
@@ -89,6 +94,76 @@ fn kills_lose_nothing_and_double_little() {
     assert!(told_again == 0, "{told_again} recipients were told of twice");
 }
 
+/// RFC 3461 5.2.3: that mail is in its mailbox is told in the records that settle it, through all kills once.
+#[test]
+fn deliveries_are_told_once_through_kills() {
+    const BOB: &str = "bob@example.test";
+    const CAROL: &str = "carol@example.test";
+    let mut server =
+        Setup::new().account(BOB).account(CAROL).more("[limits]\ncheckpoint_bytes = 262144\n").start();
+    let acknowledged = Acknowledged::default();
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut random = Random(u64::from(std::process::id()) + 1);
+    let rounds = rounds().div_ceil(2);
+    for round in 0..rounds {
+        let span = random.span();
+        send_until_killed(&mut server, &acknowledged, &next, span, |smtp, number| {
+            for command in [
+                format!("MAIL FROM:<{ALICE}> ENVID=n{number}"),
+                format!("RCPT TO:<{BOB}> NOTIFY=SUCCESS"),
+                format!("RCPT TO:<{CAROL}> NOTIFY=SUCCESS,FAILURE"),
+                "DATA".to_owned(),
+            ] {
+                smtp.command(&command)?;
+            }
+            smtp.raw(&stuffed(&note(&format!("killed {number}"))))?;
+            Ok(smtp.reply()?.0 == 250)
+        });
+        server.set_cores(1 + round % 2);
+        server.start();
+    }
+    let acknowledged = acknowledged.lock().expect("the ledger").clone();
+    assert!(acknowledged.len() > rounds, "the load was taken");
+    let told = wait_for("all is told", &server, || {
+        let told = told(&server);
+        let is_told = |number: &usize| {
+            [BOB, CAROL].iter().all(|to| told.contains_key(&(format!("n{number}"), (*to).to_owned())))
+        };
+        acknowledged.iter().all(is_told).then_some(told)
+    });
+    let again = told.values().filter(|times| **times > 1).count();
+    assert_eq!(again, 0, "deliveries that were told again of {}", told.len());
+    for account in [BOB, CAROL] {
+        let there: Vec<String> = mail_of(&server, account)
+            .iter()
+            .map(|mail| {
+                let text = String::from_utf8_lossy(mail).into_owned();
+                let (_, subject) = text.split_once("Subject: killed ").expect("a subject");
+                format!("n{}", subject.split("\r\n").next().expect("a line"))
+            })
+            .collect();
+        let lost = acknowledged.iter().filter(|number| !there.contains(&format!("n{number}")));
+        assert_eq!(lost.count(), 0, "acknowledged, and not there");
+        let invented = told.keys().filter(|(number, to)| to == account && !there.contains(number));
+        assert_eq!(invented.count(), 0, "told, and not there");
+    }
+}
+
+/// How often Alice was told of each delivery, by ENVID and recipient.
+fn told(server: &Server) -> BTreeMap<(String, String), usize> {
+    let mut told = BTreeMap::new();
+    for mail in mail_of(server, ALICE) {
+        let notification = Notification::read(&mail);
+        for fields in &notification.recipients {
+            assert_eq!(fields["action"], "delivered");
+            let recipient = fields["final-recipient"].trim_start_matches("rfc822; ").to_owned();
+            let message = notification.message["original-envelope-id"].clone();
+            *told.entry((message, recipient)).or_default() += 1;
+        }
+    }
+    told
+}
+
 /// Four fates for each message, at two sites.
 fn recipients(number: usize) -> [String; 4] {
     [
@@ -105,6 +180,7 @@ fn send_until_killed(
     acknowledged: &Acknowledged,
     next: &Arc<AtomicUsize>,
     span: Duration,
+    send: fn(&mut Smtp, usize) -> io::Result<bool>,
 ) -> Instant {
     let address = server.address();
     let stopped = Arc::new(AtomicBool::new(false));
@@ -118,9 +194,7 @@ fn send_until_killed(
                 };
                 while !stopped.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let recipients = recipients(number);
-                    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
-                    match smtp.message(ALICE, &recipients, &note(&format!("killed {number}"))) {
+                    match send(&mut smtp, number) {
                         Ok(true) => acknowledged.lock().expect("the ledger").push(number),
                         Ok(false) | Err(_) => return,
                     }

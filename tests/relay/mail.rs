@@ -186,6 +186,14 @@ pub fn wait_for_mail(server: &Server, account: &str, count: usize) -> Vec<Vec<u8
     imap.bodies().expect("bodies")
 }
 
+/// What an INBOX holds, whatever still comes.
+pub fn mail_of(server: &Server, account: &str) -> Vec<Vec<u8>> {
+    let mut imap = Imap::login(server.address(), IMAP, account, PASSWORD).expect("IMAP login");
+    imap.ok("SELECT INBOX").expect("INBOX opens");
+    let responses = imap.ok("UID FETCH 1:* BODY.PEEK[]").expect("bodies");
+    responses.into_iter().flat_map(|response| response.literals).collect()
+}
+
 /// How many messages an INBOX holds.
 pub fn count_mail(server: &Server, account: &str) -> usize {
     let mut imap = Imap::login(server.address(), IMAP, account, PASSWORD).expect("IMAP login");

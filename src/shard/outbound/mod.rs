@@ -29,7 +29,7 @@ pub mod sites;
 pub mod slots;
 pub mod sweep;
 mod talk;
-mod tell;
+pub mod tell;
 mod tenants;
 pub mod way;
 

@@ -134,7 +134,7 @@ impl Shard {
         let Some((accepted, body)) = notification else {
             return Some(commit.append_soon(changes));
         };
-        let promised = self.promise(commit, accepted, body, changes);
+        let promised = self.promise(commit, changes, accepted, body);
         let ticket = Rc::clone(&promised.ticket);
         let shard = Rc::clone(self);
         spawn("notification", async move {

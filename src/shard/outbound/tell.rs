@@ -15,7 +15,7 @@ use crate::mail::trace;
 use crate::proto::smtp::client::Origin;
 use crate::shard::Shard;
 use crate::store::record::{Accepted, Body, Message, Route};
-use crate::store::{AccountId, Kept, MessageId};
+use crate::store::{AccountId, Kept, Locator, MessageId};
 
 /// What there is to tell of a recipient.
 pub struct Told<'a> {
@@ -47,79 +47,133 @@ pub fn tell(
     attempt: &Attempt,
 ) -> Option<(Accepted, Body)> {
     let envelope = &message.accepted.as_ref()?.envelope;
-    let asked = |told: &&Told<'_>| {
-        let recipient = envelope.recipients.get(told.recipient as usize);
-        recipient.is_some_and(|recipient| match told.wish {
-            Wish::Notify => dsn::wanted(told.action, recipient.notify),
-            Wish::DeliverBy => dsn::bearable(recipient.notify),
-        })
-    };
-    let told: Vec<&Told<'_>> = told.iter().filter(asked).collect();
-    if told.is_empty() {
-        return None;
+    let about = About { envelope, attempt, received: message.received, log_id: &id.to_string() };
+    about.tell(shard, told, &kept.message, || shard.read(&kept.message))
+}
+
+/// The notification that recipients have the message in their mailboxes (RFC 3461 5.2.3), if one is wanted.
+pub fn tell_delivered(
+    shard: &Rc<Shard>,
+    message: (MessageId, &(Kept, Message)),
+    recipients: &[u32],
+) -> Option<(Accepted, Body)> {
+    let done = done();
+    let told = recipients.iter().map(|number| Told::done(*number, Action::Delivered, &done));
+    tell(shard, message, &told.collect::<Vec<_>>(), &Attempt::none())
+}
+
+/// The notification about a message that is being taken: what is done of it with that. `envelope` is the message's,
+/// but for its recipients, each of which has one of the `actions`: delivered, or an alias that was opened for several
+/// (RFC 3461 5.2.7.3).
+pub fn tell_taken(
+    shard: &Rc<Shard>,
+    (message, body): (&Locator, &Body),
+    envelope: &Envelope,
+    actions: &[Action],
+) -> Option<(Accepted, Body)> {
+    let (done, attempt) = (done(), Attempt::none());
+    let log_id = message.id.to_string();
+    let about = About { envelope, attempt: &attempt, received: clock::timestamp(), log_id: &log_id };
+    let told = (0..).zip(actions).map(|(number, action)| Told::done(number, *action, &done));
+    about.tell(shard, &told.collect::<Vec<_>>(), message, || match body {
+        Body::Inline { bytes, .. } => Some(bytes.clone()),
+        Body::File { .. } => shard.read(message),
+    })
+}
+
+impl<'a> Told<'a> {
+    /// Of a recipient of whom all is done, and no other server had to do with it.
+    fn done(recipient: u32, action: Action, done: &'a Reply) -> Self {
+        let (status, reply, origin) = (done.status(), done, Origin::Local);
+        Self { recipient, action, status, reply, origin, retry_until: None, wish: Wish::Notify }
     }
-    let Some((address, readers)) = readers(&shard.directory(), envelope, &told) else {
-        tracing::warn!(message = %id, "nobody can be told that it was not delivered");
-        return None;
-    };
-    // What cannot be read any more is told of without its header.
-    let (original, extent) = match shard.read(&kept.message) {
-        Some(whole) if envelope.ret == Some(Ret::Headers) => (whole, Extent::HeaderOnly),
-        Some(whole) => (whole, Extent::Whole),
-        None => (Slice::from(Vec::new()), Extent::HeaderOnly),
-    };
-    let front = original.len().min(kept.message.return_path_length as usize);
-    let original = original.part(front..original.len());
-    let config = shard.config();
-    let log_id = id.to_string();
-    let now = clock::timestamp();
-    let about = About { envelope, attempt, now, log_id: &log_id };
-    let fates: Vec<Fate<'_>> = told.iter().filter_map(|told| about.fate(told)).collect();
-    let from = Address { local: "MAILER-DAEMON".to_owned(), domain: config.hostname.clone() };
-    let composed = dsn::compose(&dsn::Report {
-        host: &config.hostname,
-        from: &from,
-        to: match envelope.sender {
-            Some(_) => Addressee::Sender(&address),
-            None => Addressee::Postmaster(&address),
-        },
-        envelope,
-        arrived: message.received,
-        deliver_by: envelope.deliver_by.map(|by| Timestamp { seconds: by.at, zone_minutes: 0 }),
-        fates: &fates,
-        original: &original,
-        extent,
-        returned_bytes_max: usize::try_from(config.outbound.dsn_return_bytes).unwrap_or(usize::MAX),
-        token: &format!("{log_id}.{}", unguessable(8)),
-        boundary: &unguessable(16),
-        now,
-    });
-    let mut bytes = Vec::new();
-    trace::return_path(None, &mut bytes);
-    let return_path_length = u32::try_from(bytes.len()).expect("a Return-Path of nobody is short");
-    bytes.extend_from_slice(&composed.bytes);
-    let (recipients, routes) = readers.into_iter().unzip();
-    let envelope = Envelope {
-        sender: None,
-        recipients,
-        body: composed.body,
-        smtputf8: composed.smtputf8,
-        ..Envelope::default()
-    };
-    let accepted = Accepted { envelope, routes, ..Accepted::default() };
-    Some((accepted, Body::Inline { bytes: Slice::from(bytes), return_path_length }))
+}
+
+/// Stands for what another server would have said.
+fn done() -> Reply {
+    Reply::new(250, EnhancedCode::new(2, 0, 0), "")
 }
 
 /// What all recipients of a notification have in common.
 struct About<'a> {
     envelope: &'a Envelope,
     attempt: &'a Attempt,
-    now: Timestamp,
+    received: Timestamp,
     log_id: &'a str,
 }
 
 impl<'a> About<'a> {
-    fn fate(&self, told: &Told<'a>) -> Option<Fate<'a>> {
+    /// `read` gives the bytes of the message, if they are to be had.
+    fn tell(
+        &self,
+        shard: &Rc<Shard>,
+        told: &[Told<'a>],
+        message: &Locator,
+        read: impl FnOnce() -> Option<Slice>,
+    ) -> Option<(Accepted, Body)> {
+        let Self { envelope, log_id, .. } = *self;
+        let asked = |told: &&Told<'_>| {
+            let recipient = envelope.recipients.get(told.recipient as usize);
+            recipient.is_some_and(|recipient| match told.wish {
+                Wish::Notify => dsn::wanted(told.action, recipient.notify),
+                Wish::DeliverBy => dsn::bearable(recipient.notify),
+            })
+        };
+        let told: Vec<&Told<'_>> = told.iter().filter(asked).collect();
+        if told.is_empty() {
+            return None;
+        }
+        let Some((address, readers)) = readers(&shard.directory(), envelope, &told) else {
+            tracing::warn!(message = log_id, "nobody can be told what became of it");
+            return None;
+        };
+        // What cannot be read any more is told of without its header.
+        let (original, extent) = match read() {
+            Some(whole) if envelope.ret == Some(Ret::Headers) => (whole, Extent::HeaderOnly),
+            Some(whole) => (whole, Extent::Whole),
+            None => (Slice::from(Vec::new()), Extent::HeaderOnly),
+        };
+        let front = original.len().min(message.return_path_length as usize);
+        let original = original.part(front..original.len());
+        let config = shard.config();
+        let now = clock::timestamp();
+        let fates: Vec<Fate<'_>> = told.iter().filter_map(|told| self.fate(told, now)).collect();
+        let from = Address { local: "MAILER-DAEMON".to_owned(), domain: config.hostname.clone() };
+        let composed = dsn::compose(&dsn::Report {
+            host: &config.hostname,
+            from: &from,
+            to: match envelope.sender {
+                Some(_) => Addressee::Sender(&address),
+                None => Addressee::Postmaster(&address),
+            },
+            envelope,
+            arrived: self.received,
+            deliver_by: envelope.deliver_by.map(|by| Timestamp { seconds: by.at, zone_minutes: 0 }),
+            fates: &fates,
+            original: &original,
+            extent,
+            returned_bytes_max: usize::try_from(config.outbound.dsn_return_bytes).unwrap_or(usize::MAX),
+            token: &format!("{log_id}.{}", unguessable(8)),
+            boundary: &unguessable(16),
+            now,
+        });
+        let mut bytes = Vec::new();
+        trace::return_path(None, &mut bytes);
+        let return_path_length = u32::try_from(bytes.len()).expect("a Return-Path of nobody is short");
+        bytes.extend_from_slice(&composed.bytes);
+        let (recipients, routes) = readers.into_iter().unzip();
+        let envelope = Envelope {
+            sender: None,
+            recipients,
+            body: composed.body,
+            smtputf8: composed.smtputf8,
+            ..Envelope::default()
+        };
+        let accepted = Accepted { envelope, routes, ..Accepted::default() };
+        Some((accepted, Body::Inline { bytes: Slice::from(bytes), return_path_length }))
+    }
+
+    fn fate(&self, told: &Told<'a>, now: Timestamp) -> Option<Fate<'a>> {
         let host = self.attempt.host.as_deref();
         let remote = host.filter(|_| told.origin == Origin::Peer);
         Some(Fate {
@@ -131,7 +185,7 @@ impl<'a> About<'a> {
                 Origin::Peer => "",
                 Origin::Local => &told.reply.text,
             },
-            last_attempt: Some(self.now),
+            last_attempt: Some(now),
             retry_until: told.retry_until.map(|seconds| Timestamp { seconds, zone_minutes: 0 }),
             log_id: Some(self.log_id),
         })

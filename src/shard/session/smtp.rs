@@ -23,6 +23,7 @@ use crate::proto::smtp::{
     Session, Tls, Transaction,
 };
 use crate::shard::Shard;
+use crate::shard::deliver::Promise;
 use crate::shard::login::{Admitted, NotAdmitted};
 use crate::shard::outbound::logged::Origin;
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
@@ -252,17 +253,17 @@ impl Smtp {
     async fn store(&mut self, envelope: Envelope, body: Vec<u8>) -> Result<String, MessageRefusal> {
         let incoming = self.incoming.take().ok_or(MessageRefusal::Temporary)?;
         let size = body.len();
-        let accepted = self.promise(envelope);
-        let recipients = accepted.routes.len();
-        let priority = accepted.envelope.priority;
-        let sender = accepted.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let id = incoming.store(&self.shard, accepted, body, self.role).await?;
+        let promise = self.promise(envelope);
+        let Accepted { envelope, routes, .. } = &promise.accepted;
+        let (recipients, priority) = (routes.len(), envelope.priority);
+        let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = incoming.store(&self.shard, promise, body, self.role).await?;
         tracing::info!(%id, peer = %self.peer, from = sender, recipients, size, priority, "message accepted");
         Ok(id.to_string())
     }
 
     /// What is owed to whom.
-    fn promise(&mut self, envelope: Envelope) -> Accepted {
+    fn promise(&mut self, envelope: Envelope) -> Promise {
         let login = self.login.as_ref().map(|admitted| admitted.login.clone());
         owed(envelope, self.targets.drain(..), login)
     }

@@ -25,6 +25,8 @@ struct Taken {
     before: BTreeSet<String>,
     /// Expunged, or perhaps, by account and token.
     gone: BTreeSet<(String, String)>,
+    /// Deliveries that are to be told, by token and recipient.
+    wished: BTreeSet<(String, String)>,
 }
 
 /// How the holder of the pins behaves.
@@ -91,7 +93,7 @@ fn take(seed: u64, mutant: Option<&'static Mutant>, holder: Holder, to: &Path) -
         gone.extend(uids.map(|token| (account.clone(), token.clone())));
     }
     run.end(End::Kill);
-    Taken { sent: sent.collect(), before, gone }
+    Taken { sent: sent.collect(), before, gone, wished: run.ledger.wished.take() }
 }
 
 impl Run {
@@ -142,8 +144,9 @@ fn copy_extent(file: &Extent, data: &Path, to: &Path) {
 }
 
 fn look(seed: u64, copy: &Path, taken: Taken) -> usize {
-    let Taken { sent, before, gone } = taken;
+    let Taken { sent, before, gone, wished } = taken;
     let run = Run::begin(seed, Plan::default());
+    *run.ledger.wished.borrow_mut() = wished;
     super::copy(copy, &run.sim.disk.data());
     for (token, (bytes, recipients, taken)) in &sent {
         let sent = Sent { bytes: bytes.clone(), recipients: recipients.clone(), taken: *taken };

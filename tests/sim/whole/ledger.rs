@@ -63,6 +63,10 @@ pub struct Ledger {
     /// By token and recipient.
     pub delivered: RefCell<BTreeMap<(String, String), u32>>,
     pub bounced: RefCell<BTreeSet<(String, String)>>,
+    /// Deliveries that the sender wants to hear of.
+    pub wished: RefCell<BTreeSet<(String, String)>>,
+    /// Those that it heard of, with the notifications that said so.
+    told: RefCell<BTreeMap<(String, String), BTreeSet<String>>>,
     /// Files may have been damaged: what is there must be right, and not all has to be there.
     pub is_rotten: Cell<bool>,
     /// Nothing new is begun.
@@ -88,6 +92,12 @@ impl Ledger {
     pub fn send(&self, token: &str, recipients: &[String], bytes: Vec<u8>) {
         let sent = Sent { bytes, recipients: recipients.to_vec(), taken: Known::Maybe };
         self.sent.borrow_mut().insert(token.to_owned(), sent);
+    }
+
+    /// Of a message that is sent: its deliveries here are to be told.
+    pub fn wish(&self, token: &str, recipients: &[String]) {
+        let here = recipients.iter().filter(|recipient| recipient.ends_with("@here.test"));
+        self.wished.borrow_mut().extend(here.map(|recipient| (token.to_owned(), recipient.clone())));
     }
 
     pub fn taken(&self, token: &str) {
@@ -229,24 +239,43 @@ impl Ledger {
             );
         }
         drop(sent);
-        self.note_bounces(bytes);
+        self.note_notification(bytes);
     }
 
-    /// Notifications say who did not get what.
-    fn note_bounces(&self, bytes: &[u8]) {
+    /// Notifications say who got what, and who did not.
+    fn note_notification(&self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let header = text.split("\r\n\r\n").next().unwrap_or_default();
         if !header.contains("multipart/report") {
             return;
         }
         let mut tokens = text.lines().filter_map(|line| line.strip_prefix("X-Token: "));
-        let recipients = text.lines().filter_map(|line| line.strip_prefix("Final-Recipient: rfc822;"));
-        if let Some(token) = tokens.next_back() {
-            let mut bounced = self.bounced.borrow_mut();
-            recipients.for_each(|recipient| {
-                bounced.insert((token.to_owned(), recipient.trim().to_owned()));
-            });
+        let values = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+        let id = values("Message-ID: ").next().unwrap_or_default();
+        let recipients = values("Final-Recipient: rfc822;").zip(values("Action: "));
+        let Some(token) = tokens.next_back() else {
+            return;
+        };
+        for (recipient, action) in recipients {
+            let key = (token.to_owned(), recipient.trim().to_owned());
+            match action {
+                "delivered" => self.note_told(key, id),
+                _ => drop(self.bounced.borrow_mut().insert(key)),
+            }
         }
+    }
+
+    fn note_told(&self, key: (String, String), id: &str) {
+        rule!("nobody is told who did not ask", self.wished.borrow().contains(&key), "{key:?} is told");
+        let mut told = self.told.borrow_mut();
+        let times = told.entry(key.clone()).or_default();
+        times.insert(id.to_owned());
+        // What a failed sync was for may be found whole by a start.
+        rule!(
+            "a delivery is told once",
+            self.is_rotten.get() || times.len() as u64 <= 1 + sim().disk.faults(),
+            "{key:?} was told by {times:?}"
+        );
     }
 
     /// The remote server takes a copy. `excuses` are the events that may each have hidden an outcome.
@@ -290,6 +319,16 @@ impl Ledger {
                 if !is_there {
                     missing.push(format!("{token} for {recipient}"));
                 }
+                if self.wished.borrow().contains(&key) && !self.told.borrow().contains_key(&key) {
+                    missing.push(format!("word of {token} for {recipient}"));
+                }
+            }
+        }
+        for (token, recipient) in self.told.borrow().keys() {
+            let account = recipient.trim_end_matches("@here.test");
+            let is_there = mail.get(account).is_some_and(|mail| mail.seen.values().any(|seen| seen == token));
+            if !is_there {
+                missing.push(format!("{token} for {recipient}, of which word came"));
             }
         }
         missing

@@ -47,7 +47,9 @@ async fn transaction(sim: &Sim, ledger: &Ledger, lines: &mut Lines) -> io::Resul
     let recipients = recipients(sim, &token);
     let bytes = message(sim, &token);
     let mut burst = "MAIL FROM:<alice@here.test>\r\n".to_owned();
-    recipients.iter().for_each(|recipient| burst.push_str(&format!("RCPT TO:<{recipient}>\r\n")));
+    // Whether deliveries are to be told.
+    let wish = *sim.pick(&["", "", " NOTIFY=SUCCESS,FAILURE"]);
+    recipients.iter().for_each(|recipient| burst.push_str(&format!("RCPT TO:<{recipient}>{wish}\r\n")));
     let with_bdat = sim.one_in(3);
     if !with_bdat {
         burst.push_str("DATA\r\n");
@@ -61,6 +63,9 @@ async fn transaction(sim: &Sim, ledger: &Ledger, lines: &mut Lines) -> io::Resul
         }
     }
     ledger.send(&token, &accepted, bytes.clone());
+    if !wish.is_empty() {
+        ledger.wish(&token, &accepted);
+    }
     if with_bdat {
         let mut chunk = format!("BDAT {} LAST\r\n", bytes.len()).into_bytes();
         chunk.extend_from_slice(&bytes);
