@@ -77,8 +77,25 @@ fn a_saved_result_stands_for_its_messages() {
     imap.ok("EXPUNGE").expect("expunged");
     let fetched = imap.texts("UID FETCH $ (UID)");
     assert_eq!(fetched.len(), 3, "what is expunged leaves the result: {fetched:?}");
+    let misspelt = imap.texts("SEARCH RETURN (SAVE) FOO");
+    assert!(misspelt[0].contains(" BAD "), "{misspelt:?}");
     imap.ok("UID MOVE $ Archive").expect("moved");
     assert_eq!(first(&mut imap, "SEARCH ALL"), "* SEARCH 1 2");
+}
+
+/// RFC 5182 2.1: or a client that sends ahead would move what it did not search for.
+#[test]
+fn a_search_to_be_saved_that_is_refused_leaves_nothing_saved() {
+    let (_server, mut imap) = with_mail();
+    for refused in
+        ["SEARCH RETURN (SAVE) CHARSET X-NOSUCH SUBJECT x", "SORT RETURN (SAVE) (DATE) X-NOSUCH SUBJECT x"]
+    {
+        imap.ok("SEARCH RETURN (SAVE) SUBJECT plans").expect("saved");
+        let texts = imap.texts(refused);
+        assert!(texts[0].contains(" NO [BADCHARSET"), "{texts:?}");
+        let fetched = imap.texts("FETCH $ (UID)");
+        assert_eq!(fetched.len(), 1, "{refused}: {fetched:?}");
+    }
 }
 
 #[test]

@@ -22,7 +22,10 @@ fn a_command_that_needs_too_much_is_refused_and_the_session_goes_on() {
         let last = &responses[responses.len() - 1].text;
         assert_eq!(last.contains(" NO [LIMIT] "), is_refused, "{last}");
         assert_eq!(last.contains(" OK "), !is_refused, "{last}");
-        imap.ok("SEARCH 1").expect("the session goes on");
+        imap.ok("SEARCH RETURN (SAVE) 1").expect("the session goes on");
+        imap.command(&search.replace("SEARCH", "SEARCH RETURN (SAVE)")).expect("a reply");
+        // RFC 5182 2.1: what is refused leaves nothing saved.
+        assert_eq!(imap.texts("FETCH $ (UID)").len() == 1, is_refused);
     }
 }
 

@@ -15,7 +15,7 @@ use ringpost::mail::part;
 use ringpost::mail::query::SearchKey;
 use ringpost::mail::set::{NumberSet, Ranges};
 use ringpost::mail::time::{Instant, Now, Timestamp};
-use ringpost::proto::imap::command::{Command, Fetch, Numbering, Search, Store, Transfer};
+use ringpost::proto::imap::command::{Command, Fetch, Numbering, Refused, Search, Store, Transfer};
 use ringpost::proto::imap::render::fetch::{
     self, Content, FetchPart, FetchPlan, FetchRow, FlagsNews, RowFlags,
 };
@@ -219,6 +219,10 @@ impl Session {
                 Done::ok("EXPUNGE completed")
             }
             Command::Close | Command::Unselect => Done::ok("Mailbox closed"),
+            Command::Refused(Refused { loses, code, text }) => {
+                self.effects.push(format!("{loses:?} is lost"));
+                Done::no(Some(code), text)
+            }
             command => {
                 self.effects.push(format!("{command:?}"));
                 Done::ok("Done")

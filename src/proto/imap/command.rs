@@ -10,6 +10,7 @@ use crate::mail::section::{Partial, Section};
 use crate::mail::set::NumberSet;
 use crate::mail::special_use::SpecialUse;
 use crate::mail::time::Timestamp;
+use crate::proto::imap::reply::Code;
 
 /// A command that needs the mailboxes. All others are answered by the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +61,24 @@ pub enum Command {
     Store(Store),
     Copy(Transfer),
     Move(Transfer),
+    Refused(Refused),
+}
+
+/// A command that ends in NO for what it says, and not without a trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    pub loses: Loss,
+    pub code: Code,
+    pub text: &'static str,
+}
+
+/// What a session has no more after a command that was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// The mailbox that was selected: SELECT and EXAMINE leave it first (RFC 9051 6.3.2).
+    Selected,
+    /// The saved result: a search that was to be saved leaves nothing (RFC 5182 2.1).
+    Saved,
 }
 
 /// Whether numbers in a command and its answer are message sequence numbers or UIDs.
@@ -254,6 +273,7 @@ impl Command {
             | Self::Search(Search { numbering, .. })
             | Self::Sort(Sort { numbering, .. })
             | Self::Thread(Thread { numbering, .. }) => *numbering,
+            Self::Refused(_) => return false,
             _ => return true,
         };
         numbering == Numbering::Uid
@@ -273,6 +293,16 @@ impl Command {
             | Self::Move(Transfer { numbers, .. })
             | Self::Expunge { uids: Some(numbers) } => numbers.held_bytes(),
             _ => 0,
+        }
+    }
+
+    /// What it finds is to be saved (RFC 5182).
+    pub fn saves(&self) -> bool {
+        match self {
+            Self::Search(Search { returns, .. }) | Self::Sort(Sort { returns, .. }) => {
+                returns.is_some_and(|returns| returns.save)
+            }
+            _ => false,
         }
     }
 

@@ -79,6 +79,11 @@ impl<'a> Lexer<'a> {
         self.expect(b' ', "Expected a space and another argument")
     }
 
+    /// Passes all that is left.
+    pub fn skip_rest(&mut self) {
+        self.at = self.bytes.len();
+    }
+
     pub fn end(&self) -> Lexed<()> {
         match self.is_at_end() {
             true => Ok(()),

@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// RFC 5182 2.1: a search that was to be saved and ends in NO leaves nothing.
-    fn clear_saved(&mut self) {
+    pub(super) fn clear_saved(&mut self) {
         if let Some(selected) = &mut self.selected {
             selected.saved.clear();
         }

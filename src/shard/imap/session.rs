@@ -12,7 +12,7 @@ use crate::limits;
 use crate::mail::set::{NumberSet, Ranges};
 use crate::mailbox::saved::Saved;
 use crate::mailbox::view::{self, View};
-use crate::proto::imap::command::{Access, Command, Numbering};
+use crate::proto::imap::command::{Access, Command, Loss, Numbering, Refused};
 use crate::proto::imap::render::state;
 use crate::proto::imap::reply::{Code, Done};
 use crate::proto::imap::server::{Event, Outcome, Server};
@@ -115,7 +115,12 @@ impl Session {
                 let done = match command.held_bytes() <= self.room_bytes() {
                     // Boxed, so that an idle session does not carry the room that the largest command needs.
                     true => Box::pin(self.execute(command)).await,
-                    false => too_much("The command needs more memory than a session may hold"),
+                    false => {
+                        if command.saves() {
+                            self.clear_saved();
+                        }
+                        too_much("The command needs more memory than a session may hold")
+                    }
                 };
                 self.tell_news();
                 done
@@ -181,6 +186,13 @@ impl Session {
             Command::Store(store) => self.store(&store).await,
             Command::Copy(transfer) => self.copy(&transfer).await,
             Command::Move(transfer) => self.move_messages(&transfer).await,
+            Command::Refused(Refused { loses, code, text }) => {
+                match loses {
+                    Loss::Selected => self.selected = None,
+                    Loss::Saved => self.clear_saved(),
+                }
+                Done::no(Some(code), text)
+            }
         }
     }
 

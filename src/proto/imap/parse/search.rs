@@ -8,7 +8,7 @@ use crate::mail::charset::{is_known, to_utf8_strict};
 use crate::mail::date;
 use crate::mail::flags::SystemFlags;
 use crate::mail::query::{DateTest, SearchKey, SearchReturn, SortBy, SortKey, ThreadBy};
-use crate::proto::imap::command::{Command, Numbering, Search, Sort, Thread};
+use crate::proto::imap::command::{Command, Loss, Numbering, Refused, Search, Sort, Thread};
 use crate::proto::imap::lexer::{Dialect, Fault, Lexed, Lexer};
 use crate::proto::imap::reply::Code;
 
@@ -17,14 +17,16 @@ use crate::proto::imap::reply::Code;
 pub fn search(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
     let returns = returns(lexer)?;
-    let mut text_charset = None;
-    if lexer.eat_word("CHARSET") {
-        lexer.space()?;
-        text_charset = charset(lexer)?;
-        lexer.space()?;
-    }
-    let (key, tells_modseq) = program(lexer, text_charset)?;
-    Ok(Request::Command(Command::Search(Search { numbering, returns, key, tells_modseq })))
+    or_lost(lexer, returns, |lexer| {
+        let mut text_charset = None;
+        if lexer.eat_word("CHARSET") {
+            lexer.space()?;
+            text_charset = charset(lexer)?;
+            lexer.space()?;
+        }
+        let (key, tells_modseq) = program(lexer, text_charset)?;
+        Ok(Command::Search(Search { numbering, returns, key, tells_modseq }))
+    })
 }
 
 /// `sort = "SORT" [SP "RETURN" SP search-return-opts] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys`
@@ -32,12 +34,14 @@ pub fn search(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
 pub fn sort(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
     let returns = returns(lexer)?;
-    let by = lexer.list(sort_key)?;
-    lexer.space()?;
-    let text_charset = charset(lexer)?;
-    lexer.space()?;
-    let (key, tells_modseq) = program(lexer, text_charset)?;
-    Ok(Request::Command(Command::Sort(Sort { numbering, returns, by, key, tells_modseq })))
+    or_lost(lexer, returns, |lexer| {
+        let by = lexer.list(sort_key)?;
+        lexer.space()?;
+        let text_charset = charset(lexer)?;
+        lexer.space()?;
+        let (key, tells_modseq) = program(lexer, text_charset)?;
+        Ok(Command::Sort(Sort { numbering, returns, by, key, tells_modseq }))
+    })
 }
 
 /// `thread = "THREAD" SP thread-alg SP charset SP search-keys`
@@ -53,6 +57,21 @@ pub fn thread(lexer: &mut Lexer<'_>, numbering: Numbering) -> Lexed<Request> {
     lexer.space()?;
     let (key, _) = program(lexer, text_charset)?;
     Ok(Request::Command(Command::Thread(Thread { numbering, by, key })))
+}
+
+/// The rest of a command. One that saves its result and is refused loses the one before (RFC 5182 2.1).
+fn or_lost<'a>(
+    lexer: &mut Lexer<'a>,
+    returns: Option<SearchReturn>,
+    rest: impl FnOnce(&mut Lexer<'a>) -> Lexed<Command>,
+) -> Lexed<Request> {
+    match rest(lexer) {
+        Err(Fault::Refused(code, text)) if returns.is_some_and(|returns| returns.save) => {
+            lexer.skip_rest();
+            Ok(Request::Command(Command::Refused(Refused { loses: Loss::Saved, code, text })))
+        }
+        command => command.map(Request::Command),
+    }
 }
 
 /// `["RETURN" SP search-return-opts SP]`
@@ -282,7 +301,7 @@ mod tests {
     use super::super::tests::{parse, parse_bytes, parse_in};
     use crate::limits::imap::NESTING_MAX;
     use crate::mail::query::SearchKey;
-    use crate::proto::imap::command::{Command, Search};
+    use crate::proto::imap::command::{Command, Loss, Refused, Search};
     use crate::proto::imap::lexer::{Dialect, Fault};
     use crate::proto::imap::reply::Code;
 
@@ -401,6 +420,20 @@ mod tests {
         assert!(matches!(parsed, Err(Fault::Refused(Code::BadCharset, _))));
         assert!(matches!(parse("a SORT (DATE) x ALL"), Err(Fault::Refused(Code::BadCharset, _))));
         assert!(matches!(parse("a THREAD REFERENCES \"\" ALL"), Err(Fault::Refused(Code::BadCharset, _))));
+    }
+
+    #[test]
+    fn a_refused_search_that_saves_loses_what_was_saved() {
+        for (text, is_lost) in [
+            ("a SEARCH RETURN (SAVE) CHARSET KLINGON ALL", true),
+            ("a UID SORT RETURN (COUNT SAVE) (DATE) KLINGON SUBJECT {3}\r\nabc", true),
+            ("a SEARCH RETURN (COUNT) CHARSET KLINGON ALL", false),
+            ("a SEARCH RETURN (SAVE) FOO", false),
+            ("a SORT RETURN (SAVE) (DATE) UTF-8", false),
+        ] {
+            let lost = matches!(parse(text), Ok(Command::Refused(Refused { loses: Loss::Saved, .. })));
+            assert!(lost == is_lost && (lost || parse(text).is_err()), "{text}");
+        }
     }
 
     #[test]
