@@ -98,6 +98,22 @@ fn a_search_to_be_saved_that_is_refused_leaves_nothing_saved() {
     }
 }
 
+/// RFC 9051 6.3.2: whatever was wrong with the name.
+#[test]
+fn a_select_that_fails_leaves_no_mailbox_selected() {
+    let (server, mut imap) = with_mail();
+    for name in ["nowhere", "&bad"] {
+        imap.ok("SELECT INBOX").expect("opens");
+        let refused = imap.texts(&format!("SELECT {name}"));
+        assert!(refused[0].starts_with("* OK [CLOSED]") && refused[1].contains(" NO ["), "{refused:?}");
+        server.imap(ALICE).append("INBOX", b"Subject: news\r\n\r\ntext\r\n").expect("a reply");
+        let news = imap.texts("NOOP");
+        assert_eq!(news.len(), 1, "{name}: {news:?}");
+        let fetched = imap.texts("FETCH 1 UID");
+        assert!(fetched[0].contains(" BAD "), "{name}: {fetched:?}");
+    }
+}
+
 #[test]
 fn mail_is_sorted_and_threaded() {
     let (_server, mut imap) = with_mail();

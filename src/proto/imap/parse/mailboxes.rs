@@ -1,8 +1,8 @@
 //! Commands about one mailbox as a whole: SELECT, CREATE, RENAME, STATUS and their like.
 
-use super::{Request, mailbox, unknown};
+use super::{Request, canonical, mailbox, mailbox_name, unknown};
 use crate::mail::special_use::SpecialUse;
-use crate::proto::imap::command::{Access, Command, Numbering, Select, StatusItem};
+use crate::proto::imap::command::{Access, Command, Loss, Numbering, Refused, Select, StatusItem};
 use crate::proto::imap::lexer::{Fault, Lexed, Lexer};
 use crate::proto::imap::reply::Code;
 
@@ -15,10 +15,11 @@ pub fn examine(lexer: &mut Lexer<'_>, _: Numbering) -> Lexed<Request> {
 }
 
 /// `select = "SELECT" SP mailbox [SP "(" select-param *(SP select-param) ")"]`, `select-param = "CONDSTORE"`
-/// (RFC 7162 7)
+/// (RFC 7162 7). A name that no mailbox can have fails as one that none has: nothing is selected then.
 fn open(lexer: &mut Lexer<'_>, access: Access) -> Lexed<Request> {
     lexer.space()?;
-    let mailbox = mailbox(lexer)?;
+    let name = lexer.astring()?;
+    let mailbox = mailbox_name(lexer.dialect(), name).map(canonical);
     let mut condstore = false;
     if lexer.eat(b' ') {
         lexer.list(|lexer| match lexer.eat_word("CONDSTORE") && !condstore {
@@ -29,7 +30,12 @@ fn open(lexer: &mut Lexer<'_>, access: Access) -> Lexed<Request> {
             false => unknown("Unknown or repeated parameter"),
         })?;
     }
-    Ok(Request::Select { command: Command::Select(Select { mailbox, access }), condstore })
+    let command = match mailbox {
+        Ok(mailbox) => Command::Select(Select { mailbox, access }),
+        Err(Fault::Refused(code, text)) => Command::Refused(Refused { loses: Loss::Selected, code, text }),
+        Err(fault) => return Err(fault),
+    };
+    Ok(Request::Select { command, condstore })
 }
 
 pub fn close(_: &mut Lexer<'_>, _: Numbering) -> Lexed<Request> {
@@ -134,7 +140,7 @@ mod tests {
     use super::super::tests::{parse, parse_in};
     use super::super::{Request, head};
     use crate::mail::special_use::SpecialUse;
-    use crate::proto::imap::command::{Access, Command, Select, StatusItem};
+    use crate::proto::imap::command::{Access, Command, Loss, Refused, Select, StatusItem};
     use crate::proto::imap::lexer::{Dialect, Fault};
     use crate::proto::imap::reply::Code;
 
@@ -154,6 +160,10 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        let name = "The mailbox name is not valid modified UTF-7";
+        let refused = Refused { loses: Loss::Selected, code: Code::Cannot, text: name };
+        assert_eq!(parse("a SELECT &Jjo! (CONDSTORE)"), Ok(Command::Refused(refused)));
+        assert!(matches!(parse("a EXAMINE &Jjo! (X)"), Err(Fault::Syntax(_))));
         let request = head(b"a SELECT x (condstore)", Dialect::Rev1).and_then(|head| head.request());
         assert!(matches!(request, Ok(Request::Select { condstore: true, .. })));
     }
