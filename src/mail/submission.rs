@@ -38,7 +38,7 @@ pub struct Mending<'a> {
     pub unique: &'a str,
     /// Our name, right of the `@`.
     pub host: &'a str,
-    /// The sender of the envelope, for From and Sender.
+    /// Who sends, for From and Sender; an address if one of them is missing.
     pub sender: &'a str,
 }
 

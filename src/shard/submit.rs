@@ -109,8 +109,8 @@ pub struct Incoming {
     return_path_length: usize,
     /// Where the placeholder of the identity stands.
     id_offset: Option<usize>,
-    /// Who sends, for a message that does not say.
-    sender: String,
+    /// Who sends, for a message that does not say. `None` if nobody is known.
+    sender: Option<String>,
     /// Of the message's header.
     labels: Labels,
     origin: Origin,
@@ -129,7 +129,7 @@ impl Incoming {
         shard: &Shard,
         prefix: &[u8],
         return_path_length: usize,
-        sender: Option<&Address>,
+        sender: Option<String>,
         origin: Origin,
     ) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl Incoming {
             return_path_length,
             id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
                 .map(|offset| return_path_length + offset),
-            sender: sender.map(ToString::to_string).unwrap_or_default(),
+            sender,
             labels: Labels::default(),
             origin,
         }
@@ -221,8 +221,13 @@ impl Incoming {
             return Ok(());
         }
         let missing = submission::check(&Header::of(own)).map_err(|_| MessageRefusal::BadHeader)?;
-        let mending =
-            Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender: &self.sender };
+        let sender = match self.sender.as_deref() {
+            Some(sender) => sender,
+            // Nobody could stand in the field.
+            None if missing.from || missing.sender => return Err(MessageRefusal::BadHeader),
+            None => "",
+        };
+        let mending = Mending { at: clock::timestamp(), unique: &text, host: &config.hostname, sender };
         let mut fields = Vec::new();
         submission::mend(missing, &mending, &mut fields);
         message.splice(self.prefix_length..self.prefix_length, fields);
@@ -307,7 +312,8 @@ impl Shard {
         let at = clock::timestamp();
         LocalReceived { host: &config.hostname, user, id: ID_PLACEHOLDER, recipient, at }.render(&mut prefix);
         let origin = Origin { peer: None, protocol: "LOCAL" };
-        (Incoming::begin(self, &prefix, return_path_length, envelope.sender.as_ref(), origin), prefix)
+        let sender = envelope.sender.as_ref().map(ToString::to_string);
+        (Incoming::begin(self, &prefix, return_path_length, sender, origin), prefix)
     }
 
     async fn store_local(

@@ -135,5 +135,10 @@ fn by_its_old_name_and_in_a_dialogue() {
     let stored = messages(&server, ALICE);
     assert!(stored.iter().any(|message| message.contains("Subject: dialogue\r\n\r\nText\r\n")), "{stored:?}");
     assert!(queue_without(&server, "Subject").contains("friend@elsewhere.test"));
+    // Nobody has logged in, so that there is nobody whom From could name.
+    let dialogue = "EHLO localhost\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\n\
+        DATA\r\nSubject: from nobody\r\n\r\nText\r\n.\r\nQUIT\r\n";
+    let (_, text) = run(&["-bs"], dialogue);
+    assert!(text.contains("\r\n554 5.6.0 "), "{text}");
     assert!(run(&["--help"], "").1.starts_with("Usage: sendmail"));
 }

@@ -93,6 +93,20 @@ fn missing_fields_are_added_to_messages_of_any_size() {
     }
 }
 
+/// RFC 5322 3.6.2: a null sender, as of a receipt, is nobody that From could name.
+#[test]
+fn a_message_from_nobody_names_who_logged_in() {
+    let server = Server::with_accounts(&[ALICE, BOB]);
+    let mut smtp = server.submission(ALICE);
+    assert!(smtp.message("", &[BOB], b"Subject: receipt\r\n\r\nread\r\n").expect("a reply"));
+    let stored = only_message(&server, BOB);
+    assert!(stored.starts_with("Return-Path: <>\r\n"), "{stored}");
+    assert_eq!(stored.matches(&format!("\r\nFrom: <{ALICE}>\r\n")).count(), 1, "{stored}");
+    let several = b"From: a@x.test, b@x.test\r\nSubject: receipt\r\n\r\nread\r\n";
+    assert!(smtp.message("", &[ALICE], several).expect("a reply"));
+    assert!(only_message(&server, ALICE).contains(&format!("\r\nSender: <{ALICE}>\r\n")));
+}
+
 #[test]
 fn a_held_message_comes_when_it_is_time_and_not_earlier() {
     const HELD_S: u64 = 8;

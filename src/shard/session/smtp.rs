@@ -362,7 +362,9 @@ fn begin(shard: &Shard, conn: &Conn, session: &Session, transaction: &Transactio
     };
     received.render(&mut prefix);
     let origin = Origin { peer: Some(conn.peer().ip()), protocol: received.protocol.keyword() };
-    let incoming = Incoming::begin(shard, &prefix, return_path_length, sender.as_ref(), origin);
+    // Of a message from nobody, such as a receipt, its author is still who logged in.
+    let author = sender.as_ref().map(ToString::to_string).or_else(|| session.login.clone());
+    let incoming = Incoming::begin(shard, &prefix, return_path_length, author, origin);
     (incoming, prefix)
 }
 
