@@ -24,7 +24,7 @@ pub struct ListQuery {
     pub subscribed: bool,
     /// SPECIAL-USE as a selection option.
     pub special_use: bool,
-    /// RECURSIVEMATCH, which needs one of the others.
+    /// RECURSIVEMATCH, which needs `subscribed`.
     pub recursive: bool,
 }
 

@@ -70,9 +70,10 @@ fn selection_options(lexer: &mut Lexer<'_>) -> Lexed<ListSelection> {
         }
         Ok(())
     })?;
-    // RFC 5258 3.1: it needs an option that says what the descendants must be.
-    match selection.recursive_match && !(selection.subscribed || selection.special_use) {
-        true => unknown("RECURSIVEMATCH needs another selection option"),
+    // RFC 5258 3.1, RFC 6154 6: it needs an option that says what the descendants must be, and CHILDINFO can say only
+    // that they are subscribed.
+    match selection.recursive_match && !selection.subscribed {
+        true => unknown("RECURSIVEMATCH needs SUBSCRIBED"),
         false => Ok(selection),
     }
 }
@@ -151,6 +152,7 @@ mod tests {
             "a LIST \"\" ()",
             "a LIST (RECURSIVEMATCH) \"\" *",
             "a LIST (RECURSIVEMATCH REMOTE) \"\" *",
+            "a LIST (SPECIAL-USE RECURSIVEMATCH) \"\" *",
             "a LIST (FOO) \"\" *",
             "a LIST \"\" * RETURN",
             "a LIST \"\" * RETURN (FOO)",
