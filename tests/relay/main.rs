@@ -34,3 +34,4 @@ mod shaping;
 mod small_disk;
 mod sources;
 mod tls;
+mod waiting;

@@ -419,7 +419,7 @@ impl Shard {
 }
 
 /// The recipients of an item that are to be sent to now, and where their message's record is.
-fn due_rows(commit: &Commit, item: Item, now: u32) -> (Option<RecordPlace>, Vec<Row>) {
+pub fn due_rows(commit: &Commit, item: Item, now: u32) -> (Option<RecordPlace>, Vec<Row>) {
     let owed = commit.owed();
     let rows: Vec<Row> =
         owed.of_message(Sequence(item.message)).filter(|row| is_due(row, item, now)).copied().collect();

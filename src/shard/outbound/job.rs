@@ -69,6 +69,8 @@ pub struct Attempt {
 pub enum Cause {
     Delivery,
     Operator,
+    /// Nobody tried; it has waited for a long time.
+    Age,
 }
 
 impl Attempt {
@@ -87,6 +89,11 @@ impl Attempt {
             dsn: Passed::Passed,
             deliver_by: Passed::Passed,
         }
+    }
+
+    /// Of mail that waits, for what its age alone calls for.
+    pub fn of_age() -> Self {
+        Self { cause: Cause::Age, ..Self::none() }
     }
 
     /// An operator's decision.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::job::{Attempt, Report};
+use super::job::{Attempt, Cause, Report};
 use super::tell::{Told, Wish, tell};
 use super::way;
 use crate::io::executor::spawn;
@@ -99,7 +99,10 @@ impl Shard {
         let judge = |(number, fate): &(u32, Fate)| {
             let row = *rows.iter().find(|row| row.recipient == *number)?;
             let verdict = judge_one(&row, fate, message, (&policy, now))?;
-            Some(Judged { row, fate: fate.clone(), verdict })
+            let is_quiet = matches!(verdict, Verdict::Later { sender: Sender::NotBothered, .. });
+            // Who only waited has failed at nothing, and waits on where it is.
+            let is_judged = !(is_quiet && report.attempt.cause == Cause::Age);
+            is_judged.then(|| Judged { row, fate: fate.clone(), verdict })
         };
         report.fates.iter().filter_map(judge).collect()
     }

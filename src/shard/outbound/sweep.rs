@@ -2,14 +2,18 @@
 //!
 //! Once a minute, in slices, all that is owed is looked over for what has been waiting too long, or for so long
 //! that its sender wants to know; where the sender set a time, that is in the message's record and looked up there.
-//! What is found is judged like an attempt that failed.
+//! What is found is judged like an attempt that failed. Where nothing follows from its age yet, it is left as it is.
+//!
+//! Invariant: nobody else has what is judged, and it is given to nobody before what follows is written.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::home::now_s;
+use super::home::{due_rows, now_s};
 use super::job::{Attempt, Report};
+use super::way;
 use crate::io::executor::{Turns, sleep};
 use crate::mail::envelope::ByMode;
 use crate::mail::reply::{EnhancedCode, Reply};
@@ -45,6 +49,7 @@ async fn sweep(shard: &Rc<Shard>, commit: &Rc<Commit>) {
         let (late, next) = late_rows(shard, commit, from);
         for row in late {
             shard.judge_waiting(commit, &row).await;
+            turns.give().await;
         }
         let Some(next) = next else {
             return;
@@ -56,26 +61,33 @@ async fn sweep(shard: &Rc<Shard>, commit: &Rc<Commit>) {
 
 /// Rows of a slice that may have waited too long, and where the next slice begins.
 fn late_rows(shard: &Shard, commit: &Commit, from: Sequence) -> (Vec<Row>, Option<Sequence>) {
-    let (warns_s, expires_s) = shard.config().outbound.shortest_patience();
+    let config = shard.config();
     let now = now_s();
     let owed = commit.owed();
     let schedule = commit.schedule();
-    let is_late = |row: &&Row| {
+    let mut patience = HashMap::new();
+    let mut is_late = |row: &&Row| {
         let Way::Remote(DestinationId(destination)) = row.way else {
             return false;
         };
-        let age = u64::from(now.saturating_sub(row.received));
         let is_due = row.due <= now && row.state == State::Waiting;
+        if !is_due || schedule.is_out(Item { message: row.message.0, destination }) {
+            return false;
+        }
+        let (warns_s, expires_s) = *patience.entry(destination).or_insert_with(|| {
+            let name = owed.destinations().name(DestinationId(destination));
+            way::patience(&config, name.unwrap_or_default())
+        });
+        let age = u64::from(now.saturating_sub(row.received));
         let is_old = age >= expires_s || (!row.warning.is_yes() && age >= warns_s);
-        let is_waiting = is_due && !schedule.is_out(Item { message: row.message.0, destination });
-        is_waiting && (is_old || (row.warning.is_dated() && shard.is_past_its_date(commit, row, now)))
+        is_old || (row.warning.is_dated() && shard.is_past_its_date(commit, row, now))
     };
     let mut rows = owed.rows_from(from).peekable();
     let mut late = Vec::new();
     let mut last = None;
     for row in rows.by_ref().take(ROWS_PER_TURN) {
         last = Some(row.message);
-        late.extend(Some(row).filter(is_late).copied());
+        late.extend(Some(row).filter(&mut is_late).copied());
     }
     // A message with more recipients than a slice has rows is taken in one.
     let next = rows.find(|row| Some(row.message) != last).map(|row| row.message);
@@ -99,16 +111,23 @@ impl Shard {
             return;
         };
         let item = Item { message: row.message.0, destination };
+        // Those before it were waited for: it may be held, settled or on its way by now, and from here on it is ours.
+        let is_waiting = due_rows(commit, item, now_s()).1.iter().any(|due| due.recipient == row.recipient);
+        if !is_waiting || !commit.schedule_mut().claim(item) {
+            return;
+        }
         let name = commit.owed().destinations().name(DestinationId(destination)).map(str::to_owned);
         let why = name.and_then(|name| self.why_waiting(&name));
         let why = why.unwrap_or_else(|| "Its turn has not come".to_owned());
         let reply = Reply::new(450, EnhancedCode::new(4, 4, 1), why);
         let failure = Failure { reply, phase: Phase::Connect, origin: Origin::Local };
         let fates = vec![(row.recipient, Fate::Failed(failure))];
-        let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::none()) };
-        if let Some(ticket) = self.follow(&report) {
-            // A disk that fails is told of elsewhere; the next round finds the row again.
-            let _ = ticket.stored().await;
+        let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::of_age()) };
+        match self.follow(&report) {
+            // A disk that fails is told of elsewhere; a later round finds the row again.
+            Some(ticket) => Rc::clone(self).take_back_after((commit.id(), item), ticket).await,
+            // It is where it was before.
+            None => commit.schedule_mut().give_back(item),
         }
     }
 }

@@ -195,13 +195,26 @@ pub async fn find(shard: &Rc<Shard>, destination: &str, choice: &Choice) -> Resu
 
 /// How patiently a message is tried.
 pub fn retry(config: &Config, message: &Message, destination: &str) -> RetryPolicy {
-    let Choice { sender_domain, tenant } = choose(config, message);
-    let ask = Ask { domain: destination, sender_domain: &sender_domain, tenant: tenant.as_deref(), mx: None };
+    retry_of(config, destination, &choose(config, message)).clone()
+}
+
+/// The least ages, in seconds, at which a sender of mail for a destination is warned and the mail returned.
+pub fn patience(config: &Config, destination: &str) -> (u64, u64) {
+    if is_chosen(config) {
+        return config.outbound.shortest_patience();
+    }
+    let RetryPolicy { warn_after, expire_after, .. } = retry_of(config, destination, &Choice::default());
+    (warn_after.unwrap_or(Duration::MAX).as_secs(), expire_after.as_secs())
+}
+
+fn retry_of<'a>(config: &'a Config, destination: &str, choice: &Choice) -> &'a RetryPolicy {
+    let Choice { sender_domain, tenant } = choice;
+    let ask = Ask { domain: destination, sender_domain, tenant: tenant.as_deref(), mx: None };
     let route = match config.outbound.routes.find(&ask) {
         Found::Route(route) => Some(route),
         Found::Direct | Found::NeedsMx => None,
     };
-    config.outbound.retry_for(route).clone()
+    config.outbound.retry_for(route)
 }
 
 /// What a message itself says about its times.
@@ -537,7 +550,10 @@ mod tests {
     use std::net::IpAddr;
     use std::num::NonZeroU32;
 
-    use super::{Begins, Host, MailHost, PoolId, Ranked, Unroutable, Way, is_public, not_us, site_name};
+    use super::{
+        Begins, Host, MailHost, PoolId, Ranked, Unroutable, Way, is_public, not_us, patience, site_name,
+    };
+    use crate::config::Config;
 
     #[test]
     fn addresses_behind_the_server_are_not_for_strangers() {
@@ -617,6 +633,19 @@ mod tests {
             assert!((share - expected).abs() < 0.02, "{weights:?}: {share}");
             assert!((0..100).all(|seed| way.hosts_in_order(seed)[2].name == "later"));
         }
+    }
+
+    #[test]
+    fn each_destination_has_its_own_patience_unless_a_message_decides() {
+        let routes = |keys: &str| {
+            let hasty =
+                format!("[[route]]\ndomain = \"hasty.test\"\nwarn_after_s = 0\nexpire_after_s = 60\n{keys}");
+            let config = Config::parse(&hasty, "here.example").expect("a configuration");
+            ["hasty.test", "calm.test"].map(|name| patience(&config, name))
+        };
+        let [hour, day] = [3600, 24 * 3600];
+        assert_eq!(routes(""), [(u64::MAX, 60), (4 * hour, 5 * day)]);
+        assert_eq!(routes("sender_domain = \"a.test\"\n"), [(4 * hour, 60); 2]);
     }
 
     #[test]
