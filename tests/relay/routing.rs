@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
@@ -16,6 +18,9 @@ use crate::mail::{
 use crate::names::{Asked, NameServer, Reply, name};
 use crate::remote::{Act, Character, PORT, Remote, Verb, own_address};
 use crate::server::SMTP;
+
+/// The least that the server keeps an answer for.
+const TTL_S: u32 = 5;
 
 /// A zone for tests: records by name.
 struct Zone {
@@ -60,7 +65,7 @@ impl Zone {
         }
         let fits =
             |data: &&&RData| data.record_type() == asked.kind() || data.record_type() == RecordType::CNAME;
-        vec![asked.answer(60, of_name.iter().filter(fits).map(|data| (*data).clone())).into()]
+        vec![asked.answer(TTL_S, of_name.iter().filter(fits).map(|data| (*data).clone())).into()]
     }
 }
 
@@ -341,8 +346,6 @@ fn both_families_of_addresses() {
 /// A name server that comes back: what waited for it goes.
 #[test]
 fn mail_waits_for_dns() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     let remote = Remote::decent();
     let is_up = Arc::new(AtomicBool::new(false));
     let (up, ip) = (Arc::clone(&is_up), remote.address.ip());
@@ -359,6 +362,62 @@ fn mail_waits_for_dns() {
     // An operator who knows that the trouble is over need not wait for the next look.
     server.signal("HUP");
     wait_for_arrivals(&server, &remote, 1);
+}
+
+/// The owner of a domain moves it to another host while its mail waits for the one that is gone.
+#[test]
+fn mail_that_waits_follows_the_mx_records_when_it_is_tried_again() {
+    let remote = Remote::decent();
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let (moved, gone) = (Arc::clone(&has_moved), own_address());
+    let before = zone().mx("a.test", 10, "old.hosts.test").host("old.hosts.test", gone.into());
+    let after = zone().mx("a.test", 10, "new.hosts.test").host("new.hosts.test", remote.address.ip());
+    let names = NameServer::start(move |asked| match moved.load(Ordering::Relaxed) {
+        true => after.answer(asked),
+        false => before.answer(asked),
+    });
+    let server = Setup::new()
+        .cores(1)
+        .retries(900, 900)
+        .resolver(names.address)
+        .more("\n[[shaping]]\ndomain = \"a.test\"\nfailures_until_dead = 1\ndead_first_s = 900\n")
+        .start();
+    send(&server, ALICE, &["first@a.test"], &note("finds out"));
+    wait_for("the old host is left alone", &server, || {
+        server.log().contains("message deferred").then_some(())
+    });
+    for index in 0..20 {
+        send(&server, ALICE, &[&format!("r{index}@a.test")], &note("waits"));
+    }
+    has_moved.store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_secs(u64::from(TTL_S) + 1));
+    server.done(&["queue", "retry", "--everything"]);
+    wait_for_arrivals(&server, &remote, 21);
+    wait_until_done(&server, "a.test");
+}
+
+/// What the old host has promised to take soon may still go there, and nothing else.
+#[test]
+fn mail_that_waits_goes_by_the_configuration_that_was_read_last() {
+    const COUNT: usize = 80;
+    let [old, new] = [(); 2].map(|()| Remote::decent());
+    let server = Setup::new()
+        .cores(1)
+        .route("a.test", &old)
+        .more("\n[[shaping]]\ndomain = \"a.test\"\nconnections = 1\nmessage_rate = \"5/s\"\n")
+        .start();
+    for index in 0..COUNT {
+        send(&server, ALICE, &[&format!("r{index}@a.test")], &note("waits"));
+    }
+    let config = fs::read_to_string(server.config_path()).expect("it was written");
+    fs::write(server.config_path(), config.replace(&old.target(), &new.target())).expect("written");
+    let at_old = wait_for_arrivals(&server, &old, 3).len();
+    assert!(at_old < COUNT / 2, "{at_old} have gone already");
+    server.signal("HUP");
+    wait_until_done(&server, "a.test");
+    let later = old.arrivals().len() - at_old;
+    assert!(later <= 15, "the old host got {later} more");
+    assert_eq!(at_old + later + new.arrivals().len(), COUNT);
 }
 
 /// SA-15, LP-08: a stranger's MX record does not lead into the network behind the server.

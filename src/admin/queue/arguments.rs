@@ -88,9 +88,9 @@ Examples:
     },
     /// Try messages now, not when they are due
     ///
-    /// A site that is left alone after failures is tried at once, and names that could not be looked up are looked up
-    /// again. The schedule goes on from there. Held messages stay held, and messages that their senders want to leave
-    /// later (FUTURERELEASE) wait for that.
+    /// A site that is left alone after failures is tried at once, and its hosts are looked up again. The schedule goes
+    /// on from there. Held messages stay held, and messages that their senders want to leave later (FUTURERELEASE) wait
+    /// for that.
     #[command(after_long_help = "\
 Examples:
   ringpost queue retry 00010000002A

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants: a line is told of when it has its first item and when it was asked for more than it had; a line whose
-//! way cannot be found waits, or its mail is returned, and never both.
+//! way cannot be found waits, or its mail is returned, and never both; mail is given to the site that its way leads to
+//! now, and to no other.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,7 +44,8 @@ const READ_PER_TURN: usize = 64;
 /// Items of a line that are passed over before others of the shard have their turn.
 const PASSED_PER_PULL: usize = 256;
 
-/// How long a way stays as it was found, whatever the TTL: sites are named by it.
+/// How long a way stays as it was found, whatever the TTL: sites are named by it. Then it is found anew, also while
+/// mail waits.
 const WAY_KEPT: Duration = Duration::from_secs(300);
 
 /// Mail that a site may ask for: a line of a log, by names that mean the same on all shards.
@@ -67,6 +69,7 @@ pub struct Work {
 pub struct Blocked {
     pub destination: Arc<str>,
     pub way: u16,
+    pub site: Arc<str>,
     pub why: Option<String>,
 }
 
@@ -104,8 +107,8 @@ impl Default for Destination {
 struct Known {
     choice: Choice,
     found: Found,
-    /// Why the site takes nothing now.
-    blocked: Option<String>,
+    /// The site that takes nothing now, and why.
+    blocked: Option<(Arc<str>, String)>,
     /// Lines that wait for the way to be found.
     waiting: Vec<LogId>,
 }
@@ -209,7 +212,7 @@ impl Shard {
         self.outbound().alarm().ring();
     }
 
-    /// Has the sites of a destination tried that are being left alone, and its ways looked up that were not found.
+    /// Has the sites of a destination tried that are being left alone, and its ways looked up anew.
     pub fn try_now(&self, destination: &str) {
         for site in self.outbound().destinations().end_pauses(destination, clock::instant()) {
             let shard = site_shard(&site, self.mesh.shards());
@@ -317,16 +320,34 @@ impl Shard {
             let destination = commit.owed().destinations().find(&feed.destination);
             if let Some(DestinationId(destination)) = destination {
                 let line = Line { destination, way: feed.way };
-                let tenant = self.outbound().destinations().tenant(&feed);
-                let count = self.outbound().room_for_outcomes((feed.log, line), count);
-                let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, line), count);
-                jobs = self.take_jobs(&commit, line, &feed, count);
-                self.put_back_tenant_tokens(tenant.as_deref(), count - jobs.len());
-                // Without room or a token there is nothing to ask for until the line is told of again.
-                remaining = if count == 0 { 0 } else { commit.schedule().ready(line) };
+                if self.outbound().destinations().is_way_to(&feed, &site, clock::instant()) {
+                    (jobs, remaining) = self.take_within_limits(&commit, line, &feed, count);
+                } else {
+                    // Whoever it goes to from now on is told, once that is known.
+                    commit.schedule_mut().refresh(line);
+                    self.outbound().alarm().ring();
+                }
             }
         }
         self.mesh.post(shard, Letter::Jobs(Jobs { site, feed, jobs, remaining }));
+    }
+
+    /// At most so many jobs, and how many more there are to ask for.
+    fn take_within_limits(
+        self: &Rc<Self>,
+        commit: &Rc<Commit>,
+        line: Line,
+        feed: &Feed,
+        count: usize,
+    ) -> (Vec<Job>, usize) {
+        let tenant = self.outbound().destinations().tenant(feed);
+        let count = self.outbound().room_for_outcomes((feed.log, line), count);
+        let count = self.take_tenant_tokens(tenant.as_deref(), (feed.log, line), count);
+        let jobs = self.take_jobs(commit, line, feed, count);
+        self.put_back_tenant_tokens(tenant.as_deref(), count - jobs.len());
+        // Without room or a token there is nothing to ask for until the line is told of again.
+        let remaining = if count == 0 { 0 } else { commit.schedule().ready(line) };
+        (jobs, remaining)
     }
 
     fn take_jobs(self: &Rc<Self>, commit: &Rc<Commit>, line: Line, feed: &Feed, count: usize) -> Vec<Job> {
@@ -460,6 +481,20 @@ impl Known {
         }
     }
 
+    /// What holds up its mail.
+    fn why_waiting(&self) -> Option<&String> {
+        match (&self.found, &self.blocked) {
+            (Found::NotBefore(_, why), _) => Some(why),
+            (_, Some((site, why))) if self.may_be(site) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether its mail goes to this site, unless that is not known at the moment.
+    fn may_be(&self, site: &Arc<str>) -> bool {
+        self.site().is_none_or(|own| own == site)
+    }
+
     fn wait(&mut self, log: LogId) {
         if !self.waiting.contains(&log) {
             self.waiting.push(log);
@@ -481,8 +516,11 @@ impl Destinations {
     pub fn set_blocked(&self, blocked: Blocked) {
         let mut destinations = self.0.borrow_mut();
         let ways = destinations.get_mut(&blocked.destination).map(|destination| &mut destination.ways);
-        if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way))) {
-            known.blocked = blocked.why;
+        // A site that had the mail before has no say any more.
+        if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way)))
+            && known.may_be(&blocked.site)
+        {
+            known.blocked = blocked.why.map(|why| (blocked.site, why));
         }
     }
 
@@ -534,21 +572,31 @@ impl Destinations {
     /// What holds up the mail for a destination, as far as this shard was told.
     pub fn why_waiting(&self, name: &str) -> Option<String> {
         let destinations = self.0.borrow();
-        let ways = &destinations.get(name)?.ways;
-        ways.iter().find_map(|known| match (&known.found, &known.blocked) {
-            (Found::NotBefore(_, why), _) => Some(why.clone()),
-            (_, blocked) => blocked.clone(),
-        })
+        destinations.get(name)?.ways.iter().find_map(Known::why_waiting).cloned()
     }
 
-    /// The sites of a destination's mail; where none was found, it is looked for again now.
+    /// Whether mail of a feed goes to this site, as far as that was found out lately.
+    fn is_way_to(&self, feed: &Feed, site: &str, now: Instant) -> bool {
+        let destinations = self.0.borrow();
+        let ways = destinations.get(&feed.destination).map(|destination| &destination.ways);
+        let found = ways.and_then(|ways| ways.get(usize::from(feed.way))).map(|known| &known.found);
+        match found {
+            Some(Found::Until(until, way)) => *until > now && *way.site == *site && way.pool == feed.pool,
+            _ => false,
+        }
+    }
+
+    /// The sites of a destination's mail. They, and those that were not found, are looked for again now.
     fn end_pauses(&self, name: &str, now: Instant) -> Vec<Arc<str>> {
         let mut destinations = self.0.borrow_mut();
         let ways = destinations.get_mut(name).into_iter().flat_map(|destination| &mut destination.ways);
         let mut sites = Vec::new();
         for known in ways {
             match &mut known.found {
-                Found::Until(_, way) => sites.push(Arc::clone(&way.site)),
+                Found::Until(until, way) => {
+                    *until = (*until).min(now);
+                    sites.push(Arc::clone(&way.site));
+                }
                 Found::NotBefore(at, _) => *at = (*at).min(now),
                 Found::No | Found::Soon => {}
             }

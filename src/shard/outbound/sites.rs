@@ -290,8 +290,9 @@ impl Running {
     fn tell_homes(&self, shard: &Shard, pool: PoolId, why: Option<String>) {
         for feed in self.feeds.borrow().numbers.keys().filter(|feed| feed.pool == pool) {
             let home = shard.mesh.driver_of(feed.log);
-            let (destination, why) = (Arc::clone(&feed.destination), why.clone());
-            shard.mesh.post(home, Letter::Blocked(Blocked { destination, way: feed.way, why }));
+            let (destination, site) = (Arc::clone(&feed.destination), Arc::clone(&self.name));
+            let blocked = Blocked { destination, way: feed.way, site, why: why.clone() };
+            shard.mesh.post(home, Letter::Blocked(blocked));
         }
     }
 
