@@ -360,6 +360,9 @@ pub mod outbound {
     pub const EXPIRE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
     /// Of the message, in a report that it did not arrive; a longer one is returned as its header alone.
     pub const DSN_RETURN_BYTES: u64 = 1 << 20;
+    /// A report is written into one segment together with what it tells of. The message in it, which base64 makes a
+    /// third longer, has at most this part.
+    pub const DSN_SEGMENT_SHARE: u64 = 2;
 
     /// Sites of a shard that are known again after a restart; of more, some are met as strangers.
     pub const SITES_REMEMBERED_MAX: usize = 20_000;
@@ -425,6 +428,7 @@ const _: () = assert!(
     "a peer waits 5 minutes for the next command (RFC 5321 4.5.3.2.7); we end before it"
 );
 
+const _: () = assert!(outbound::DSN_RETURN_BYTES <= store::SEGMENT_BYTES_MAX / outbound::DSN_SEGMENT_SHARE);
 const _: () = assert!(store::BATCH_BYTES as u64 * 2 <= store::SEGMENT_BYTES_MAX);
 const _: () = assert!(BODY_IN_MEMORY_BYTES_MAX * 4 <= store::SEGMENT_BYTES_MIN as usize);
 const _: () = assert!(store::SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment have 32 bits");

@@ -32,6 +32,7 @@ pub fn config(
 ) -> Config {
     let Document { top, listeners, tls, limits, domains, relay, outbound, dns, log } = document;
     let TopKeys { data, user, hostname, cores } = top;
+    let limits = self::limits(&limits.unwrap_or_default(), problems);
     Config {
         data: data.map_or_else(|| "./ringpost-data".into(), |data| path(&data, "data", problems)),
         user: user.map(|user| self::user(&user, problems)),
@@ -39,10 +40,10 @@ pub fn config(
         cores: cores.and_then(|cores| self::cores(&cores, problems)),
         listeners: listeners.map_or_else(fallback, |all| self::listeners(&all, problems)),
         tls: tls.map(|tls| tls_files(&tls, problems)),
-        limits: self::limits(&limits.unwrap_or_default(), problems),
         domains: self::domains(&domains, problems),
         relay_allow: relay_allow(&relay.unwrap_or_default(), problems),
-        outbound: outbound::check::outbound(outbound, problems),
+        outbound: outbound::check::outbound(outbound, limits.segment_bytes, problems),
+        limits,
         dns: self::dns(&dns.unwrap_or_default(), problems),
         log_level: log.and_then(|log| log.level).unwrap_or_default(),
     }

@@ -431,6 +431,11 @@ impl Log {
         self.sizes.segment_bytes_min
     }
 
+    /// What no segment has more of.
+    pub fn segment_bytes_max(&self) -> u64 {
+        self.sizes.segment_bytes_max
+    }
+
     /// Bytes of the segments that are used.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes

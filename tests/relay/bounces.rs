@@ -53,6 +53,22 @@ fn only_the_header_comes_back_where_that_was_asked_for_or_is_better() {
     }
 }
 
+/// A report is one group of records with what it tells of: one that no segment has room for could never be written.
+#[test]
+fn a_report_has_room_in_the_smallest_segment() {
+    let remote = Remote::decent();
+    let segments = "\n[limits]\nsegment_bytes = 1048576\nreserve_bytes = 1048576\n";
+    let server = Setup::new().route("remote.test", &remote).more(segments).start();
+    send(&server, ALICE, &["no1@remote.test", "ok1@remote.test"], &careful_text(1_042_000));
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 1)[0]);
+    assert!(bounce.returned_as.starts_with("text/rfc822-headers"), "{}", bounce.returned_as);
+    send(&server, ALICE, &["no2@remote.test"], &careful_text(500_000));
+    let bounce = Notification::read(&wait_for_mail(&server, ALICE, 2)[1]);
+    assert_eq!(bounce.returned_as, "message/rfc822");
+    wait_until_done(&server, "remote.test");
+    assert_eq!(remote.arrivals().len(), 1, "nobody gets it twice");
+}
+
 /// RFC 3461 4.1: for each recipient as it was asked for.
 #[test]
 fn notify_is_obeyed() {

@@ -37,8 +37,8 @@ pub struct Names {
     pub tenants: Vec<String>,
 }
 
-/// What the sections mean.
-pub fn outbound(keys: OutboundKeys, problems: &mut Problems<'_>) -> Outbound {
+/// What the sections mean, over logs with segments of this size.
+pub fn outbound(keys: OutboundKeys, segment_bytes: u64, problems: &mut Problems<'_>) -> Outbound {
     let queue = keys.queue.unwrap_or_default();
     let retry = retry(&queue, problems);
     let mut sources = sources(&keys.sources, problems);
@@ -57,8 +57,7 @@ pub fn outbound(keys: OutboundKeys, problems: &mut Problems<'_>) -> Outbound {
     }
     names.pools = pools.iter().map(|pool| pool.name.clone()).collect();
     Outbound {
-        dsn_return_bytes: bytes(&queue.dsn_return_bytes, "dsn_return_bytes", 0, problems)
-            .unwrap_or(outbound::DSN_RETURN_BYTES),
+        dsn_return_bytes: dsn_return_bytes(&queue, segment_bytes, problems),
         private_addresses: queue.private_addresses.unwrap_or_default(),
         routes: Routes::new(routes::routes(&keys.routes, &retry, &names, problems)),
         shaping: ShapingTable::new(sections::sections(&keys.shaping, &names, problems)),
@@ -71,6 +70,20 @@ pub fn outbound(keys: OutboundKeys, problems: &mut Problems<'_>) -> Outbound {
         sources,
         pools,
     }
+}
+
+/// As much as there is room for, where nothing is said.
+fn dsn_return_bytes(keys: &QueueKeys, segment_bytes: u64, problems: &mut Problems<'_>) -> u64 {
+    let most = segment_bytes / outbound::DSN_SEGMENT_SHARE;
+    let found = bytes(&keys.dsn_return_bytes, "dsn_return_bytes", 0, problems);
+    if let Some(found) = found.filter(|found| *found > most)
+        && let Some(key) = &keys.dsn_return_bytes
+    {
+        let text =
+            format!("`dsn_return_bytes`: found {found}, expected at most half of `segment_bytes`: {most}");
+        problems.add(key.span(), text);
+    }
+    found.unwrap_or(outbound::DSN_RETURN_BYTES).min(most)
 }
 
 fn retry(keys: &QueueKeys, problems: &mut Problems<'_>) -> RetryPolicy {

@@ -82,6 +82,15 @@ const FULL: &str = r#"
 "#;
 
 #[test]
+fn reports_return_no_more_than_a_segment_has_room_for() {
+    let segments = "[limits]\nsegment_bytes = 1048576\n";
+    assert_eq!(outbound(segments).dsn_return_bytes, 524_288);
+    let text = format!("{segments}[queue]\ndsn_return_bytes = 524288");
+    assert_eq!(outbound(&text).dsn_return_bytes, 524_288);
+    assert_eq!(outbound("").dsn_return_bytes, 1 << 20);
+}
+
+#[test]
 fn an_empty_file_sends_everything_by_mx_records_from_any_address() {
     let outbound = outbound("");
     assert_eq!(outbound.route_for(&ask("a.test", None)), Found::Direct);
@@ -249,7 +258,7 @@ fn rules_classes_headers_and_events() {
 /// Each text with all that is said about it.
 #[test]
 fn problems_say_where_and_what() {
-    let table: [(&str, &[&str]); 22] = [
+    let table: [(&str, &[&str]); 23] = [
         (
             "[queue]\nretry_first_s = 60\nretry_max_s = 59\nretry_jitter_percent = 60",
             &[
@@ -384,6 +393,10 @@ fn problems_say_where_and_what() {
                 "2:16: `rotate_bytes`: found 1, expected 65536 to 9223372036854775807",
                 "3:10: `keep_s`: found -1, expected 0 to 4294967295",
             ],
+        ),
+        (
+            "[limits]\nsegment_bytes = 1048576\n[queue]\ndsn_return_bytes = 524289",
+            &["4:20: `dsn_return_bytes`: found 524289, expected at most half of `segment_bytes`: 524288"],
         ),
     ];
     for (text, expected) in table {

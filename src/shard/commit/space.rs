@@ -42,6 +42,11 @@ impl Commit {
         self.log.borrow().segment_bytes_min()
     }
 
+    /// What no segment has more of, and no group of records.
+    pub fn segment_bytes_max(&self) -> u64 {
+        self.log.borrow().segment_bytes_max()
+    }
+
     /// About how large a base of the log is: the reserve must have room for it.
     pub fn set_snapshot_bytes(&self, bytes: u64) {
         self.log.borrow_mut().set_snapshot_bytes(bytes);

@@ -6,6 +6,7 @@ use super::job::Attempt;
 use crate::auth::{Directory, Resolution, Target};
 use crate::bytes::Slice;
 use crate::io::{clock, random};
+use crate::limits::outbound::DSN_SEGMENT_SHARE;
 use crate::mail::address::Address;
 use crate::mail::dsn::{self, Action, Addressee, Extent, Fate, Remote};
 use crate::mail::envelope::{Envelope, Notify, Recipient, Ret};
@@ -136,6 +137,9 @@ impl<'a> About<'a> {
         let front = original.len().min(message.return_path_length as usize);
         let original = original.part(front..original.len());
         let config = shard.config();
+        // The configuration may have been read again; segments are as they were at the start.
+        let segment_bytes = shard.log(message.id.log).map_or(0, |commit| commit.segment_bytes_max());
+        let returned_bytes_max = config.outbound.dsn_return_bytes.min(segment_bytes / DSN_SEGMENT_SHARE);
         let now = clock::timestamp();
         let fates: Vec<Fate<'_>> = told.iter().filter_map(|told| self.fate(told, now)).collect();
         let from = Address { local: "MAILER-DAEMON".to_owned(), domain: config.hostname.clone() };
@@ -152,7 +156,7 @@ impl<'a> About<'a> {
             fates: &fates,
             original: &original,
             extent,
-            returned_bytes_max: usize::try_from(config.outbound.dsn_return_bytes).unwrap_or(usize::MAX),
+            returned_bytes_max: usize::try_from(returned_bytes_max).unwrap_or(usize::MAX),
             token: &format!("{log_id}.{}", unguessable(8)),
             boundary: &unguessable(16),
             now,
