@@ -29,7 +29,7 @@ pub enum Record {
     Settled(Settled),
     Deferred(Deferred),
     Held(Selected),
-    Released(Selected),
+    Released(Released),
     Rebound(Rebound),
     Moved(Moved),
     ReasonMoved(ReasonMoved),
@@ -221,6 +221,16 @@ pub struct Selected {
     pub message: Sequence,
     /// Numbers of recipients in the envelope.
     pub recipients: Vec<u32>,
+}
+
+/// Recipients of a message of the same log that were held go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Released {
+    pub message: Sequence,
+    /// Numbers of recipients in the envelope.
+    pub recipients: Vec<u32>,
+    /// From when on they age, in Unix seconds. `None`, as earlier versions wrote it: from when the message came.
+    pub at: Option<i64>,
 }
 
 /// Recipients of a message of the same log go by the way of another destination from now on.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::mail::{ALICE, Setup, count_mail, note, send, smtp, wait_for, wait_for_mail};
-use crate::remote::{PORT, own_address};
+use crate::mail::{ALICE, Setup, count_mail, note, send, smtp, wait_for, wait_for_mail, wait_until_done};
+use crate::remote::{PORT, Remote, own_address};
 use crate::server::Server;
 
 /// From the start of a server until what waits was looked over for the first time.
@@ -85,4 +85,28 @@ fn mail_that_has_time_is_not_put_off_for_mail_that_has_none() {
     let calm = rows(&server, &["--domain", "calm.test", "--state", "ready"]);
     assert_eq!(calm.len(), 4, "{calm:?}");
     assert!(calm.iter().all(|row| row["num_attempts"] == 0), "{calm:?}");
+}
+
+/// However long it was held, it is tried again for as long as new mail.
+#[test]
+fn what_is_released_is_not_older_for_having_been_held() {
+    const EXPIRES: Duration = Duration::from_secs(8);
+    let remote = Remote::decent();
+    let server = Setup::new()
+        .also_queue("warn_after_s = 0\nexpire_after_s = 8\n")
+        .route("remote.test", &remote)
+        .start();
+    let tries = || remote.ledger().commands("RCPT").len();
+    send(&server, ALICE, &["later1@remote.test"], &note("is held"));
+    wait_for("it was tried", &server, || (tries() > 0).then_some(()));
+    // It may be on a connection at the moment.
+    wait_for("it is held", &server, || {
+        server.done(&["queue", "hold", "--everything"]).starts_with("1 ").then_some(())
+    });
+    std::thread::sleep(EXPIRES + Duration::from_secs(1));
+    let before = tries();
+    server.done(&["queue", "release", "--everything"]);
+    wait_for("it is tried several times", &server, || (tries() >= before + 3).then_some(()));
+    wait_for_mail(&server, ALICE, 1);
+    wait_until_done(&server, "remote.test");
 }

@@ -118,6 +118,8 @@ Example:
         place: Place,
     },
     /// Let held messages go
+    ///
+    /// Their age counts from now on.
     Release {
         #[command(flatten)]
         filters: Filters,
@@ -242,10 +244,10 @@ pub struct Filters {
     /// In this state
     #[arg(long, value_name = "STATE")]
     pub state: Option<StateName>,
-    /// That came at least so long ago, such as 5m, 2h or 1d
+    /// That came, or was released, at least so long ago, such as 5m, 2h or 1d
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     pub older: Option<Duration>,
-    /// That came at most so long ago
+    /// That came, or was released, at most so long ago
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     pub younger: Option<Duration>,
 }

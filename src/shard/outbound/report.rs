@@ -18,6 +18,7 @@ use crate::mail::reply::{EnhancedCode, Reply};
 use crate::mailbox::Change;
 use crate::proto::smtp::client::{Failure, Fate, Origin, Passed, Phase};
 use crate::queue::policy::RetryPolicy;
+use crate::queue::retry::Life;
 use crate::queue::schedule::Item;
 use crate::queue::verdict::{self, Past, Sender, Verdict};
 use crate::shard::Shard;
@@ -209,8 +210,9 @@ fn judge_one(
         Fate::Failed(_) => verdict::Attempt::Transient,
         Fate::NotTried => return None,
     };
-    let past =
-        Past { life: way::life(message), attempts: u32::from(row.attempts), is_warned: row.warning.is_yes() };
+    // What was held is younger than its message.
+    let life = Life { received: i64::from(row.received), ..way::life(message) };
+    let past = Past { life, attempts: u32::from(row.attempts), is_warned: row.warning.is_yes() };
     Some(past.judge(attempt, policy, now, u64::from_le_bytes(random::bytes())))
 }
 

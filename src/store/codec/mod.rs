@@ -12,13 +12,17 @@ mod queue;
 mod upkeep;
 
 use message::{put_message, take_message};
-use queue::{put_deferred, put_rebound, put_selected, take_deferred, take_rebound, take_selected};
+use queue::{
+    put_deferred, put_rebound, put_released, put_selected, take_deferred, take_rebound, take_released,
+    take_selected,
+};
 use upkeep::{put_part, put_reason_moved, take_part, take_reason_moved};
 
 use super::fields::{Count, Malformed, Put, Take};
 use super::record::{
     AccountPurged, Based, Body, Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated,
-    MailboxDeleted, MailboxRenamed, Moved, Part, Record, Settled, SpecialUse, Subscribed, UidValidityRaised,
+    MailboxDeleted, MailboxRenamed, Moved, Part, Record, Released, Settled, SpecialUse, Subscribed,
+    UidValidityRaised,
 };
 use super::{AccountId, Locator, LogId, MailboxId, MessageId, Place, Sequence};
 use crate::bytes::Slice;
@@ -47,6 +51,8 @@ const SETTLED: u8 = 13;
 const DEFERRED: u8 = 14;
 const HELD: u8 = 15;
 const RELEASED: u8 = 16;
+/// With the time of it.
+const RELEASED_AT: u8 = 23;
 const REBOUND: u8 = 17;
 pub const MOVED: u8 = 18;
 const REASON_MOVED: u8 = 19;
@@ -71,7 +77,8 @@ pub fn kind(record: &Record) -> u8 {
         Record::Settled(_) => SETTLED,
         Record::Deferred(_) => DEFERRED,
         Record::Held(_) => HELD,
-        Record::Released(_) => RELEASED,
+        Record::Released(Released { at: None, .. }) => RELEASED,
+        Record::Released(Released { at: Some(_), .. }) => RELEASED_AT,
         Record::Rebound(_) => REBOUND,
         Record::Moved(_) => MOVED,
         Record::ReasonMoved(_) => REASON_MOVED,
@@ -138,7 +145,8 @@ pub fn encode(record: &Record, to: &mut impl Put) {
             to.put_u32(*recipient);
         }
         Record::Deferred(deferred) => put_deferred(deferred, to),
-        Record::Held(selected) | Record::Released(selected) => put_selected(selected, to),
+        Record::Held(selected) => put_selected(selected, to),
+        Record::Released(released) => put_released(released, to),
         Record::Rebound(rebound) => put_rebound(rebound, to),
         Record::Moved(moved) => {
             to.put_u64(moved.message.0);
@@ -190,7 +198,11 @@ pub fn decode(kind: u8, fields: &[u8], body: Slice) -> Result<Record, Malformed>
         SETTLED => Record::Settled(Settled { message: Sequence(take.u64()?), recipient: take.u32()? }),
         DEFERRED => Record::Deferred(take_deferred(&mut take)?),
         HELD => Record::Held(take_selected(&mut take)?),
-        RELEASED => Record::Released(take_selected(&mut take)?),
+        RELEASED => Record::Released(take_released(&mut take)?),
+        RELEASED_AT => {
+            let released = take_released(&mut take)?;
+            Record::Released(Released { at: Some(take.i64()?), ..released })
+        }
         REBOUND => Record::Rebound(take_rebound(&mut take)?),
         MOVED => {
             let message = Sequence(take.u64()?);
@@ -423,7 +435,7 @@ mod tests {
     use crate::store::record::{
         Accepted, AccountPurged, Based, Body, Deferred, Delivered, Expunged, FlagsChanged, KeywordAdded,
         MailboxCreated, MailboxDeleted, MailboxRenamed, Message, Moved, Part, PartKind, Piece, ReasonMoved,
-        Rebound, Record, Route, Selected, Settled, Subscribed, UidValidityRaised, Warning,
+        Rebound, Record, Released, Route, Selected, Settled, Subscribed, UidValidityRaised, Warning,
     };
     use crate::store::{AccountId, Locator, LogId, MailboxId, MessageId, Place, RecordPlace, Sequence};
 
@@ -490,6 +502,7 @@ mod tests {
             Record::Moved(Moved { message, content: Message { received: TIME, accepted, body } })
         };
         let selected = Selected { message, recipients: recipients.clone() };
+        let released = |at| Record::Released(Released { message, recipients: vec![0, u32::MAX], at });
         let mut records = vec![
             Record::Message(Message {
                 received: TIME,
@@ -511,8 +524,9 @@ mod tests {
             Record::AccountPurged(AccountPurged { account }),
             Record::UidValidityRaised(UidValidityRaised { account, mailbox, uid_validity: u32::MAX }),
             Record::Settled(Settled { message: Sequence(3), recipient: 4 }),
-            Record::Held(selected.clone()),
-            Record::Released(selected),
+            Record::Held(selected),
+            released(None),
+            released(Some(-1)),
             Record::Rebound(Rebound { message, recipients, destination: "elsewhere.example".to_owned() }),
         ];
         let deferred = |warning| Deferred {

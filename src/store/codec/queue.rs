@@ -2,7 +2,7 @@
 
 use crate::store::Sequence;
 use crate::store::fields::{Malformed, Put, Take};
-use crate::store::record::{Deferred, Rebound, Selected, Warning};
+use crate::store::record::{Deferred, Rebound, Released, Selected, Warning};
 
 pub fn put_deferred(deferred: &Deferred, to: &mut impl Put) {
     put_recipients(deferred.message, &deferred.recipients, to);
@@ -38,6 +38,17 @@ pub fn put_selected(selected: &Selected, to: &mut impl Put) {
 pub fn take_selected(take: &mut Take<'_>) -> Result<Selected, Malformed> {
     let (message, recipients) = take_recipients(take)?;
     Ok(Selected { message, recipients })
+}
+
+pub fn put_released(released: &Released, to: &mut impl Put) {
+    put_recipients(released.message, &released.recipients, to);
+    released.at.into_iter().for_each(|at| to.put_i64(at));
+}
+
+/// Without the time, which stands behind it in records of one of the kinds.
+pub fn take_released(take: &mut Take<'_>) -> Result<Released, Malformed> {
+    let (message, recipients) = take_recipients(take)?;
+    Ok(Released { message, recipients, at: None })
 }
 
 pub fn put_rebound(rebound: &Rebound, to: &mut impl Put) {

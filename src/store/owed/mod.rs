@@ -12,7 +12,9 @@ mod rows;
 pub use destinations::{DestinationId, Destinations};
 
 use super::fields::{Put, Take};
-use super::record::{Accepted, Deferred, Message, Moved, ReasonMoved, Record, Route, Selected, Warning};
+use super::record::{
+    Accepted, Deferred, Message, Moved, ReasonMoved, Record, Released, Route, Selected, Warning,
+};
 use super::{AccountId, LogId, RecordPlace, Sequence};
 use rows::Rows;
 
@@ -34,7 +36,8 @@ pub struct Row {
     pub record: RecordPlace,
     /// Number of the recipient in the envelope.
     pub recipient: u32,
-    /// Unix seconds, as all times here; they end in the year 2106.
+    /// When it came, or was released after it was held: it ages from then. Unix seconds, as all times here; they end
+    /// in the year 2106.
     pub received: u32,
     pub way: Way,
     /// Not to be tried before.
@@ -150,8 +153,8 @@ impl Owed {
             }
             Record::Settled(settled) => self.settle(settled.message, settled.recipient),
             Record::Deferred(deferred) => self.defer(deferred, place, due),
-            Record::Held(selected) => self.set_state(selected, State::Held, due),
-            Record::Released(selected) => self.set_state(selected, State::Waiting, due),
+            Record::Held(selected) => self.hold(selected),
+            Record::Released(released) => self.release(released, due),
             Record::Rebound(rebound) => {
                 for &recipient in &rebound.recipients {
                     let Some(row) = self.rows.get_mut((rebound.message, recipient)) else {
@@ -361,10 +364,19 @@ impl Owed {
         }
     }
 
-    fn set_state(&mut self, selected: &Selected, state: State, due: &mut Vec<Due>) {
+    fn hold(&mut self, selected: &Selected) {
         for &recipient in &selected.recipients {
             if let Some(row) = self.rows.get_mut((selected.message, recipient)) {
-                row.state = state;
+                row.state = State::Held;
+            }
+        }
+    }
+
+    fn release(&mut self, released: &Released, due: &mut Vec<Due>) {
+        for &recipient in &released.recipients {
+            if let Some(row) = self.rows.get_mut((released.message, recipient)) {
+                row.state = State::Waiting;
+                row.received = row.received.max(released.at.map_or(0, seconds));
                 due.extend(due_of(row));
             }
         }
@@ -453,8 +465,8 @@ mod tests {
     use crate::mail::envelope::{ByMode, DeliverBy, Envelope, Recipient};
     use crate::mail::time::Timestamp;
     use crate::store::record::{
-        Accepted, Body, Deferred, Message, Moved, ReasonMoved, Rebound, Record, Route, Selected, Settled,
-        Warning,
+        Accepted, Body, Deferred, Message, Moved, ReasonMoved, Rebound, Record, Released, Route, Selected,
+        Settled, Warning,
     };
     use crate::store::{AccountId, LogId, RecordPlace, Sequence};
 
@@ -528,9 +540,15 @@ mod tests {
         assert_eq!((row.attempts, row.due, row.warning, row.deferral()), (1, 7, Warned::Yes, Some(PLACE)));
 
         let selected = Selected { message: Sequence(5), recipients: vec![1, 2] };
-        assert_eq!(apply(&mut owed, 8, &Record::Held(selected.clone())), []);
+        assert_eq!(apply(&mut owed, 8, &Record::Held(selected)), []);
         assert_eq!(owed.of_message(Sequence(5)).filter(|row| row.state == State::Held).count(), 2);
-        assert_eq!(apply(&mut owed, 9, &Record::Released(selected)), [due(a, 7), due(buecher, 99)]);
+        let released = |at| Record::Released(Released { message: Sequence(5), recipients: vec![1, 2], at });
+        assert_eq!(apply(&mut owed, 9, &released(None)), [due(a, 7), due(buecher, 99)]);
+        let ages_from = |owed: &Owed| owed.rows().map(|row| row.received).collect::<Vec<_>>();
+        assert_eq!(ages_from(&owed), [99; 4]);
+        apply(&mut owed, 9, &released(Some(500)));
+        apply(&mut owed, 9, &released(Some(98)));
+        assert_eq!(ages_from(&owed), [99, 500, 500, 99], "what was held ages from its release");
 
         let (recipients, destination) = (vec![0, 1, 2], "c.example".to_owned());
         let rebound = Rebound { message: Sequence(5), recipients, destination };

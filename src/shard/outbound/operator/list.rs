@@ -117,10 +117,11 @@ impl Shard {
         let accepted = found.taken.as_ref().and_then(|(_, message)| message.accepted.as_ref());
         let sender = accepted.and_then(|accepted| accepted.envelope.sender.as_ref());
         let recipients = found.rows.iter().map(|row| self.listed_recipient(commit, found, row));
+        let received = found.taken.as_ref().map(|(_, message)| message.received.seconds);
         Listed {
             id: found.id,
             bytes: found.taken.as_ref().map_or(0, |(kept, _)| kept.message.length),
-            received: i64::from(first.received),
+            received: received.unwrap_or(i64::from(first.received)),
             sender: sender.map(ToString::to_string).unwrap_or_default(),
             tenant: accepted.and_then(|accepted| accepted.tenant.clone()),
             campaign: accepted.and_then(|accepted| accepted.campaign.clone()),

@@ -23,7 +23,7 @@ use crate::shard::outbound::home::now_s;
 use crate::shard::outbound::job::Attempt;
 use crate::shard::outbound::report::Judged;
 use crate::store::owed::Row;
-use crate::store::record::{Deferred, Message, Rebound, Record, Selected, Warning};
+use crate::store::record::{Deferred, Message, Rebound, Record, Released, Selected, Warning};
 use crate::store::{MessageId, Sequence};
 
 /// What is said of mail that was held with a reason.
@@ -166,7 +166,9 @@ impl Shard {
             }
             Order::Release => {
                 let mut changes = self.forget_reasons(commit, message, &rows);
-                changes.push(change(Record::Released(selected())));
+                let Selected { message, recipients } = selected();
+                let at = Some(clock::timestamp().seconds);
+                changes.push(change(Record::Released(Released { message, recipients, at })));
                 changes
             }
             Order::Rebind { destination } => {
