@@ -297,7 +297,8 @@ async fn tick(shard: Rc<Shard>) {
 }
 
 async fn read_letters(shard: &Rc<Shard>) {
-    loop {
+    let mut is_over = false;
+    while !is_over {
         for letter in shard.mesh.own_inbox().take().await {
             match letter {
                 Letter::Deliver(deliver) => {
@@ -316,7 +317,11 @@ async fn read_letters(shard: &Rc<Shard>) {
                 Letter::Blocked(blocked) => shard.outbound().destinations().set_blocked(blocked),
                 Letter::Slot(letter) => shard.take_slot_letter(letter),
                 Letter::TryNow(site) => shard.try_site(&site),
-                Letter::Session(moved) => spawn_sharing("session", session::resume(Rc::clone(shard), *moved)),
+                Letter::Session(moved) => {
+                    // From now on: a server that stops waits for it.
+                    let session = shard.count_session();
+                    spawn_sharing("session", session::resume(Rc::clone(shard), *moved, session));
+                }
                 Letter::Directory(directory, taken) => {
                     let shard = Rc::clone(shard);
                     spawn("directory", async move {
@@ -327,7 +332,8 @@ async fn read_letters(shard: &Rc<Shard>) {
                 Letter::Reload(config, tls) => shard.reload(config, tls),
                 Letter::Declare(home, to) => spawn("declare", Rc::clone(shard).declare(home, to)),
                 Letter::Control(request) => spawn("control", Rc::clone(shard).answer(request)),
-                Letter::Stop => return,
+                // What came along is taken, too: an outcome among it is written by nobody else.
+                Letter::Stop => is_over = true,
             }
         }
     }

@@ -105,6 +105,10 @@ impl Sites {
 impl Shard {
     /// A home has work for a site of this shard.
     pub fn take_work(self: &Rc<Self>, work: Work) {
+        // A site that is begun now would not know that nothing new is to be sent.
+        if self.is_stopping() {
+            return;
+        }
         let Work { feed, way, count } = work;
         let sites = self.outbound().sites();
         let running = match sites.named(&way.site) {

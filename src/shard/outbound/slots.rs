@@ -81,14 +81,14 @@ pub enum Right {
 impl Shard {
     /// Waits until one more connection may be made from its source.
     pub async fn source_slot(&self, desk: &Rc<Desk>) -> Right {
+        if self.stopping.get() {
+            return Right::None;
+        }
         let source = desk.source();
         let limit = self.config().outbound.source(source).and_then(|source| source.connections);
         let Some(limit) = limit else {
             return Right::Free;
         };
-        if self.stopping.get() {
-            return Right::None;
-        }
         let answer = Inbox::new();
         let slots = self.outbound().source_slots();
         let waiting = Waiting { desk: Rc::clone(desk), answer: answer.clone() };

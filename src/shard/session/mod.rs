@@ -10,8 +10,8 @@ mod smtp;
 use std::io;
 use std::rc::Rc;
 
-use super::Shard;
 use super::login::Admitted;
+use super::{Session, Shard};
 use crate::config::{self, Protocol, TlsMode};
 use crate::io::net::{Conn, Counted, Parcel};
 use crate::proto::sasl::Bindings;
@@ -57,9 +57,9 @@ pub async fn serve(shard: Rc<Shard>, mut front: Front) {
 }
 
 /// Goes on with a session that came from another shard.
-pub async fn resume(shard: Rc<Shard>, moved: Moved) {
+pub async fn resume(shard: Rc<Shard>, moved: Moved, session: Session) {
     let Moved { parcel, engine, admitted, counted } = moved;
-    let _session = (shard.count_session(), counted);
+    let _session = (session, counted);
     let conn = Box::new(Conn::unpack(parcel, &shard.sockets, &shard.deadlines));
     let peer = conn.peer();
     let served = match engine {

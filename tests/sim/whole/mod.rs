@@ -10,6 +10,7 @@ mod imap;
 mod ledger;
 mod server;
 mod smtp;
+mod stop;
 
 use std::cell::Cell;
 use std::fs;
@@ -93,6 +94,21 @@ pub fn make_store(seed: u64, root: &Path) {
     making.join().expect("nothing goes wrong");
 }
 
+/// Tells a story to a server that has just started, in a world without bad luck. `limits` are lines of that section
+/// of its configuration.
+fn with_server<T: Send + 'static>(limits: &'static str, story: impl FnOnce(&Run) -> T + Send + 'static) -> T {
+    prepare();
+    let telling = thread::spawn(move || {
+        let run = Run::configured(1, Plan::default(), limits);
+        run.calm();
+        run.until("it serves", SETTLED_US, |run| run.server.state() == State::Up);
+        let told = story(&run);
+        run.end(End::Kill);
+        told
+    });
+    telling.join().expect("the story is told to its end")
+}
+
 /// Copies a folder with all that is in it.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
@@ -119,8 +135,12 @@ struct Run {
 
 impl Run {
     fn begin(seed: u64, plan: Plan) -> Self {
+        Self::configured(seed, plan, "")
+    }
+
+    fn configured(seed: u64, plan: Plan, limits: &str) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
-        let server = Server::new(folder.path());
+        let server = Server::new(folder.path(), limits);
         let sim = Sim::begin(seed, &folder.path().join("world"));
         if let Some(mutant) = plan.mutant {
             mutant.infect(&sim);

@@ -145,8 +145,10 @@ pub enum State {
 }
 
 impl Server {
-    pub fn new(root: &Path) -> Self {
-        let config = Config::parse(CONFIG, "mail.here.test").expect("a good configuration");
+    /// `limits` are more lines of that section of the configuration.
+    pub fn new(root: &Path, limits: &str) -> Self {
+        let text = CONFIG.replace("[limits]\n", &format!("[limits]\n{limits}"));
+        let config = Config::parse(&text, "mail.here.test").expect("a good configuration");
         let settings = config.outbound.events.settings(root);
         Self {
             config: Arc::new(config),
