@@ -54,7 +54,7 @@ fn converse(engine: &mut Server, mut input: &[u8], out: &mut Output) -> usize {
 }
 
 fn imap_command(criterion: &mut Criterion) {
-    let settings = Settings { message_bytes_max: 50 << 20, starttls: false };
+    let settings = Settings { message_bytes_max: 50 << 20, starttls: false, login_s: 60, idle_s: 1860 };
     let mut engine = Server::new(settings, Channel::Trusted, NOW);
     let mut out = Output::new();
     assert_eq!(converse(&mut engine, b"l LOGIN alice secret\r\ns SELECT INBOX\r\n", &mut out), 1);

@@ -19,6 +19,7 @@ fn policy() -> Rc<Policy> {
         is_tls_available: false,
         message_bytes_max: 50 << 20,
         recipients_max: 100,
+        idle_s: 300,
         mails_max: None,
         hold_s_max: 0,
         deliver_by_s_min: 0,

@@ -49,8 +49,8 @@ pub mod server {
     pub const SESSION_MEMORY_BYTES_MAX: u64 = 4 << 20;
     pub const SESSION_MEMORY_BYTES_LEAST: u64 = 640 << 10;
     pub const SESSION_MEMORY_BYTES_MOST: u64 = 1 << 30;
-    /// The most that `recipients` may be set to.
-    pub const RECIPIENTS_MOST: usize = 100_000;
+    /// Before login a client of IMAP or POP3 has nothing to think about.
+    pub const LOGIN_S: u64 = 60;
 }
 
 pub mod smtp {
@@ -58,7 +58,8 @@ pub mod smtp {
     pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
     /// RFC 4954 4: the line of an AUTH exchange.
     pub const AUTH_LINE_BYTES_MAX: usize = 12288;
-    /// RFC 5321 4.5.3.1.8 asks for 100; the rest get 452 4.5.3 and the client sends them again.
+    /// RFC 5321 4.5.3.1.8 asks for 100; the rest get 452 4.5.3 and the client sends them again. An operator may want
+    /// less, not more: each is looked for among the others.
     pub const RECIPIENTS_MAX: usize = 1000;
     pub const RECIPIENTS_LEAST: usize = 100;
     /// Of a session's memory, what is not for its recipients: the message that follows them, lines, input, TLS.
@@ -153,8 +154,6 @@ pub mod pop3 {
     pub const AUTH_LINE_BYTES_MAX: usize = 12288;
     /// RFC 1939 3: at least 10 minutes.
     pub const IDLE_S: u64 = 600;
-    /// Before login a client has nothing to think about.
-    pub const LOGIN_S: u64 = 60;
     /// A client asks for capabilities, starts TLS and logs in, perhaps at the third try.
     pub const COMMANDS_BEFORE_LOGIN_MAX: u8 = 100;
     /// Refused passwords before the connection closes.
@@ -178,7 +177,6 @@ pub mod imap {
     pub const NESTING_MAX: usize = 50;
     /// RFC 9051 5.4: at least 30 minutes after login.
     pub const IDLE_S: u64 = 31 * 60;
-    pub const LOGIN_S: u64 = 60;
     /// A client asks for capabilities, says what it is, starts TLS and logs in, perhaps at the third try.
     pub const COMMANDS_BEFORE_LOGIN_MAX: u8 = 100;
     /// Between two signs of life while a client is in IDLE; keeps NAT entries open.
@@ -324,6 +322,8 @@ pub mod outbound {
     /// To one site from one source: what large providers take from strangers without a word.
     pub const CONNECTIONS: NonZeroU32 = NonZeroU32::new(20).expect("it is not 0");
     pub const SITE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
+    /// What an operator may allow in one transaction.
+    pub const RECIPIENTS_MOST: u32 = 100_000;
     /// What an operator may allow to one site: each is a socket.
     pub const CONNECTIONS_MOST: u32 = 10_000;
     /// From one address there are no more ports to one other.
@@ -455,7 +455,7 @@ const _: () = assert!(
 );
 const _: () = assert!(MESSAGE_BYTES_MAX <= MESSAGE_BYTES_MOST);
 const _: () = assert!(smtp::RECIPIENTS_LEAST >= 100, "RFC 5321 4.5.3.1.8");
-const _: () = assert!(smtp::RECIPIENTS_MAX <= server::RECIPIENTS_MOST);
+const _: () = assert!(smtp::RECIPIENTS_LEAST <= smtp::RECIPIENTS_MAX);
 const _: () = assert!(smtp::HOLD_S_MAX <= 999_999_999, "RFC 4865 3");
 const _: () = assert!(smtp::DELIVER_BY_S_MIN <= 999_999_999, "RFC 2852 2");
 const _: () = assert!(dns::TTL_S_MIN <= dns::TTL_ABSENT_S_MAX && dns::TTL_ABSENT_S_MAX <= dns::TTL_S_MAX);

@@ -221,7 +221,7 @@ fn limits(keys: &LimitsKeys, problems: &mut Problems<'_>) -> Limits {
             &keys.recipients,
             "recipients",
             smtp::RECIPIENTS_LEAST as u64,
-            server::RECIPIENTS_MOST as u64,
+            smtp::RECIPIENTS_MAX as u64,
             smtp::RECIPIENTS_MAX as u64,
         )),
         sessions: index(limit(&keys.sessions, "sessions", 1, server::SESSIONS_MOST, server::SESSIONS_MAX)),
@@ -242,7 +242,7 @@ fn limits(keys: &LimitsKeys, problems: &mut Problems<'_>) -> Limits {
         smtp_idle_s: limit(&keys.smtp_idle_s, "smtp_idle_s", smtp::IDLE_S, day, smtp::IDLE_S),
         pop3_idle_s: limit(&keys.pop3_idle_s, "pop3_idle_s", pop3::IDLE_S, day, pop3::IDLE_S),
         imap_idle_s: limit(&keys.imap_idle_s, "imap_idle_s", 30 * 60, day, imap::IDLE_S),
-        login_s: limit(&keys.login_s, "login_s", 10, 600, imap::LOGIN_S),
+        login_s: limit(&keys.login_s, "login_s", 10, 600, server::LOGIN_S),
         checkpoint_bytes: limit(
             &keys.checkpoint_bytes,
             "checkpoint_bytes",

@@ -431,7 +431,7 @@ mod tests {
                 "[limits]\nimap_idle_s = 60\nrecipients = -1\n",
                 &[
                     "2:15: `imap_idle_s`: found 60, expected 1800 to 86400",
-                    "3:14: `recipients`: found -1, expected 100 to 100000",
+                    "3:14: `recipients`: found -1, expected 100 to 1000",
                 ],
             ),
             (

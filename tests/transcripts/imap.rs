@@ -1,9 +1,9 @@
 //! The IMAP server with a small mailbox.
 //!
 //! Header: `channel: clear|trusted|tls`, `starttls: yes|no`, `size:` (the largest message), `login: yes` (begins
-//! logged in, without a greeting). INBOX has three messages with the UIDs 11, 12 and 13; `Full` takes no mail; `Box`
-//! does, and cannot be selected; no other mailbox exists. The login is `john@here.test` with the password `secret`.
-//! Commands about mailboxes are not executed but told as effects.
+//! logged in, without a greeting), `login-time:` and `idle:` in seconds. INBOX has three messages with the UIDs 11, 12
+//! and 13; `Full` takes no mail; `Box` does, and cannot be selected; no other mailbox exists. The login is
+//! `john@here.test` with the password `secret`. Commands about mailboxes are not executed but told as effects.
 
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ impl Engine for Session {
         let settings = Settings {
             message_bytes_max: header.value("size", "1000").parse().expect("it is a number"),
             starttls: header.value("starttls", "no") == "yes",
+            login_s: header.value("login-time", "60").parse().expect("it is a number"),
+            idle_s: header.value("idle", "1860").parse().expect("it is a number"),
         };
         let channel = match header.value("channel", "trusted") {
             "clear" => Channel::Clear,

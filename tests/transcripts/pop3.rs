@@ -1,8 +1,8 @@
 //! The POP3 server with a maildrop of canned messages.
 //!
 //! Header: `tls: none|offered|implicit`, `clear: yes|no` (whether passwords may cross without TLS), `mail:`
-//! names of messages, `commit: durable|failed`. The login is `john@here.test` with the password `secret`;
-//! other names have other fates.
+//! names of messages, `commit: durable|failed`, `login-time:` and `idle:` in seconds. The login is
+//! `john@here.test` with the password `secret`; other names have other fates.
 
 use std::time::Duration;
 
@@ -50,7 +50,13 @@ impl Engine for Session {
             "implicit" => Tls::Active(bindings()),
             _ => Tls::Unavailable,
         };
-        let channel = Channel { tls, takes_clear_passwords: header.value("clear", "yes") == "yes" };
+        let number = |name, default| header.value(name, default).parse().expect("it is a number");
+        let channel = Channel {
+            tls,
+            takes_clear_passwords: header.value("clear", "yes") == "yes",
+            login_s: number("login-time", "60"),
+            idle_s: number("idle", "600"),
+        };
         let verdict = match header.value("commit", "durable") {
             "failed" => CommitVerdict::Failed,
             _ => CommitVerdict::Durable,

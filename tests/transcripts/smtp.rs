@@ -1,8 +1,8 @@
 //! The SMTP server with canned outcomes, which the names in the envelope choose.
 //!
 //! Header: `role: relay|submission`, `tls: none|offered|implicit`, `auth: MECHANISM ...`, `size:`, `recipients:`,
-//! `mails:`. `here.test` is local, `gone.test` does not exist, everything else is foreign. The login is
-//! `john@here.test` with the password `secret`.
+//! `mails:`, `idle:` in seconds. `here.test` is local, `gone.test` does not exist, everything else is foreign. The
+//! login is `john@here.test` with the password `secret`.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use aws_lc_rs::{digest, hmac, pbkdf2};
 
 use ringpost::bytes::Output;
-use ringpost::limits::smtp::RECIPIENTS_MAX;
 use ringpost::mail::address::Address;
 use ringpost::mail::envelope::{BodyKind, ByMode, Envelope, Notify, Recipient, Ret};
 use ringpost::mail::time::{Instant, Now, Timestamp};
@@ -43,7 +42,8 @@ impl Engine for Session {
             role: if header.value("role", "relay") == "relay" { Role::Relay } else { Role::Submission },
             is_tls_available: header.value("tls", "none") != "none",
             message_bytes_max: number("size", "1000"),
-            recipients_max: (number("recipients", "100") as usize).min(RECIPIENTS_MAX),
+            recipients_max: number("recipients", "100") as usize,
+            idle_s: number("idle", "300"),
             mails_max: header.value("mails", "").parse().ok(),
             hold_s_max: number("hold", "1000000").try_into().expect("it is small"),
             deliver_by_s_min: 60,

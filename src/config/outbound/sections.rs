@@ -10,7 +10,7 @@ use super::check::{self, Names, check_reference, pattern, tenant_name};
 use super::keys::ShapingKeys;
 use super::shaping::{Overlay, RateKey, Section, ShapingMatch};
 use crate::config::document::Problems;
-use crate::limits::{outbound, server};
+use crate::limits::outbound;
 
 /// A host that answers after more than an hour is none.
 const TIMEOUT_S_MAX: i64 = 3600;
@@ -91,7 +91,7 @@ fn overlay(keys: &ShapingKeys, problems: &mut Problems<'_>) -> Overlay {
         recipients_per_message: count(
             &keys.recipients_per_message,
             "recipients_per_message",
-            u32::try_from(server::RECIPIENTS_MOST).unwrap_or(million),
+            outbound::RECIPIENTS_MOST,
             problems,
         ),
         idle: idle(&keys.idle_s, problems),

@@ -30,7 +30,7 @@ use super::render::list::Names;
 use super::render::state;
 use super::reply::{Code, Done, Status};
 use crate::bytes::Output;
-use crate::limits::imap::{COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, IDLE_HEARTBEAT_S, IDLE_S, LOGIN_S};
+use crate::limits::imap::{COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, IDLE_HEARTBEAT_S};
 use crate::mail::time::{Instant, Now};
 use crate::proto::sasl::{Bindings, Credentials, Exchange, Identity, Nonce, Verifier};
 
@@ -63,6 +63,10 @@ pub struct Settings {
     pub message_bytes_max: u64,
     /// There is a certificate, so that STARTTLS can be offered.
     pub starttls: bool,
+    /// How long a client may take to log in.
+    pub login_s: u64,
+    /// How long it may be silent afterwards (RFC 9051 5.4).
+    pub idle_s: u64,
 }
 
 /// How safe the connection is from listeners.
@@ -287,7 +291,7 @@ impl Server {
         if self.deadline().is_none_or(|deadline| now.instant < deadline) {
             return;
         }
-        let is_over = now.instant >= self.active + Duration::from_secs(IDLE_S);
+        let is_over = now.instant >= self.active + Duration::from_secs(self.settings.idle_s);
         match &mut self.activity {
             Activity::Idling { heartbeat } if !is_over => {
                 *heartbeat = now.instant + Duration::from_secs(IDLE_HEARTBEAT_S);
@@ -321,8 +325,8 @@ impl Server {
     pub fn deadline(&self) -> Option<Instant> {
         let (since, span_s) = match (&self.activity, self.phase) {
             (activity, _) if activity.is_drivers() => return None,
-            (_, Phase::NotAuthenticated) => (self.active, LOGIN_S),
-            _ => (self.active, IDLE_S),
+            (_, Phase::NotAuthenticated) => (self.active, self.settings.login_s),
+            _ => (self.active, self.settings.idle_s),
         };
         let deadline = since + Duration::from_secs(span_s);
         match self.activity {

@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use crate::bytes::Output;
 use crate::limits::pop3::{
-    AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX, COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, IDLE_S, LOGIN_S,
-    OUTPUT_BURST_BYTES,
+    AUTH_LINE_BYTES_MAX, COMMAND_LINE_BYTES_MAX, COMMANDS_BEFORE_LOGIN_MAX, ERRORS_MAX, OUTPUT_BURST_BYTES,
 };
 use crate::mail::time::Instant;
 use crate::proto::line::{Lines, Taken};
@@ -47,17 +46,23 @@ pub struct Server {
     /// Commands without a login.
     commands_before_login: u8,
     pub(super) refused_logins: u32,
+    /// When the connection, or its TLS, was fresh.
+    begun: Instant,
     deadline: Option<Instant>,
     /// The server goes down: the session ends when nothing is half done.
     is_stopping: bool,
 }
 
-/// What carries the session.
+/// What carries the session, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Channel {
     pub tls: Tls,
     /// A password may cross it in the clear: both ends are on this machine, or the operator says so.
     pub takes_clear_passwords: bool,
+    /// How long a client may take to log in.
+    pub login_s: u64,
+    /// How long it may be silent afterwards (RFC 1939 3).
+    pub idle_s: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +115,7 @@ impl Server {
             errors: 0,
             commands_before_login: 0,
             refused_logins: 0,
+            begun: now,
             deadline: None,
             is_stopping: false,
         };
@@ -184,6 +190,7 @@ impl Server {
         self.lines.clear();
         self.language = Language::default();
         self.phase = Phase::Login(Login::default());
+        self.begun = now;
         self.rest(now);
     }
 
@@ -517,16 +524,16 @@ impl Server {
         self.events.push_back(Event::Close);
     }
 
-    /// Sets the time by which something must have come: a whole line, not a byte of one.
+    /// Sets the time by which something must have come: before login that, afterwards a whole line, not a byte of one.
     fn rest(&mut self, now: Instant) {
         if self.is_stopping && self.takes_input() && !matches!(self.phase, Phase::Over) {
             return self.close();
         }
         self.deadline = match self.phase {
             Phase::Login(_) | Phase::Exchange(_) | Phase::Handshake => {
-                Some(now + Duration::from_secs(LOGIN_S))
+                Some(self.begun + Duration::from_secs(self.channel.login_s))
             }
-            Phase::Transaction(..) => Some(now + Duration::from_secs(IDLE_S)),
+            Phase::Transaction(..) => Some(now + Duration::from_secs(self.channel.idle_s)),
             Phase::Judging(_) | Phase::Opening | Phase::Fetching { .. } | Phase::Committing | Phase::Over => {
                 None
             }
@@ -562,6 +569,7 @@ mod tests {
     use super::{Channel, Server, Tls};
     use crate::bytes::{Output, Slice};
     use crate::limits::pop3::{IDLE_S, OUTPUT_BURST_BYTES};
+    use crate::limits::server::LOGIN_S;
     use crate::mail::time::Instant;
     use crate::proto::pop3::{CommitVerdict, Event, LoginVerdict, Maildrop, Outcome};
     use crate::proto::sasl::{Bindings, Nonce, Verifier};
@@ -576,7 +584,8 @@ mod tests {
     impl Run {
         fn new(tls: Tls, messages: u32) -> Self {
             let mut out = Output::new();
-            let server = Server::new(Channel { tls, takes_clear_passwords: true }, &mut out, Instant(0));
+            let channel = Channel { tls, takes_clear_passwords: true, login_s: LOGIN_S, idle_s: IDLE_S };
+            let server = Server::new(channel, &mut out, Instant(0));
             let mut run = Self { server, sent: out.to_vec(), asked: Vec::new() };
             run.asked.push(messages.to_string());
             run

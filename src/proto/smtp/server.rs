@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bytes::Output;
 use crate::limits::smtp::{
-    AUTH_LINE_BYTES_MAX, BODY_BYTES_PER_S_MIN, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_COMMANDS_MAX, IDLE_S,
+    AUTH_LINE_BYTES_MAX, BODY_BYTES_PER_S_MIN, COMMAND_LINE_BYTES_MAX, ERRORS_MAX, IDLE_COMMANDS_MAX,
     RECIPIENTS_SURPLUS_MAX,
 };
 use crate::mail::envelope::{Envelope, Recipient};
@@ -235,7 +235,7 @@ impl Server {
 
     /// When `handle_timeout` wants to be called. While the driver owes an outcome, it keeps the time.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = Duration::from_secs(IDLE_S);
+        let idle = Duration::from_secs(self.policy.idle_s);
         let body_bytes = match &self.phase {
             _ if self.pending != Pending::Nothing => return None,
             Phase::Data(receiving, _) | Phase::Chunk { receiving, .. } => receiving.body.bytes(),
@@ -598,6 +598,7 @@ mod tests {
             is_tls_available: true,
             message_bytes_max: 64,
             recipients_max: 2,
+            idle_s: 300,
             mails_max: None,
             hold_s_max: 3600,
             deliver_by_s_min: 60,

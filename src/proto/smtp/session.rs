@@ -13,6 +13,8 @@ pub struct Policy {
     pub message_bytes_max: u64,
     /// At most `limits::smtp::RECIPIENTS_MAX`.
     pub recipients_max: usize,
+    /// How long a client may be silent (RFC 5321 4.5.3.2.7).
+    pub idle_s: u64,
     /// MAIL commands of one session; `None` is no limit.
     pub mails_max: Option<u32>,
     /// How long a submitted message may be held (RFC 4865).

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::{Engine, Front, bindings, is_trusted, settle};
-use crate::config::TlsMode;
+use crate::config::{Limits, TlsMode};
 use crate::io::net::{Conn, Filled};
 use crate::io::{clock, random};
 use crate::proto::imap::server::{Channel, Event, Outcome, Refusal, Server, Settings};
@@ -15,10 +15,7 @@ use crate::shard::login::{Admitted, NotAdmitted};
 
 /// Serves a client until it has logged in or gone.
 pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
-    let settings = Settings {
-        message_bytes_max: shard.message_bytes_max(),
-        starttls: front.config.tls == TlsMode::Starttls,
-    };
+    let settings = settings(&shard.config().limits, front.config.tls);
     let channel = match front.conn.tls() {
         Some(_) => Channel::Tls(bindings(&front.conn)),
         None if is_trusted(&front) => Channel::Trusted,
@@ -78,6 +75,15 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
             }
             Filled::Deadline => engine.handle_timeout(conn.out(), clock::now()),
         }
+    }
+}
+
+fn settings(limits: &Limits, tls: TlsMode) -> Settings {
+    Settings {
+        message_bytes_max: limits.message_bytes,
+        starttls: tls == TlsMode::Starttls,
+        login_s: limits.login_s,
+        idle_s: limits.imap_idle_s,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::{Engine, Front, bindings, is_trusted, settle};
-use crate::config::TlsMode;
+use crate::config::{Limits, TlsMode};
 use crate::io::net::{Conn, Filled};
 use crate::io::share::breathe;
 use crate::io::{clock, random};
@@ -24,14 +24,7 @@ const INBOX: &str = "INBOX";
 
 /// Serves a client until it has logged in or gone.
 pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
-    let channel = Channel {
-        tls: match front.config.tls {
-            _ if front.conn.tls().is_some() => Tls::Active(bindings(&front.conn)),
-            TlsMode::Starttls => Tls::Offered,
-            _ => Tls::Unavailable,
-        },
-        takes_clear_passwords: is_trusted(&front),
-    };
+    let channel = channel(&shard.config().limits, &front);
     let Front { mut conn, counted, .. } = front;
     let mut engine = Box::new(Server::new(channel, conn.out(), clock::instant()));
     let mut admitted = None;
@@ -76,6 +69,19 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
         if !wait(&shard, &mut conn, &mut engine).await? {
             return Ok(());
         }
+    }
+}
+
+fn channel(limits: &Limits, front: &Front) -> Channel {
+    Channel {
+        tls: match front.config.tls {
+            _ if front.conn.tls().is_some() => Tls::Active(bindings(&front.conn)),
+            TlsMode::Starttls => Tls::Offered,
+            _ => Tls::Unavailable,
+        },
+        takes_clear_passwords: is_trusted(front),
+        login_s: limits.login_s,
+        idle_s: limits.pop3_idle_s,
     }
 }
 

@@ -8,6 +8,7 @@
 mod backup;
 mod imap;
 mod ledger;
+mod patience;
 mod server;
 mod smtp;
 mod stop;

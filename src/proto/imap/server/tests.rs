@@ -7,7 +7,8 @@ use proptest::{collection, prop_assert_eq};
 
 use super::{Channel, Event, Outcome, Refusal, Server, Settings};
 use crate::bytes::Output;
-use crate::limits::imap::{COMMAND_LINE_BYTES_MAX, IDLE_S, LITERALS_BYTES_MAX, LOGIN_S};
+use crate::limits::imap::{COMMAND_LINE_BYTES_MAX, IDLE_S, LITERALS_BYTES_MAX};
+use crate::limits::server::LOGIN_S;
 use crate::mail::time::{Instant, Now};
 use crate::proto::imap::command::{Access, Command};
 use crate::proto::imap::render::state;
@@ -23,7 +24,8 @@ struct Session {
 
 impl Session {
     fn new(channel: Channel) -> Self {
-        let settings = Settings { message_bytes_max: 1 << 20, starttls: true };
+        let settings =
+            Settings { message_bytes_max: 1 << 20, starttls: true, login_s: LOGIN_S, idle_s: IDLE_S };
         let server = Server::new(settings, channel, Now::default());
         Self { server, out: Output::new(), log: Vec::new() }
     }
