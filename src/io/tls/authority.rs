@@ -43,6 +43,7 @@ pub fn certify(data: &Path, hostname: &str, now: Timestamp) -> Result<TlsFiles, 
     if is_good(&paths.server, now)?
         && paths.server_key.exists()
         && names(&paths.server)?.contains(&hostname.to_owned())
+        && is_trusted_for_long(&paths, now)
     {
         return Ok(files);
     }
@@ -84,9 +85,25 @@ fn is_good(path: &Path, now: Timestamp) -> Result<bool, TlsError> {
     if !path.exists() {
         return Ok(false);
     }
-    let chain = read_chain(path)?;
-    let not_after = parse(path, &chain[0])?.validity().not_after.timestamp();
+    let (_, not_after) = validity(path)?;
     Ok(now.seconds + RENEWED_S < not_after)
+}
+
+/// Whether the CA is valid for a while yet, and the one that has signed the certificate: it is younger if a crash came
+/// before there was a new certificate, too. A CA that is lost, or cannot be read, is no reason for another one.
+fn is_trusted_for_long(paths: &Paths, now: Timestamp) -> bool {
+    let (Ok((ca_from, ca_until)), Ok((from, _))) = (validity(&paths.ca), validity(&paths.server)) else {
+        return true;
+    };
+    now.seconds + RENEWED_S < ca_until && ca_from <= from
+}
+
+/// From when on and until when a certificate is valid, in Unix seconds.
+fn validity(path: &Path) -> Result<(i64, i64), TlsError> {
+    let chain = read_chain(path)?;
+    let certificate = parse(path, &chain[0])?;
+    let validity = certificate.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
 /// The DNS names that the certificate at `path` is for.
@@ -221,6 +238,9 @@ mod tests {
             (705, "a.example", (false, true)),
             (706, "b.example", (false, true)),
             (707, "b.example", (false, false)),
+            (3600, "b.example", (false, true)),
+            (3620, "b.example", (false, false)),
+            // The certificate would last, its CA does not.
             (3630, "b.example", (true, true)),
             (3631, "localhost", (false, false)),
         ];
@@ -230,6 +250,22 @@ mod tests {
             assert_eq!((after.0 != before.0, after.1 != before.1), (new_ca, new_server), "{day}");
             before = after;
         }
+    }
+
+    #[test]
+    fn a_certificate_of_an_older_ca_is_replaced() {
+        let folder = TempDir::new().unwrap();
+        let server = ["tls/server.pem", "tls/server.key"].map(|name| folder.path().join(name));
+        certify(folder.path(), "mail.example.org", at(0)).unwrap();
+        certify(folder.path(), "mail.example.org", at(3600)).unwrap();
+        let old = server.each_ref().map(|path| fs::read(path).unwrap());
+        certify(folder.path(), "mail.example.org", at(3630)).unwrap();
+        // As a crash leaves it that comes between the two.
+        server.iter().zip(&old).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+        let before = contents(folder.path());
+        certify(folder.path(), "mail.example.org", at(3631)).unwrap();
+        let after = contents(folder.path());
+        assert!(after.0 == before.0 && after.1 != before.1);
     }
 
     #[test]
