@@ -30,6 +30,8 @@ const FIRST_USER: &str = "me";
 
 /// Runs the server until a signal ends it.
 pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
+    // Before the start, which may take long: what comes meanwhile waits, and does not end the process.
+    let signals = Signals::new([SIGHUP, SIGXFSZ]).map_err(Failure::unavailable)?;
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
     let addresses = take_addresses(&config)?;
@@ -57,7 +59,7 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let control = ControlServer::start(data.path(), backend).map_err(|error| {
         Failure::unavailable(format!("no control socket in {}: {error}", config.data.display()))
     })?;
-    answer_signals(serve.clone(), server)?;
+    answer_signals(signals, serve.clone(), server)?;
     say_ready(&config, welcome.as_deref())?;
     let whole = threads.join();
     drop(control);
@@ -208,8 +210,11 @@ fn name(protocol: Protocol, tls: TlsMode) -> &'static str {
 /// The first SIGTERM or SIGINT winds the server down, the second ends the process at once: what was acknowledged
 /// is synced already. SIGHUP reads configuration and certificates again. SIGXFSZ, which would end the process, says
 /// what the write that was too long for a limit of the system says too.
-fn answer_signals(serve: Serve, server: Server) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(Failure::unavailable)?;
+fn answer_signals(mut signals: Signals, serve: Serve, server: Server) -> Result<(), Failure> {
+    // A server that is not up yet just ends.
+    for signal in [SIGTERM, SIGINT] {
+        signals.add_signal(signal).map_err(Failure::unavailable)?;
+    }
     let answer = move || {
         let mut stopping = false;
         for signal in signals.forever() {

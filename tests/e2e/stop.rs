@@ -1,6 +1,7 @@
 //! The ways down: asked once, asked twice, with sessions that are idle or busy; and what is kept out.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::Command;
 use std::time::Duration;
 
@@ -105,6 +106,25 @@ fn a_configuration_that_is_wrong_is_kept_out_and_a_right_one_taken() {
     server.signal("HUP");
     eventually(|| announced_size(&server) == "250-SIZE 600000");
     assert!(Imap::login(server.address(), IMAP, ALICE, PASSWORD).is_ok());
+}
+
+#[test]
+fn a_reload_that_is_wanted_during_the_start_follows_it() {
+    let server = Server::prepare(1, "");
+    let mut child = server.spawn(&["serve", "--cores", "1"]);
+    // What follows is a first account, keys, a log.
+    while !server.data().exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let process = child.id().to_string();
+    let signal = |name| Command::new("kill").args([name, process.as_str()]).status().expect("kill runs");
+    assert!(signal("-HUP").success());
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("is ready")), "it gets ready");
+    assert!(signal("-TERM").success());
+    let output = child.wait_with_output().expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("were read again"), "{log}");
 }
 
 fn announced_size(server: &Server) -> String {
