@@ -17,6 +17,7 @@ use crate::io::disk::copy::{Extent, extras};
 use crate::io::disk::layout::DataDir;
 use crate::io::events::EventWriter;
 use crate::io::inbox::Inbox;
+use crate::io::tls::ServerTls;
 use crate::mail::address::Address;
 use crate::proto::smtp::MessageRefusal;
 use crate::shard::clean::Cycle;
@@ -34,7 +35,8 @@ const MESSAGES_AT_ONCE: usize = 64;
 pub struct ShardBackend {
     server: Server,
     data: Arc<DataDir>,
-    config: Arc<Config>,
+    /// As it was read last.
+    config: Mutex<Arc<Config>>,
     /// The newest snapshot. Whoever changes it holds it until all shards go by the next.
     directory: Mutex<Arc<Directory>>,
     /// Messages that programs on this machine handed in; each goes to the next shard.
@@ -59,7 +61,7 @@ impl ShardBackend {
         Self {
             server,
             data,
-            config,
+            config: Mutex::new(config),
             directory: Mutex::new(directory),
             submissions: AtomicUsize::new(0),
             suspended: AtomicU64::new(0),
@@ -139,8 +141,14 @@ impl ShardBackend {
         &self.data
     }
 
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.lock_config())
+    }
+
+    /// Certificates and configuration were read again.
+    pub fn reload(&self, config: Arc<Config>, tls: &ServerTls) {
+        self.server.reload(&config, tls);
+        *self.lock_config() = config;
     }
 
     fn owner(&self, place: Place) -> usize {
@@ -152,6 +160,11 @@ impl ShardBackend {
         let account = directory.account_at(address);
         let account = account.ok_or_else(|| Refusal::wrong(format!("there is no account {address}")))?;
         Ok(Place { account: AccountId(account.id), log: LogId(account.log) })
+    }
+
+    fn lock_config(&self) -> MutexGuard<'_, Arc<Config>> {
+        // It is replaced in one assignment, so that a panic elsewhere left it whole.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Directory>> {
@@ -245,7 +258,7 @@ impl Backend for ShardBackend {
     }
 
     fn change(&self, change: Change) -> Result<(), Refusal> {
-        change.check_against(&self.config.domains)?;
+        change.check_against(&self.config().domains)?;
         let mut current = self.lock();
         if let Change::RemoveAccount { address, purge: true } = &change {
             return self.purge(&mut current, address);
@@ -322,7 +335,7 @@ impl Backend for ShardBackend {
     }
 
     fn message_bytes_max(&self) -> u64 {
-        self.config.limits.message_bytes
+        self.config().limits.message_bytes
     }
 
     fn mailboxes(&self, account: &Address) -> Result<Vec<MailboxRow>, Refusal> {

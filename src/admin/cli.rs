@@ -486,17 +486,32 @@ impl Command {
 impl Place {
     /// The configuration, with the data directory of the command line.
     pub fn load(&self) -> Result<Config, Failure> {
-        let usual = || Some(PathBuf::from(CONFIG_PATH)).filter(|path| path.exists());
-        let file = self.config.clone().or_else(|| env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
-        let mut config = Config::load(file.or_else(usual).as_deref()).map_err(Failure::wrong)?;
+        let mut config =
+            Config::load(self.file(Path::new(CONFIG_PATH)).as_deref()).map_err(Failure::wrong)?;
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
         Ok(config)
     }
+
+    /// The file that is read: one that was named, or the usual one if it is there.
+    fn file(&self, usual: &Path) -> Option<PathBuf> {
+        let named = self.config.clone().or_else(|| env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+        named.or_else(|| Some(usual.to_owned()).filter(|path| path.exists()))
+    }
+
+    /// The same, with the file that is read now: if it is gone later, the defaults do not take its place.
+    fn settled(&self, usual: &Path) -> Self {
+        Self { config: self.file(usual), data: self.data.clone() }
+    }
 }
 
 impl Serve {
+    /// The same for a server that will read its file again.
+    pub fn settled(&self) -> Self {
+        Self { place: self.place.settled(Path::new(CONFIG_PATH)), cores: self.cores }
+    }
+
     /// The configuration, with what the command line says above it. Reads the file anew each time.
     pub fn load(&self) -> Result<Config, Failure> {
         let mut config = self.place.load()?;
@@ -507,9 +522,25 @@ impl Serve {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use std::fs;
 
-    use super::{Cli, grammar};
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::{Cli, Place, grammar};
+
+    #[test]
+    fn a_file_that_was_read_is_not_done_without() {
+        let folder = TempDir::new().unwrap();
+        let usual = folder.path().join("ringpost.toml");
+        let unnamed = Place::default();
+        assert_eq!(unnamed.settled(&usual).config, None);
+        fs::write(&usual, "").unwrap();
+        let settled = unnamed.settled(&usual);
+        assert!(settled.load().is_ok());
+        fs::remove_file(&usual).unwrap();
+        assert!(settled.load().is_err());
+    }
 
     #[test]
     fn the_grammar_is_sound() {

@@ -329,7 +329,8 @@ impl ShardBackend {
 
     /// What stands in the place of a message that is gone.
     fn note(&self, found: &InMailbox, kept: &str) -> Vec<u8> {
-        let host = &self.config().hostname;
+        let config = self.config();
+        let host = &config.hostname;
         let DamagedMessage { uid, message, internal, header, .. } = &found.message;
         let mut text = format!(
             "From: Mail system <postmaster@{host}>\r\nTo: <{}>\r\nDate: {}\r\n\

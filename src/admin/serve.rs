@@ -32,6 +32,7 @@ const FIRST_USER: &str = "me";
 pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     // Before the start, which may take long: what comes meanwhile waits, and does not end the process.
     let signals = Signals::new([SIGHUP, SIGXFSZ]).map_err(Failure::unavailable)?;
+    let serve = serve.settled();
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
     let addresses = take_addresses(&config)?;
@@ -55,11 +56,12 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     // Before the signals' thread: whoever stops the server afterwards finds it whole.
     let backend =
         ShardBackend::new(server.clone(), Arc::clone(&data), Arc::clone(&config), Arc::new(directory));
-    let backend: Arc<dyn Backend> = Arc::new(backend);
-    let control = ControlServer::start(data.path(), backend).map_err(|error| {
+    let backend = Arc::new(backend);
+    let answering: Arc<dyn Backend> = backend.clone();
+    let control = ControlServer::start(data.path(), answering).map_err(|error| {
         Failure::unavailable(format!("no control socket in {}: {error}", config.data.display()))
     })?;
-    answer_signals(signals, serve.clone(), server)?;
+    answer_signals(signals, serve, server, backend)?;
     say_ready(&config, welcome.as_deref())?;
     let whole = threads.join();
     drop(control);
@@ -210,7 +212,12 @@ fn name(protocol: Protocol, tls: TlsMode) -> &'static str {
 /// The first SIGTERM or SIGINT winds the server down, the second ends the process at once: what was acknowledged
 /// is synced already. SIGHUP reads configuration and certificates again. SIGXFSZ, which would end the process, says
 /// what the write that was too long for a limit of the system says too.
-fn answer_signals(mut signals: Signals, serve: Serve, server: Server) -> Result<(), Failure> {
+fn answer_signals(
+    mut signals: Signals,
+    serve: Serve,
+    server: Server,
+    backend: Arc<ShardBackend>,
+) -> Result<(), Failure> {
     // A server that is not up yet just ends.
     for signal in [SIGTERM, SIGINT] {
         signals.add_signal(signal).map_err(Failure::unavailable)?;
@@ -219,7 +226,7 @@ fn answer_signals(mut signals: Signals, serve: Serve, server: Server) -> Result<
         let mut stopping = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&serve, &server),
+                SIGHUP => reload(&serve, &backend),
                 SIGXFSZ => {}
                 _ if stopping => {
                     stderr::flush();
@@ -237,14 +244,16 @@ fn answer_signals(mut signals: Signals, serve: Serve, server: Server) -> Result<
     started.map(|_| ()).map_err(Failure::unavailable)
 }
 
-fn reload(serve: &Serve, server: &Server) {
-    let config = match serve.load() {
+fn reload(serve: &Serve, backend: &ShardBackend) {
+    let mut config = match serve.load() {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "the configuration stays as it was"),
     };
+    // It is taken from the file at the start only, and the own CA lies in it.
+    config.data.clone_from(&backend.config().data);
     match ServerTls::open(&config, clock::timestamp()) {
         Ok(tls) => {
-            server.reload(&Arc::new(config), &tls);
+            backend.reload(Arc::new(config), &tls);
             tracing::info!("configuration and certificates were read again");
         }
         Err(error) => tracing::error!(%error, "configuration and certificates stay as they were"),

@@ -109,6 +109,33 @@ fn a_configuration_that_is_wrong_is_kept_out_and_a_right_one_taken() {
 }
 
 #[test]
+fn a_reload_does_not_move_the_data() {
+    let server = Server::with_accounts(&[ALICE]);
+    let elsewhere = server.folder().join("elsewhere");
+    let config = fs::read_to_string(server.config_path()).expect("a configuration");
+    let moved = config.replace(&format!("{:?}", server.data()), &format!("{elsewhere:?}"));
+    assert_ne!(moved, config);
+    fs::write(server.config_path(), moved).expect("written");
+    server.signal("HUP");
+    eventually(|| server.log().contains("were read again"));
+    assert!(!elsewhere.exists());
+    // Its own CA has signed what it shows.
+    server.submission(ALICE);
+}
+
+#[test]
+fn a_reload_holds_for_what_programs_of_this_machine_send_too() {
+    let server = Server::configured(&[ALICE], "[limits]\nmessage_bytes = 100000\n");
+    let text = format!("Subject: large\n\n{}", "a line of a message\n".repeat(10_000));
+    let sent = || server.command(&["sendmail", ALICE], text.as_bytes()).status.success();
+    let config = fs::read_to_string(server.config_path()).expect("a configuration");
+    fs::write(server.config_path(), config.replace("100000", "500000")).expect("written");
+    assert!(!sent(), "only the command knows");
+    server.signal("HUP");
+    eventually(sent);
+}
+
+#[test]
 fn a_reload_that_is_wanted_during_the_start_follows_it() {
     let server = Server::prepare(1, "");
     let mut child = server.spawn(&["serve", "--cores", "1"]);
