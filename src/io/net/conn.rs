@@ -249,6 +249,10 @@ impl Conn {
     /// One read and what TLS makes of it, which may be nothing.
     async fn fill_once(&mut self) -> io::Result<Filled> {
         self.send_pending().await?;
+        // The end may have come with what was taken last.
+        if self.tls.as_ref().is_some_and(|tls| tls.is_over()) {
+            return Ok(Filled::End);
+        }
         let Some(received) = self.receive().await? else {
             return Ok(Filled::Deadline);
         };

@@ -11,7 +11,8 @@ use futures_lite::future::{or, poll_once, yield_now};
 use super::{Conn, Deadlines, Filled, Listener, Parcel, Reserved, Sockets};
 use crate::bytes::{Output, Slice};
 use crate::io::executor::{self, sleep};
-use crate::io::ring;
+use crate::io::tls::{ClientTls, ServerTls, Trust};
+use crate::io::{clock, ring};
 
 /// Runs `body` on an executor of its own, with sockets.
 fn on_a_shard<F, T>(body: impl FnOnce(Sockets) -> F + Send + 'static) -> T
@@ -97,6 +98,44 @@ fn what_is_said_is_answered_and_the_end_is_seen() {
         drop(conn);
         assert_eq!(ended(peer).await, b"goodbye");
         settled(&sockets, 1).await;
+    });
+}
+
+/// Shakes hands, and says its last words and that they are the last in one write; then waits for the other end.
+fn part_in_tls(mut stream: TcpStream) {
+    let client = ClientTls::open().expect("trust");
+    let mut tls = client.session("mail.example.org", Trust::Anyone).expect("a session");
+    let (mut out, mut plain, mut part) = (Vec::new(), Vec::new(), [0; 4096]);
+    tls.start(&mut out);
+    while tls.is_handshaking() {
+        stream.write_all(&out).expect("sent");
+        out.clear();
+        let length = stream.read(&mut part).expect("received");
+        tls.feed(&part[..length], &mut plain, &mut out).expect("they agree");
+    }
+    tls.seal(b"last words", &mut out).expect("sealed");
+    tls.close(&mut out);
+    stream.write_all(&out).expect("sent");
+    while stream.read(&mut part).is_ok_and(|length| length > 0) {}
+}
+
+#[test]
+fn an_end_that_comes_with_the_last_words_is_seen() {
+    on_a_shard(|sockets| async move {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = ServerTls::local(folder.path(), "mail.example.org", clock::timestamp());
+        let session = server.expect("a certificate").session().expect("a session");
+        let listener = listen(&sockets);
+        let peer = client(listener.address(), part_in_tls);
+        let mut conn = accept(&listener, &sockets).await;
+        conn.start_tls(session).await.expect("they agree");
+        let late = async {
+            sleep(Duration::from_secs(10)).await;
+            b"it waits for more".to_vec()
+        };
+        assert_eq!(or(read_to_end(&mut conn), late).await, b"last words");
+        drop(conn);
+        ended(peer).await;
     });
 }
 

@@ -24,6 +24,8 @@ const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 pub struct TlsSession {
     connection: Connection,
     side: Side,
+    /// The peer's close_notify has come.
+    is_over: bool,
 }
 
 /// What only one side knows.
@@ -34,11 +36,11 @@ enum Side {
 
 impl TlsSession {
     pub(super) fn server(connection: ServerConnection, end_point: Option<Arc<[u8]>>) -> Self {
-        Self { connection: connection.into(), side: Side::Server { end_point } }
+        Self { connection: connection.into(), side: Side::Server { end_point }, is_over: false }
     }
 
     pub(super) fn client(connection: ClientConnection, meant: Meant) -> Self {
-        Self { connection: connection.into(), side: Side::Client(Box::new(meant)) }
+        Self { connection: connection.into(), side: Side::Client(Box::new(meant)), is_over: false }
     }
 
     /// Appends the first words, which a client has and a server does not.
@@ -65,6 +67,7 @@ impl TlsSession {
             let state = processed.map_err(TlsError::Session)?;
             self.take_plaintext(plaintext)?;
             if state.peer_has_closed() {
+                self.is_over = true;
                 return Ok(false);
             }
         }
@@ -87,6 +90,11 @@ impl TlsSession {
     pub fn close(&mut self, out: &mut Vec<u8>) {
         self.connection.send_close_notify();
         self.drain(out);
+    }
+
+    /// The peer says no more, though its socket may be open.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -315,7 +323,9 @@ mod tests {
         }
         sent.extend_from_slice(b"\x17\x03\x03\x00\x05junk!");
         let (mut plain, mut out) = (Vec::new(), Vec::new());
+        assert!(!server.is_over());
         assert!(!server.feed(&sent, &mut plain, &mut out).unwrap());
+        assert!(server.is_over());
         assert!(!server.feed(b"more junk", &mut plain, &mut out).unwrap());
         assert_eq!(plain, b"last words");
         server.seal(b"bye", &mut out).unwrap();
