@@ -270,6 +270,22 @@ fn the_unit_is_right_and_tight() {
     }
 }
 
+#[test]
+fn the_unit_may_write_where_documents_put_data_and_events() {
+    let unit = read(&root().join("docs/ringpost.service")).text;
+    let document = read(&root().join("docs/configuration.md")).text;
+    let table = [
+        ("data = \"/var/lib/ringpost\"", "StateDirectory"),
+        ("dir = \"/var/log/ringpost\"", "LogsDirectory"),
+    ];
+    for (key, directory) in table {
+        assert!(document.contains(key), "{key}");
+        for line in [format!("{directory}=ringpost"), format!("{directory}Mode=0700")] {
+            assert!(unit.lines().any(|known| known == line), "{line}");
+        }
+    }
+}
+
 /// Words in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
