@@ -3,17 +3,20 @@
 //! Failures are counted for each network (an IPv4 address, an IPv6 /64: what one guesser has for nothing) and
 //! for each login; both counts halve every five minutes. After a few free ones the wait doubles with each
 //! failure up to a bound. The wait is the longer of the two; the driver holds the answer back for so long, and
-//! the check itself too, so that a guess in flight does not cost a hash either.
+//! the check itself too, so that a guess in flight does not cost a hash either. What one network tries at one login
+//! is judged one after the other, so that many connections are no more guesses than one: whoever comes from the network
+//! of a guesser, for the same login and for the first time, stands behind the guesses.
 //!
 //! Nobody is locked out. A network from which a login was right is known for that login: there, strangers'
 //! guesses at the login do not count, and its own failures slow that login down by [`KNOWN_WAIT_MAX`] at most.
 //! So a user at home reads mail in the middle of an attack on the account, and one with a forgotten password in
-//! some device does not stop the household. Success takes no failure back: a guesser who owns one account
-//! here would wash the count of its network with it.
+//! some device does not stop the household. There nobody waits for others, either: the devices of a user come all at
+//! once. Success takes no failure back: a guesser who owns one account here would wash the count of its network
+//! with it.
 //!
 //! Invariants: memory is bounded, and networks and logins that go on failing stay in it; a table of its own
-//! keeps what is known to be good, so that strangers cannot crowd that out; no wait is over [`WAIT_MAX`]; of a
-//! login only a keyed hash is kept, so that long names cost nothing.
+//! keeps what is known to be good, so that strangers cannot crowd that out; no wait is over [`WAIT_MAX`], once it is
+//! an attempt's turn; of a login only a keyed hash is kept, so that long names cost nothing.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -49,6 +52,13 @@ pub struct Throttle {
     hasher: RandomState,
 }
 
+/// A network at a login that was not right from there of late.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Stranger {
+    network: IpAddr,
+    login: u64,
+}
+
 /// A count that fades.
 #[derive(Clone, Copy, Default)]
 struct Failures {
@@ -71,6 +81,12 @@ impl Throttle {
             known: Bounded::new(entries_max),
             hasher: RandomState::new(),
         }
+    }
+
+    /// Whose attempts are judged one after the other. `None` if `login` was right from there before.
+    pub fn stranger(&self, from: IpAddr, login: &str, now: Instant) -> Option<Stranger> {
+        let stranger = Stranger { network: network(from), login: self.hasher.hash_one(login) };
+        (!self.is_known(stranger.network, stranger.login, now)).then_some(stranger)
     }
 
     /// How long an attempt of `from` at `login` waits.
@@ -220,6 +236,20 @@ mod tests {
         throttle.record_failure(ip("192.0.2.1"), BOB, later);
         later = later + Duration::from_secs(1);
         assert_eq!(throttle.delay(home, BOB, later), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_was_right_from_a_network_is_no_stranger_there() {
+        let mut throttle = after(1, "192.0.2.1", BOB);
+        let stranger = |throttle: &Throttle, from, login| throttle.stranger(ip(from), login, Instant(0));
+        let bob = stranger(&throttle, "2001:db8:1:2::3", BOB);
+        assert!(bob.is_some() && bob == stranger(&throttle, "2001:db8:1:2::4", BOB));
+        assert_ne!(bob, stranger(&throttle, "2001:db8:1:3::3", BOB));
+        assert_ne!(bob, stranger(&throttle, "2001:db8:1:2::3", "eve@x"));
+        throttle.record_success(ip("2001:db8:1:2::3"), BOB, Instant(0));
+        assert_eq!(stranger(&throttle, "2001:db8:1:2::4", BOB), None);
+        assert!(stranger(&throttle, "192.0.2.1", BOB).is_some());
+        assert!(stranger(&throttle, "2001:db8:1:2::3", "eve@x").is_some());
     }
 
     #[test]

@@ -3,17 +3,21 @@
 //! A password is hashed on a worker thread; one that was right a moment ago is known, and one that is being hashed
 //! is waited for: the devices of a user that come all at once cost one run. Each shard brakes for itself, so that a
 //! guesser who is spread over all shards by the kernel gets as many tries as there are cores.
+//!
+//! A stranger's attempt is judged after the one before: a password's hash is run and a proof has come, or will not.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::Shard;
-use crate::auth::cache::Tag;
 use crate::auth::directory::LoginCheck;
+use crate::auth::throttle::Stranger;
 use crate::auth::{Account, Directory, ScramVerifier};
 use crate::io::clock;
 use crate::io::executor::sleep;
@@ -50,7 +54,7 @@ impl Shard {
         let Credentials { identity, password } = credentials;
         let directory = self.directory();
         let check = directory.login_check(&identity.login);
-        self.brake(peer, &check.key).await;
+        let _attempt = self.brake(peer, &check.key).await;
         let right = self.is_right(&check, password.bytes()).await?;
         if !right || check.account.is_none() {
             self.record_failure(peer, identity, &check.key);
@@ -60,13 +64,13 @@ impl Shard {
     }
 
     /// What a SCRAM exchange is checked against; a decoy for a login that nobody has. Where proofs were wrong of
-    /// late, it waits.
-    pub async fn scram_verifier(&self, peer: IpAddr, identity: &Identity) -> Verifier {
+    /// late, it waits. The session keeps the attempt until its proof is judged, and drops it before it makes another.
+    pub async fn scram_verifier(&self, peer: IpAddr, identity: &Identity) -> (Verifier, Option<Attempt>) {
         let key = self.directory().login_key(&identity.login);
-        self.brake(peer, &key).await;
+        let attempt = self.brake(peer, &key).await;
         let ScramVerifier { salt, iterations, stored_key, server_key } =
             self.directory().login_check(&identity.login).scram;
-        Verifier { salt, iterations, stored_key, server_key }
+        (Verifier { salt, iterations, stored_key, server_key }, attempt)
     }
 
     /// A SCRAM proof was wrong.
@@ -92,12 +96,20 @@ impl Shard {
         })
     }
 
-    /// Waits as long as the throttle says.
-    async fn brake(&self, peer: IpAddr, key: &str) {
+    /// Waits for a stranger's attempts before this one, and as long as the throttle says.
+    async fn brake(&self, peer: IpAddr, key: &str) -> Option<Attempt> {
+        let stranger = || self.throttle.borrow().stranger(peer, key, clock::instant());
+        let attempt = match stranger() {
+            Some(stranger) => Some(self.judged_now.turn(stranger).await),
+            None => None,
+        };
+        // One before may have been right: then nobody has to wait for this one.
+        let attempt = attempt.filter(|_| stranger().is_some());
         let delay = self.throttle.borrow().delay(peer, key, clock::instant());
         if !delay.is_zero() {
             sleep(delay).await;
         }
+        attempt
     }
 
     fn record_failure(&self, peer: IpAddr, identity: &Identity, key: &str) {
@@ -126,19 +138,21 @@ impl Shard {
     }
 }
 
-/// Logins with their passwords that are being hashed, by their tag, and who waits to hash the same.
-#[derive(Default)]
-pub(super) struct HashedNow(RefCell<HashMap<Tag, Vec<Waker>>>);
+/// A stranger's attempt: while it lives no other of the same is judged.
+pub type Attempt = Turn<Stranger>;
 
-/// While it lives nobody else hashes the same.
-struct Turn<'a> {
-    all: &'a HashedNow,
-    tag: Tag,
+/// Things that are done once at a time each, such as the hash of a login with its password, and who waits to do one.
+pub(super) struct Turns<K>(Rc<RefCell<HashMap<K, Vec<Waker>>>>);
+
+/// While it lives nobody else does the same.
+pub struct Turn<K: Copy + Eq + Hash> {
+    all: Rc<RefCell<HashMap<K, Vec<Waker>>>>,
+    thing: K,
 }
 
-impl HashedNow {
-    async fn turn(&self, tag: Tag) -> Turn<'_> {
-        poll_fn(|context| match self.0.borrow_mut().entry(tag) {
+impl<K: Copy + Eq + Hash> Turns<K> {
+    async fn turn(&self, thing: K) -> Turn<K> {
+        poll_fn(|context| match self.0.borrow_mut().entry(thing) {
             Entry::Vacant(free) => {
                 free.insert(Vec::new());
                 Poll::Ready(())
@@ -149,14 +163,20 @@ impl HashedNow {
             }
         })
         .await;
-        Turn { all: self, tag }
+        Turn { all: Rc::clone(&self.0), thing }
     }
 }
 
-impl Drop for Turn<'_> {
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         // All, since the first of them may have given up.
-        let waiting = self.all.0.borrow_mut().remove(&self.tag);
+        let waiting = self.all.borrow_mut().remove(&self.thing);
         waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
@@ -171,11 +191,11 @@ mod tests {
 
     use futures_lite::future::{block_on, poll_once, yield_now, zip};
 
-    use super::HashedNow;
+    use super::Turns;
 
     #[test]
     fn the_same_password_is_hashed_by_one_at_a_time_and_others_go_on() {
-        let now = HashedNow::default();
+        let now = Turns::default();
         let order = Cell::new(Vec::new());
         let note = |what| order.set([order.take(), vec![what]].concat());
         let hash = async |tag, begins, ends| {
@@ -197,7 +217,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_leaves_the_turn_to_others() {
-        let now = HashedNow::default();
+        let now = Turns::default();
         let turn = block_on(now.turn([1; 32]));
         let mut gives_up = Box::pin(now.turn([1; 32]));
         assert!(block_on(poll_once(&mut gives_up)).is_none());

@@ -44,6 +44,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::auth::cache::Tag;
+use crate::auth::throttle::Stranger;
 use crate::auth::{Directory, LoginCache, Throttle};
 use crate::bytes::Slice;
 use crate::config::Config;
@@ -60,7 +62,7 @@ use clean::Cleaner;
 use commit::Commit;
 use cut::Cuts;
 use hold::Held;
-use login::HashedNow;
+use login::Turns;
 use mesh::Mesh;
 use notify::Bells;
 use outbound::Outbound;
@@ -90,7 +92,10 @@ pub struct Shard {
     seats: Rc<Seats>,
     throttle: RefCell<Throttle>,
     logins: RefCell<LoginCache>,
-    hashed_now: HashedNow,
+    /// Passwords that are hashed now, with their logins.
+    hashed_now: Turns<Tag>,
+    /// Strangers of whose attempts one is judged now.
+    judged_now: Turns<Stranger>,
     stopping: Cell<bool>,
     /// Sessions that are being served here.
     sessions: Cell<usize>,

@@ -16,7 +16,7 @@ use super::clean::Cleaner;
 use super::commit::{Around, Commit};
 use super::cut::Cuts;
 use super::hold::Held;
-use super::login::HashedNow;
+use super::login::Turns;
 use super::mesh::{Letter, Mesh};
 use super::notify::Bells;
 use super::outbound::memory::Remembered;
@@ -179,7 +179,8 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
         seats,
         throttle: RefCell::new(Throttle::default()),
         logins: RefCell::new(LoginCache::new(&random::bytes())),
-        hashed_now: HashedNow::default(),
+        hashed_now: Turns::default(),
+        judged_now: Turns::default(),
         stopping: Cell::new(false),
         sessions: Cell::new(0),
         held: Held::default(),

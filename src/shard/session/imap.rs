@@ -24,6 +24,8 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
     let mut engine = Box::new(Server::new(settings, channel, clock::now()));
     let Front { mut conn, counted, .. } = front;
     engine.greet(conn.out());
+    // Whose proof is to come.
+    let mut attempt = None;
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let admitted = match event {
@@ -38,19 +40,27 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     continue;
                 }
                 Event::Lookup(identity) => {
-                    let verifier = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
+                    drop(attempt.take());
+                    let (verifier, begun) = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
+                    attempt = begun;
                     let outcome = Outcome::Verifier(Some(verifier), Nonce(random::bytes()));
                     engine.handle_done(outcome, conn.out(), clock::now());
                     continue;
                 }
                 Event::Rejected(identity) => {
                     shard.reject_proof(conn.peer().ip(), &identity);
+                    drop(attempt.take());
                     continue;
                 }
                 Event::Verify(credentials) => {
+                    drop(attempt.take());
                     Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
                 }
-                Event::Admit(identity) => shard.admit(conn.peer().ip(), &identity),
+                Event::Admit(identity) => {
+                    let admitted = shard.admit(conn.peer().ip(), &identity);
+                    drop(attempt.take());
+                    admitted
+                }
                 // Without a login there is no mailbox; the engine does not ask.
                 _ => continue,
             };

@@ -28,6 +28,8 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
     let Front { mut conn, counted, .. } = front;
     let mut engine = Box::new(Server::new(channel, conn.out(), clock::instant()));
     let mut admitted = None;
+    // Whose proof is to come.
+    let mut attempt = None;
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let checked = match event {
@@ -38,7 +40,9 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     continue;
                 }
                 Event::Verifier(identity) => {
-                    let verifier = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
+                    drop(attempt.take());
+                    let (verifier, begun) = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
+                    attempt = begun;
                     let verifier = Some(verifier);
                     let outcome = Outcome::Verifier { verifier, nonce: Nonce(random::bytes()) };
                     engine.handle_done(outcome, conn.out(), clock::instant());
@@ -46,6 +50,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                 }
                 Event::Rejected(identity) => {
                     shard.reject_proof(conn.peer().ip(), &identity);
+                    drop(attempt.take());
                     continue;
                 }
                 Event::Open => {
@@ -56,9 +61,14 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     return settle(&shard, conn, Engine::Pop3(engine), (admitted, counted)).await;
                 }
                 Event::Password(credentials) => {
+                    drop(attempt.take());
                     Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
                 }
-                Event::Proved(identity) => shard.admit(conn.peer().ip(), &identity),
+                Event::Proved(identity) => {
+                    let admitted = shard.admit(conn.peer().ip(), &identity);
+                    drop(attempt.take());
+                    admitted
+                }
                 // Without a login there is no maildrop; the engine does not ask.
                 Event::Retrieve { .. } | Event::Commit(_) => continue,
             };

@@ -24,7 +24,7 @@ use crate::proto::smtp::{
 };
 use crate::shard::Shard;
 use crate::shard::deliver::Promise;
-use crate::shard::login::{Admitted, NotAdmitted};
+use crate::shard::login::{Admitted, Attempt, NotAdmitted};
 use crate::shard::outbound::logged::Origin;
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
 use crate::store::record::Accepted;
@@ -41,6 +41,8 @@ struct Smtp {
     peer: IpAddr,
     /// The account that has logged in.
     login: Option<Admitted>,
+    /// Whose proof is to come.
+    attempt: Option<Attempt>,
     /// Where the accepted recipients of the open transaction go, in their order.
     targets: Vec<Vec<Target>>,
     /// What the recipients of the open transaction take, here and in the engine.
@@ -92,6 +94,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
         role,
         peer,
         login: None,
+        attempt: None,
         targets: Vec::new(),
         recipients_bytes: 0,
         incoming: None,
@@ -135,11 +138,15 @@ impl Smtp {
                         Outcome::Message(Box::pin(self.store(envelope, body)).await)
                     }
                     Step::Password(credentials) => {
+                        self.attempt = None;
                         let checked = Box::pin(self.shard.check_password(self.peer, &credentials)).await;
                         Outcome::Login(self.log_in(checked))
                     }
                     Step::Verifier(identity) => {
-                        let verifier = Box::pin(self.shard.scram_verifier(self.peer, &identity)).await;
+                        self.attempt = None;
+                        let (verifier, attempt) =
+                            Box::pin(self.shard.scram_verifier(self.peer, &identity)).await;
+                        self.attempt = attempt;
                         Outcome::Verifier { verifier: Some(verifier), nonce: Nonce(random::bytes()) }
                     }
                     Step::StartTls => {
@@ -159,7 +166,8 @@ impl Smtp {
 
     /// The engine's next question, answered where that takes no waiting.
     fn next_step(&mut self) -> Option<Step> {
-        let Self { shard, engine, role, peer, login, targets, recipients_bytes, incoming, conn } = self;
+        let Self { shard, engine, role, peer, login, attempt, targets, recipients_bytes, incoming, conn } =
+            self;
         let step = match engine.poll_event()? {
             Event::Sender { transaction, .. } => {
                 targets.clear();
@@ -200,10 +208,12 @@ impl Smtp {
             Event::Verifier(identity) => Step::Verifier(identity.clone()),
             Event::Rejected(identity) => {
                 shard.reject_proof(*peer, &identity);
+                *attempt = None;
                 Step::Continue
             }
             Event::Proved(identity) => {
                 let admitted = shard.admit(*peer, &identity);
+                *attempt = None;
                 Step::Done(Outcome::Login(self.log_in(admitted)))
             }
             Event::Refused(refusal) => {

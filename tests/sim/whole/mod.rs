@@ -6,6 +6,7 @@
 //! looked for, before one more power cut and behind it.
 
 mod backup;
+mod guess;
 mod imap;
 mod ledger;
 mod patience;
