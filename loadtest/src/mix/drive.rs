@@ -610,6 +610,7 @@ fn flush(ports: &mut Ports, port: PortId, output: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::thread;
     use std::time::Duration;
 
@@ -621,6 +622,17 @@ mod tests {
     const PROFILE: &str = "total_user_count = 1\nuser one {\n username_format = user%n@load.test\n count = 100%\n\
         mail_inbox_delivery_interval = 10s\n}\nclient one {\n count = 100%\n login_interval = 1h\n}\n";
 
+    fn all_at(address: SocketAddr) -> Places {
+        Places {
+            smtp: address,
+            dialect: Dialect::Smtp,
+            imap: address,
+            pop3: address,
+            tls: None,
+            pass: String::new(),
+        }
+    }
+
     #[test]
     fn letters_that_a_server_never_took_are_as_old_as_they_are() {
         let text = PROFILE.replace("interval = 10s", "interval = 10ms");
@@ -628,16 +640,8 @@ mod tests {
         // Connections are accepted by the kernel, and nobody says a word.
         let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let nobody = silent.local_addr().expect("it is bound");
-        let places = Places {
-            smtp: nobody,
-            dialect: Dialect::Smtp,
-            imap: nobody,
-            pop3: nobody,
-            tls: None,
-            pass: String::new(),
-        };
         let mut ports = Ports::new(Clock::start()).expect("there is epoll");
-        let mut drive = Drive::new(profile, places, 1.0, Duration::from_secs(1).as_nanos() as u64);
+        let mut drive = Drive::new(profile, all_at(nobody), 1.0, Duration::from_secs(1).as_nanos() as u64);
         drive.invite(&mut ports);
         run(&mut drive, &mut ports, Waiting::default()).expect("it runs");
         let letters = &drive.found.latency["smtp"];
@@ -649,18 +653,10 @@ mod tests {
     #[test]
     fn what_was_done_before_the_run_makes_no_letter_late() {
         let profile = Profile::parse(PROFILE).expect("it is one");
-        let nobody = ([127, 0, 0, 1], 9).into();
-        let places = Places {
-            smtp: nobody,
-            dialect: Dialect::Smtp,
-            imap: nobody,
-            pop3: nobody,
-            tls: None,
-            pass: String::new(),
-        };
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
         let mut ports = Ports::new(Clock::start()).expect("there is epoll");
         let length = Duration::from_secs(3600).as_nanos() as u64;
-        let mut drive = Drive::new(profile, places, 1.0, length);
+        let mut drive = Drive::new(profile, all_at(nobody), 1.0, length);
         thread::sleep(Duration::from_millis(300));
         drive.invite(&mut ports);
         // The first letter is due when it begins.

@@ -573,14 +573,20 @@ mod tests {
         assert!(opened.index.directory().is_none());
     }
 
+    /// A log of one message with an index that reaches to its end.
+    fn with_index(path: &Path, preparer: &Preparer) -> (DataDir, Opened, Directory) {
+        let (data, mut opened, _) = open(path);
+        append(&mut opened, preparer, &mut [message(10)]);
+        let directory = Directory { position: opened.log.position(), ..Directory::default() };
+        opened.index.commit(directory.clone()).expect("committed");
+        (data, opened, directory)
+    }
+
     #[test]
     fn an_index_that_cannot_be_read_for_a_moment_is_asked_for_again() {
         let temporary = tempfile::tempdir().expect("a directory");
         let preparer = Preparer::start().expect("started");
-        let (data, mut opened, _) = open(temporary.path());
-        append(&mut opened, &preparer, &mut [message(10)]);
-        let directory = Directory { position: opened.log.position(), ..Directory::default() };
-        opened.index.commit(directory.clone()).expect("committed");
+        let (data, mut opened, directory) = with_index(temporary.path(), &preparer);
         append(&mut opened, &preparer, &mut [message(20)]);
         drop((opened, data));
         let root = DataDir::open(temporary.path()).expect("the lock is free").log_dir(ID).index_root();
@@ -603,10 +609,7 @@ mod tests {
     fn a_log_that_is_not_opened_keeps_its_index() {
         let temporary = tempfile::tempdir().expect("a directory");
         let preparer = Preparer::start().expect("started");
-        let (data, mut opened, _) = open(temporary.path());
-        append(&mut opened, &preparer, &mut [message(10)]);
-        let directory = Directory { position: opened.log.position(), ..Directory::default() };
-        opened.index.commit(directory.clone()).expect("committed");
+        let (data, opened, directory) = with_index(temporary.path(), &preparer);
         let dir = opened.writer.dir().clone();
         drop((opened, data));
         let whole = read(dir.segment(1)).expect("read");
