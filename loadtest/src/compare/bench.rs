@@ -14,7 +14,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::compare::row::Samples;
 use crate::compare::server::{AuthCache, End, Mode, Running, Scripts, Server, Setup, account};
-use crate::cost::{Calls, Cost, Meter};
+use crate::cost::{Calls, Cost, Meter, mount_tracepoints};
 use crate::interrupt::{Undo, undo_by};
 use crate::sink::{Conduct, Sink};
 
@@ -136,6 +136,9 @@ impl Bench {
     pub fn open(sizes: Sizes, scripts: Scripts, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         end_leftovers(&scripts, folder)?;
+        if let Err(error) = mount_tracepoints() {
+            eprintln!("syncs will not be counted: {error}");
+        }
         let halves = Halves::split()?;
         let sink_address = SocketAddr::from(([127, 71, 9, 1], 2525));
         // Its threads stay on the half of the load.

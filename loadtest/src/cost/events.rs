@@ -5,8 +5,10 @@
 //! of its own. For file systems without such a tracepoint the calls are counted.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::FromRawFd;
+use std::path::Path;
+use std::process::Command;
 
 use crate::cost::Calls;
 
@@ -87,8 +89,23 @@ fn threads(pid: u32) -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Where the kernel tells of its tracepoints, if it does.
+const ROOTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Makes them known where a system has not done so: they are a file system that somebody has to mount.
+pub fn mount() -> io::Result<()> {
+    if ROOTS.iter().any(|root| Path::new(root).join("events").exists()) {
+        return Ok(());
+    }
+    let status = Command::new("mount").args(["-t", "tracefs", "tracefs", ROOTS[0]]).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{} cannot be mounted: mount: {status}", ROOTS[0]))),
+    }
+}
+
 fn tracepoint(name: &str) -> Option<u64> {
-    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+    ROOTS
         .iter()
         .find_map(|root| fs::read_to_string(format!("{root}/events/{name}/id")).ok()?.trim().parse().ok())
 }

@@ -33,6 +33,7 @@ use fence::Fence;
 use tree::Tree;
 
 pub use device::DeviceCost;
+pub use events::mount as mount_tracepoints;
 pub use memory::{anonymous_bytes, kernel_bytes, pss_bytes};
 
 /// What the server spent between start and stop.
