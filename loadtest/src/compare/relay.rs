@@ -29,8 +29,8 @@ pub fn measures() -> Vec<Measure> {
 pub fn measure(bench: &Bench, server: Server, bytes: usize) -> io::Result<Samples> {
     let running = bench.start_fresh(server, &Setup { accounts: 0, ..bench.setup(Mode::Relay) })?;
     let messages = share(server, bench.sizes.relayed);
-    // Connections to the sink, and processes that make them.
-    relay(bench, &running, bytes, messages.div_ceil(10))?;
+    // Connections to the sink and processes that make them; files that a log grows into, until it uses old ones again.
+    relay(bench, &running, bytes, messages)?;
     let began = Instant::now();
     let (seconds, cost) = bench.metered(&running, || {
         relay(bench, &running, bytes, messages)?;
