@@ -227,15 +227,21 @@ impl Log {
         }
     }
 
-    /// Goes on behind what was recovered, on a fresh page, in a new incarnation. `key` is for a log that is new.
+    /// Goes on behind what was recovered, on a fresh page, in a new incarnation. `key` is for a log that is new. Where
+    /// something stands behind the end, it goes on in another segment and leaves out the numbers that it may have:
+    /// nobody must ever take it for what comes now.
     pub fn resume(end: &End, key: SegmentKey, sizes: Sizes) -> Self {
         let mut log = Self::create(end.log, end.log_key.unwrap_or(key), sizes);
         log.incarnation = end.incarnation + 1;
-        log.opening = Some(end.next);
-        log.next = end.next + 1;
+        let first = end.next + end.remains;
+        log.opening = Some(first);
+        log.next = first + 1;
         log.synced = end.synced;
         log.position = end.position;
-        log.tail = end.tail;
+        log.tail = end.tail.map(|tail| match end.remains {
+            0 => tail,
+            _ => Tail { offset: tail.bytes, ..tail },
+        });
         log.before = end.tail.map_or((0, SegmentKey(0)), |tail| (tail.number, tail.key));
         log.last_segment = end.last_segment;
         (log.base, log.stated) = (end.base, end.base);

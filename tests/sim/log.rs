@@ -365,16 +365,32 @@ fn recovery_again_and_again_gives_the_same() {
     world.disk.write(&write);
     world.disk.crash(&mut world.random);
     let first = scan(&world.disk, None).expect("readable");
+    let mut end = first.end;
     for life in 0..5 {
         // Each life is cut while its opening batch is on its way.
-        let mut log = Log::resume(&first.end, SegmentKey(9), SIZES);
-        if let Some(write) = log.poll_write() {
+        world.log = Log::resume(&end, SegmentKey(9), SIZES);
+        world.prepare();
+        if let Some(write) = world.log.poll_write() {
             world.disk.write(&write);
             world.disk.crash(&mut world.random);
         }
         let again = scan(&world.disk, None).expect("readable");
         assert!(again.records == first.records && again.damage.is_empty(), "life {life}");
+        end = again.end;
     }
+}
+
+/// Nobody can tell that the last batch was ever promised; who has its messages in another log knows them by number.
+#[test]
+fn the_numbers_of_a_damaged_last_batch_are_not_given_again() {
+    let mut world = settled_world(8, 12);
+    let position = world.log.position().expect("something was synced");
+    let last = position.offset as usize + 64 + 24;
+    world.disk.file_mut(position.segment)[last + 8] ^= 1;
+    let scanned = scan(&world.disk, None).expect("readable");
+    assert!(scanned.damage.is_empty() && scanned.end.next <= position.through);
+    let log = Log::resume(&scanned.end, SegmentKey(9), SIZES);
+    assert!(log.next_sequence() > position.through + 1);
 }
 
 #[test]

@@ -272,8 +272,19 @@ fn without_beginning(dir: &LogDir) -> DiskError {
 /// A scan for all that can still be found in one segment, which is not used again meanwhile.
 pub fn scan_segment(dir: &LogDir, number: u32) -> Result<Scan, DiskError> {
     let bytes = map_held(&dir.segment(number), dir.files.hold(number))?;
-    Scan::of_remains(dir.id, SegmentFile { number, bytes })
+    Scan::of_remains(dir.id, SegmentFile { number, bytes }, valid_through(dir, number)?)
         .map_err(|unreadable| unreadable_at(dir, unreadable))
+}
+
+/// What the next segment that is used says of this one.
+fn valid_through(dir: &LogDir, number: u32) -> Result<Option<Sequence>, DiskError> {
+    for later in dir.segments()?.into_iter().filter(|&later| later > number) {
+        match Heading::read(&map_held(&dir.segment(later), dir.files.hold(later))?) {
+            Heading::Good(header) if header.number == later => return Ok(Some(header.valid_through)),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A scan from where a start wants it; `None` if that place is not in the log.

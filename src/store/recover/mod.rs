@@ -20,6 +20,7 @@ use std::ops::Range;
 use segment::{Batch, FrameAt, Segment, head, is_freed_between};
 
 use super::batch::{BatchHeader, PAGE_BYTES};
+use super::frame::FRAME_HEADER_BYTES;
 use super::log::{Position, Tail};
 use super::record::Record;
 use super::segment::{Base, FIRST_BATCH_OFFSET, SegmentKey};
@@ -92,6 +93,8 @@ pub struct End {
     pub synced: Sequence,
     pub position: Option<Position>,
     pub tail: Option<Tail>,
+    /// So many numbers behind `next` may stand in what was written behind the end and is not valid; zero if nothing is.
+    pub remains: u64,
     /// The newest that a header names.
     pub base: Option<Base>,
     pub last_segment: u32,
@@ -139,6 +142,7 @@ impl Scan {
                 synced: Sequence(0),
                 position: None,
                 tail: None,
+                remains: 0,
                 base: None,
                 last_segment,
                 torn: Vec::new(),
@@ -155,10 +159,16 @@ impl Scan {
         Ok(scan)
     }
 
-    /// A scan for all that can still be found in one segment, whether anything says that it was durable or not.
-    pub fn of_remains(log: LogId, segment: SegmentFile) -> Result<Self, Unreadable> {
+    /// A scan for all that can still be found in one segment, whether anything says that it was durable or not, but not
+    /// beyond the last record in it that a later segment calls valid.
+    pub fn of_remains(
+        log: LogId,
+        segment: SegmentFile,
+        valid_through: Option<Sequence>,
+    ) -> Result<Self, Unreadable> {
         let mut scan = Self::new(log, vec![segment], None)?;
-        scan.segments.iter_mut().for_each(|segment| segment.valid_through = Some(Sequence(u64::MAX - 1)));
+        let through = valid_through.unwrap_or(Sequence(u64::MAX - 1));
+        scan.segments.iter_mut().for_each(|segment| segment.valid_through = Some(through));
         Ok(scan)
     }
 
@@ -273,6 +283,7 @@ impl Scan {
     /// The log goes on in this segment, unless a later one is used.
     fn enter(&mut self, index: usize) {
         let segment = &self.segments[index];
+        self.end.remains = 0;
         self.end.tail = segment.header.map(|header| Tail {
             number: segment.number,
             bytes: segment.bytes.len() as u64,
@@ -370,6 +381,11 @@ impl Scan {
         // A fresh page of zeroes is no tail but the end.
         if rest[..PAGE_BYTES].iter().any(|&byte| byte != 0) {
             self.end.torn.push(Torn { segment: segment.number, offset: self.offset as u64 });
+        }
+        // No more records than this can have been written here.
+        let records = (rest.len() / FRAME_HEADER_BYTES) as u64;
+        if segment.has_remains(self.offset, self.end.next..=self.end.next + records) {
+            self.end.remains = records;
         }
         self.leave();
     }

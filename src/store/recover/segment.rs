@@ -224,6 +224,12 @@ impl Segment {
         frames
     }
 
+    /// Whether a batch of this segment, or a part of one, stands from here on.
+    pub fn has_remains(&self, offset: usize, sequences: RangeInclusive<Sequence>) -> bool {
+        self.later_headers(offset, Sequence(0), 0).next().is_some()
+            || !self.frames_within(offset..self.bytes.len(), sequences).is_empty()
+    }
+
     /// The record in a good frame. `None` for the log's own.
     pub fn record(&self, offset: usize) -> Result<Option<(Sequence, Record)>, Unreadable> {
         let frame = self.header.and_then(|header| Frame::parse(&self.bytes[offset..], header.key));
