@@ -9,7 +9,7 @@ use super::clean::{Cleaner, Cycle};
 use super::commit::{NotStored, Ticket};
 use super::damage;
 use super::deliver::{change, locator};
-use super::intake::Intake;
+use super::intake::{Complete, Intake};
 use super::outbound::operator;
 use super::seat::Seat;
 use super::submit::{Submission, Submitted};
@@ -24,7 +24,7 @@ use crate::mail::time::Timestamp;
 use crate::mailbox::Refusal;
 use crate::mailbox::plan::Incoming;
 use crate::proto::smtp::MessageRefusal;
-use crate::store::record::{AccountPurged, Body, Message, Record};
+use crate::store::record::{AccountPurged, Message, Record};
 use crate::store::{AccountId, LogId, MailboxId};
 
 /// A question and where its answer goes.
@@ -188,13 +188,13 @@ impl Shard {
         if !exists {
             create(seat, &mailbox).await?;
         }
-        let body = self.body(seat, bytes).await?;
+        let complete = self.body(seat, bytes).await?;
         // Whatever loses one loses those behind it.
         if let Some(why) = tickets.last().and_then(|last| last.lost()) {
             return Err(not_stored(why).to_owned());
         }
         let now = clock::timestamp();
-        let (message, bytes) = locator(seat.commit().next_message(), &body);
+        let (message, bytes) = locator(seat.commit().next_message(), complete.body());
         let bytes = bytes.or_else(|| self.read(&message));
         let incoming = Incoming {
             message,
@@ -210,21 +210,21 @@ impl Shard {
             account.plan_append(id, incoming)
         };
         let mut plan = planned.map_err(|refusal| refusal_text(refusal).to_owned())?;
-        let record = Record::Message(Message { received: now, accepted: None, body });
+        let record = Record::Message(Message { received: now, accepted: None, body: complete.into_body() });
         plan.changes.insert(0, change(record));
         tickets.push(seat.commit().append(plan.changes));
         Ok(())
     }
 
     /// What is large goes into a file of its own here, too: a segment need not have room for it.
-    async fn body(&self, seat: &Seat, bytes: Vec<u8>) -> Result<Body, String> {
+    async fn body(&self, seat: &Seat, bytes: Vec<u8>) -> Result<Complete, String> {
+        let mut intake = Intake::new(seat.commit());
         if bytes.len() <= BODY_IN_MEMORY_BYTES_MAX {
-            return Ok(Body::Inline { bytes: Slice::from(bytes), return_path_length: 0 });
+            return Ok(intake.finish(bytes, 0).await.map_err(not_stored)?);
         }
         if !seat.account().has_room_for(bytes.len() as u64) {
             return Err(refusal_text(Refusal::OverQuota).to_owned());
         }
-        let mut intake = Intake::new(&self.large_files, seat.commit());
         intake.spill(bytes).await.map_err(not_stored)?;
         Ok(intake.finish(Vec::new(), 0).await.map_err(not_stored)?)
     }

@@ -49,7 +49,6 @@ use crate::auth::throttle::Stranger;
 use crate::auth::{Directory, LoginCache, Throttle};
 use crate::bytes::Slice;
 use crate::config::Config;
-use crate::io::disk::large::LargeFiles;
 use crate::io::disk::reader::Reader;
 use crate::io::net::{Census, Deadlines, Sockets};
 use crate::io::tls::ServerTls;
@@ -77,7 +76,6 @@ pub struct Shard {
     pub sockets: Sockets,
     pub census: Census,
     pub hashing: Workers,
-    pub large_files: LargeFiles,
     reader: Reader,
     outbound: Outbound,
     config: RefCell<Arc<Config>>,

@@ -138,12 +138,13 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
     for id in own_logs(&setup.data, &setup.directory, &mesh).map_err(StartError::Disk)? {
         let around = Around {
             preparer: setup.preparer.clone(),
+            large_files: setup.large_files.clone(),
             sockets: sockets.clone(),
             seats: Rc::clone(&seats),
             bells: Rc::clone(&bells),
             alarm: Rc::clone(&alarm),
         };
-        let (commit, keeper) = load(&setup.data, id, &setup.large_files, around).map_err(StartError::Disk)?;
+        let (commit, keeper) = load(&setup.data, id, around).map_err(StartError::Disk)?;
         logs.push(commit);
         keepers.push(keeper);
     }
@@ -167,7 +168,6 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
         sockets,
         census: setup.census,
         hashing: setup.hashing,
-        large_files: setup.large_files,
         reader: Reader::new(&setup.data),
         outbound,
         config: RefCell::new(setup.config),
@@ -206,12 +206,7 @@ fn own_logs(data: &DataDir, directory: &Directory, mesh: &Mesh) -> Result<Vec<Lo
 }
 
 /// Reads a log back and seats its accounts.
-fn load(
-    data: &DataDir,
-    id: LogId,
-    large_files: &LargeFiles,
-    around: Around,
-) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
+fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
     let begin = |begin: Begin<'_>| match begin {
         Begin::Checkpoint(index) => {
             let restored = Loading::restore(id, index);
@@ -228,7 +223,7 @@ fn load(
     let files = &opened.writer.dir().files;
     files.change_places(|places| *places = loading.places);
     let named: HashSet<u64> = files.with_places(|places| places.files().map(|(_, number)| number).collect());
-    large_files.begin_above(named.iter().copied().max().unwrap_or(0));
+    around.large_files.begin_above(named.iter().copied().max().unwrap_or(0));
     // Where records are lost, nobody can say that a file is nobody's.
     if opened.damage.is_empty() {
         remove_orphans(opened.writer.dir(), &named)?;

@@ -25,7 +25,7 @@ use crate::mail::label::label;
 use crate::mail::submission::{self, Mending};
 use crate::mail::trace::{self, LocalReceived};
 use crate::proto::smtp::{MessageRefusal, RecipientVerdict, Role};
-use crate::store::record::{Accepted, Body, Route};
+use crate::store::record::{Accepted, Route};
 use crate::store::{AccountId, MessageId};
 
 /// Stands in the trace field until the log has given the message its identity: as long as one.
@@ -133,7 +133,7 @@ impl Incoming {
         origin: Origin,
     ) -> Self {
         Self {
-            intake: Intake::new(&shard.large_files, shard.own_log()),
+            intake: Intake::new(shard.own_log()),
             prefix_length: prefix.len(),
             return_path_length,
             id_offset: memchr::memmem::find(&prefix[return_path_length..], ID_PLACEHOLDER.as_bytes())
@@ -179,14 +179,9 @@ impl Incoming {
             accepted.tenant = of_login.map(|tenant| tenant.name.clone()).or(labels.tenant);
             accepted.campaign = labels.campaign;
         }
-        let body = match is_large {
-            true => self.intake.finish(body, self.return_path_length).await.map_err(not_stored)?,
-            // Nothing waits here, so that the identity is still the next one.
-            false => Body::Inline {
-                bytes: body.into(),
-                return_path_length: u32::try_from(self.return_path_length).unwrap_or(0),
-            },
-        };
+        // Of a small message nothing waits here, so that the identity is still the next one.
+        let complete = self.intake.finish(body, self.return_path_length).await.map_err(not_stored)?;
+        let body = complete.into_body();
         let is_relayed = accepted.routes.contains(&Route::Remote);
         let relayed = is_relayed.then(|| (accepted.clone(), body.length() - self.return_path_length as u64));
         let id = shard.accept(Promise { accepted, expanded }, body).await.map_err(not_stored)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::server::Server;
 
@@ -13,6 +13,9 @@ const SMALLEST: &str = "[limits]\nsegment_bytes = 1048576\nreserve_bytes = 10485
 /// What a base has of those that stay is more than a segment.
 const MESSAGES: usize = 21_000;
 const DELETED: usize = 12_000;
+
+/// A busy machine has removed a file by then.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_base_larger_than_any_segment_is_written_in_pieces() {
@@ -76,4 +79,42 @@ fn a_large_message_under_way_is_not_cleaned_away_for_one_that_is_gone() {
     imap.ok("SELECT INBOX").expect("opens");
     assert_eq!(imap.bodies().expect("readable"), [second]);
     server.kill();
+}
+
+#[test]
+fn a_large_message_that_is_refused_at_its_end_leaves_no_file() {
+    const LENGTH: usize = 600_000;
+    let server = Server::configured(&[ALICE], "[limits]\naccount_bytes = 1000000\n");
+    let message = format!("Subject: large\r\n\r\n{}", "0123456789 123456\r\n".repeat(LENGTH / 20));
+    let (most, rest) = message.split_at(message.len() - 10);
+    let mut sessions = [(); 3].map(|()| server.imap(ALICE));
+    let mut other = server.imap(ALICE);
+    other.ok("CREATE Gone").expect("made");
+    let mailboxes = ["INBOX", "INBOX", "Gone"];
+    let tags = [0, 1, 2].map(|at| {
+        let tag =
+            sessions[at].send(&format!("APPEND {} {{{}}}", mailboxes[at], message.len())).expect("sent");
+        assert!(sessions[at].response().expect("a go-ahead").text.starts_with('+'));
+        sessions[at].raw(most.as_bytes()).expect("sent");
+        tag
+    });
+    other.ok("DELETE Gone").expect("deleted");
+    let answers = [2, 0, 1].map(|at| {
+        sessions[at].raw(format!("{rest}\r\n").as_bytes()).expect("sent");
+        let answer = sessions[at].until(&tags[at]).expect("an answer");
+        answer.last().map(|last| last.text.clone()).unwrap_or_default()
+    });
+    for (answer, expected) in answers.iter().zip([" NO [TRYCREATE]", " OK [APPENDUID", " NO [OVERQUOTA]"]) {
+        assert!(answer.contains(expected), "{answers:?}");
+    }
+    let begun = Instant::now();
+    while large_files(&server) != 1 {
+        assert!(begun.elapsed() < PATIENCE, "{} files are there", large_files(&server));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn large_files(server: &Server) -> usize {
+    let logs = fs::read_dir(server.data().join("large")).expect("a folder");
+    logs.map(|log| fs::read_dir(log.expect("a log's folder").path()).expect("files").count()).sum()
 }

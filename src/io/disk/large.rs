@@ -1,8 +1,8 @@
 //! Files of their own for messages that are too large for memory.
 //!
 //! Bytes are handed over as they arrive and written by a thread; a file is finished when its data and its name
-//! are synced, and only then may a record name it. What is given up before that is removed; what a crash leaves
-//! is removed at the next start, since no record names it.
+//! are synced, and only then may a record name it. What is given up before a record does is removed; what a crash
+//! leaves is removed at the next start, since no record names it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -31,13 +31,13 @@ struct Threads {
     next_number: AtomicU64,
 }
 
-/// A file in the making. Dropping it before `finish` removes it.
+/// A file that no record names. Dropping it removes it, unless it is kept.
 pub struct LargeFile {
     number: u64,
     inbox: Inbox<Job>,
     events: Inbox<LargeEvent>,
     buffered_bytes: Arc<AtomicUsize>,
-    is_finished: bool,
+    is_kept: bool,
 }
 
 /// A file that is synced, with its name: what `Body::File` wants.
@@ -60,7 +60,9 @@ enum Job {
     Create { number: u64, page: Box<Page> },
     Append { number: u64, bytes: Slice },
     Finish { number: u64 },
+    Keep { number: u64 },
     GiveUp { number: u64 },
+    Remove { dir: LogDir, number: u64 },
 }
 
 /// A file as its thread sees it.
@@ -102,7 +104,7 @@ impl LargeFiles {
     /// Begins a file of the log with this directory and key.
     pub fn create(&self, dir: &LogDir, log_key: SegmentKey) -> LargeFile {
         let number = self.threads.next_number.fetch_add(1, Ordering::Relaxed);
-        let inbox = self.threads.inboxes[number as usize % self.threads.inboxes.len()].clone();
+        let inbox = self.inbox(number).clone();
         let (events, buffered_bytes) = (Inbox::new(), Arc::new(AtomicUsize::new(0)));
         let page = Box::new(Page {
             dir: dir.clone(),
@@ -114,7 +116,16 @@ impl LargeFiles {
             is_broken: false,
         });
         inbox.post(Job::Create { number, page });
-        LargeFile { number, inbox, events, buffered_bytes, is_finished: false }
+        LargeFile { number, inbox, events, buffered_bytes, is_kept: false }
+    }
+
+    /// Removes a file that was kept, in a while: the record that was to name it was never written.
+    pub fn remove(&self, dir: &LogDir, number: u64) {
+        self.inbox(number).post(Job::Remove { dir: dir.clone(), number });
+    }
+
+    fn inbox(&self, number: u64) -> &Inbox<Job> {
+        &self.threads.inboxes[number as usize % self.threads.inboxes.len()]
     }
 }
 
@@ -132,10 +143,14 @@ impl LargeFile {
     }
 
     /// Nothing more comes: sync the data and the name. The last event is `Finished`.
-    pub fn finish(mut self) -> Inbox<LargeEvent> {
-        self.is_finished = true;
+    pub fn finish(&mut self) {
         self.inbox.post(Job::Finish { number: self.number });
-        self.events.clone()
+    }
+
+    /// A record that names it is appended now.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+        self.inbox.post(Job::Keep { number: self.number });
     }
 
     pub fn events(&self) -> &Inbox<LargeEvent> {
@@ -150,7 +165,7 @@ impl LargeFile {
 
 impl Drop for LargeFile {
     fn drop(&mut self) {
-        if !self.is_finished {
+        if !self.is_kept {
             self.inbox.post(Job::GiveUp { number: self.number });
         }
     }
@@ -170,7 +185,7 @@ pub fn remove_orphans(dir: &LogDir, named: &HashSet<u64>) -> Result<usize, DiskE
         .try_fold(0, |count, removed| removed.map(|()| count + 1))
 }
 
-/// The files that a thread has in the making.
+/// The files of a thread that no record names.
 #[derive(Default)]
 struct Pages(HashMap<u64, Box<Page>>);
 
@@ -187,13 +202,19 @@ impl Pages {
                 }
             }
             Job::Finish { number } => {
-                if let Some(page) = pages.remove(&number) {
+                if let Some(page) = pages.get_mut(&number) {
                     page.finish();
                 }
             }
+            Job::Keep { number } => drop(pages.remove(&number)),
             Job::GiveUp { number } => {
-                if let Some(page) = pages.remove(&number) {
-                    page.give_up();
+                if let Some(mut page) = pages.remove(&number) {
+                    page.remove();
+                }
+            }
+            Job::Remove { dir, number } => {
+                if let Err(error) = remove_large_file(&dir, number) {
+                    tracing::warn!(%error, "what is left of a message that was refused stays until the next start");
                 }
             }
         }
@@ -210,16 +231,12 @@ impl Page {
         self.events.post(LargeEvent::Written(result));
     }
 
-    fn finish(mut self) {
+    fn finish(&mut self) {
         let finished = self.seal();
         if finished.is_err() {
             self.remove();
         }
         self.events.post(LargeEvent::Finished(finished));
-    }
-
-    fn give_up(self) {
-        self.remove();
     }
 
     fn seal(&mut self) -> Result<Finished, DiskError> {
@@ -249,8 +266,8 @@ impl Page {
     }
 
     /// Best effort: what stays behind is removed as an orphan at the next start.
-    fn remove(&self) {
-        if self.file.is_some() {
+    fn remove(&mut self) {
+        if self.file.take().is_some() {
             let _ = remove_large_file(&self.dir, self.name.number);
         }
     }
@@ -263,9 +280,9 @@ mod tests {
 
     use futures_lite::future::block_on;
 
-    use super::{LargeEvent, LargeFiles, remove_orphans};
+    use super::{Finished, LargeEvent, LargeFile, LargeFiles, remove_orphans};
     use crate::bytes::Slice;
-    use crate::io::disk::layout::DataDir;
+    use crate::io::disk::layout::{DataDir, LogDir};
     use crate::store::LogId;
     use crate::store::large::{LargeName, message};
     use crate::store::segment::SegmentKey;
@@ -288,28 +305,56 @@ mod tests {
         for _ in 0..100 {
             file.append(Slice::from(vec![b'x'; 1000]));
         }
-        let events = file.finish();
-        let finished = loop {
-            match block_on(events.next()) {
-                LargeEvent::Written(result) => result.expect("written"),
-                LargeEvent::Finished(result) => break result.expect("finished"),
-            }
-        };
+        let finished = finish(&mut file);
+        file.keep();
         assert_eq!((finished.length, finished.crc), (100_000, crc32fast::hash(&[b'x'; 100_000])));
         let bytes = std::fs::read(dir.large(finished.number)).expect("read");
         let name = LargeName { log_key: KEY, number: finished.number };
         assert_eq!(message(&bytes, name).map(<[u8]>::len), Some(100_000));
         assert!(given_up.try_next().is_none());
-        for _ in 0..1000 {
-            if dir.large_files().expect("listed") == [finished.number] {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(dir.large_files().expect("listed"), [finished.number]);
+        wait_for(&dir, &[finished.number]);
         assert_eq!(remove_orphans(&dir, &HashSet::new()).expect("removed"), 1);
         files.begin_above(40);
         files.begin_above(7);
         assert_eq!(files.create(&dir, KEY).number, 41);
+    }
+
+    #[test]
+    fn a_finished_file_that_no_record_names_is_removed() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(temporary.path()).expect("opened");
+        let dir = data.log(LogId(0)).expect("made");
+        let files = LargeFiles::start(&data).expect("started");
+        let [mut refused, mut lost] = [(), ()].map(|()| files.create(&dir, KEY));
+        refused.append(Slice::from(&b"nobody's"[..]));
+        lost.append(Slice::from(&b"its record was not written"[..]));
+        let numbers = [&mut refused, &mut lost].map(|file| finish(file).number);
+        assert_eq!(dir.large_files().expect("listed"), numbers);
+        drop(refused);
+        lost.keep();
+        wait_for(&dir, &numbers[1..]);
+        files.remove(&dir, numbers[1]);
+        wait_for(&dir, &[]);
+    }
+
+    fn finish(file: &mut LargeFile) -> Finished {
+        file.finish();
+        loop {
+            match block_on(file.events().next()) {
+                LargeEvent::Written(result) => result.expect("written"),
+                LargeEvent::Finished(result) => break result.expect("finished"),
+            }
+        }
+    }
+
+    /// Files go in a while.
+    fn wait_for(dir: &LogDir, numbers: &[u64]) {
+        for _ in 0..1000 {
+            if dir.large_files().expect("listed") == numbers {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(dir.large_files().expect("listed"), numbers);
     }
 }

@@ -8,7 +8,7 @@ use super::ticket::Fate;
 use super::{Commit, NotStored, item};
 use crate::shard::seat::Seat;
 use crate::store::log::Lost;
-use crate::store::record::Record;
+use crate::store::record::{Body, Message, Record};
 use crate::store::{Locator, LogId, RecordPlace, Sequence};
 
 impl Commit {
@@ -111,7 +111,20 @@ impl Commit {
             seats.extend(seat.filter(|seat| !seats.iter().any(|known| known.id() == seat.id())));
         }
         seats.iter().for_each(|seat| seat.account_mut().abandon(&group.changes));
+        // A batch whose sync failed may still be found by the next start, which removes what is nobody's.
+        if why != NotStored::Failed {
+            self.remove_files(&group);
+        }
         group.ticket.answer(Fate::Lost(why));
+    }
+
+    /// Of new messages; of one that is written again the file stays.
+    fn remove_files(&self, group: &Group) {
+        for change in &group.changes {
+            if let Record::Message(Message { body: Body::File { number, .. }, .. }) = &change.record {
+                self.large_files.remove(self.dir(), *number);
+            }
+        }
     }
 }
 

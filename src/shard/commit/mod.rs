@@ -53,6 +53,7 @@ pub struct Commit {
     log: State<Log>,
     writer: Writer,
     preparer: Preparer,
+    large_files: LargeFiles,
     sockets: Sockets,
     seats: Rc<Seats>,
     bells: Rc<Bells>,
@@ -91,7 +92,7 @@ pub struct Commit {
 impl Commit {
     /// What is owed and how many records are lost, as a start found.
     pub fn new(log: Log, writer: Writer, (owed, lost_records): (Owed, u64), around: Around) -> Rc<Self> {
-        let Around { preparer, sockets, seats, bells, alarm } = around;
+        let Around { preparer, large_files, sockets, seats, bells, alarm } = around;
         let dues = owed.dues().map(|due| (item(&due), due.at));
         let schedule = Schedule::of(dues, owed.row_count());
         let commit = Rc::new(Self {
@@ -99,6 +100,7 @@ impl Commit {
             log: State::new(log),
             writer,
             preparer,
+            large_files,
             sockets,
             seats,
             bells,
@@ -287,8 +289,8 @@ impl Commit {
     }
 
     /// Begins a file of its own for a message of this log.
-    pub fn create_large(&self, files: &LargeFiles) -> LargeFile {
-        files.create(self.writer.dir(), self.log.borrow().key())
+    pub fn create_large(&self) -> LargeFile {
+        self.large_files.create(self.writer.dir(), self.log.borrow().key())
     }
 
     /// Records appended since the start.
@@ -434,6 +436,7 @@ impl Commit {
 /// What a log needs around it.
 pub struct Around {
     pub preparer: Preparer,
+    pub large_files: LargeFiles,
     pub sockets: Sockets,
     pub seats: Rc<Seats>,
     pub bells: Rc<Bells>,

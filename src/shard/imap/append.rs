@@ -31,7 +31,7 @@ impl Session {
             return Outcome::Done(refused(Refusal::OverQuota));
         }
         drop(account);
-        let intake = Intake::new(&self.shard.large_files, self.seat.commit());
+        let intake = Intake::new(self.seat.commit());
         self.appending = Some(Box::new(Appending { start, intake }));
         Outcome::AppendAccepted { prefix: Vec::new() }
     }
@@ -56,13 +56,13 @@ impl Session {
             return Done::no(Some(Code::ServerBug), "No message is coming in");
         };
         let Appending { start, intake } = *appending;
-        let body = match intake.finish(last, 0).await {
-            Ok(body) => body,
+        let complete = match intake.finish(last, 0).await {
+            Ok(complete) => complete,
             Err(error) => return not_stored(error),
         };
         let now = clock::timestamp();
         let commit = self.seat.commit();
-        let (message, bytes) = locator(commit.next_message(), &body);
+        let (message, bytes) = locator(commit.next_message(), complete.body());
         let bytes = bytes.or_else(|| self.shard.read(&message));
         let incoming = Incoming {
             message,
@@ -83,7 +83,7 @@ impl Session {
             Ok(plan) => plan,
             Err(refusal) => return refused(refusal),
         };
-        let record = Record::Message(Message { received: now, accepted: None, body });
+        let record = Record::Message(Message { received: now, accepted: None, body: complete.into_body() });
         plan.changes.insert(0, change(record));
         match self.seat.carry_out(plan).await {
             Ok(placed) => {
