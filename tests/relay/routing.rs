@@ -420,6 +420,65 @@ fn mail_that_waits_goes_by_the_configuration_that_was_read_last() {
     assert_eq!(at_old + later + new.arrivals().len(), COUNT);
 }
 
+/// A name server takes its time while the operator gives the mail another way: what it says then is of no interest.
+#[test]
+fn what_was_looked_up_before_the_configuration_was_read_again_counts_for_nothing() {
+    const HELD: Duration = Duration::from_millis(1800);
+    let [old, new] = [(); 2].map(|()| Remote::decent());
+    let zone = zone().mx("a.test", 10, "old.hosts.test").host("old.hosts.test", old.address.ip());
+    let names = NameServer::start(move |asked| {
+        if asked.kind() == RecordType::MX {
+            std::thread::sleep(HELD);
+        }
+        zone.answer(asked)
+    });
+    let server = Setup::new().cores(1).resolver(names.address).start();
+    let config = fs::read_to_string(server.config_path()).expect("it was written");
+    let route = format!("\n[[route]]\ndomain = \"a.test\"\nto = [{}]\n", new.target());
+    send(&server, ALICE, &["first@a.test"], &note("waits for its way"));
+    wait_for("the name server is asked", &server, || (!names.asked().is_empty()).then_some(()));
+    fs::write(server.config_path(), config + &route).expect("it can be written");
+    server.signal("HUP");
+    wait_for_arrivals(&server, &new, 1);
+    // The answer of the name server has come long ago.
+    std::thread::sleep(2 * HELD);
+    for index in 0..5 {
+        send(&server, ALICE, &[&format!("r{index}@a.test")], &note("by the new way"));
+    }
+    wait_until_done(&server, "a.test");
+    assert_eq!((old.arrivals().len(), new.arrivals().len()), (0, 6));
+}
+
+/// Hosts that took mail a moment ago go on taking it while nobody can say where they are.
+#[test]
+fn mail_that_flows_does_not_stop_for_a_name_server_that_fails() {
+    const COUNT: usize = 60;
+    let remote = Remote::decent();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let (down, ip) = (Arc::clone(&is_down), remote.address.ip());
+    let zone = zone().mx("a.test", 10, "host.test").host("host.test", ip);
+    let names = NameServer::start(move |asked| match down.load(Ordering::Relaxed) {
+        true => vec![asked.response(ResponseCode::ServFail).into()],
+        false => zone.answer(asked),
+    });
+    let server = Setup::new()
+        .cores(1)
+        .resolver(names.address)
+        .more("\n[[shaping]]\ndomain = \"a.test\"\nconnections = 1\nmessage_rate = \"4/s\"\n")
+        .start();
+    for index in 0..COUNT {
+        send(&server, ALICE, &[&format!("r{index}@a.test")], &note("flows"));
+    }
+    wait_for_arrivals(&server, &remote, 3);
+    is_down.store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_secs(u64::from(TTL_S) + 1));
+    let before = names.asked().len();
+    // The way is looked up anew.
+    server.done(&["queue", "retry", "--everything"]);
+    wait_for("the name server is asked", &server, || (names.asked().len() > before).then_some(()));
+    wait_for_arrivals(&server, &remote, COUNT);
+}
+
 /// SA-15, LP-08: a stranger's MX record does not lead into the network behind the server.
 #[test]
 fn private_addresses_are_not_for_mx_records() {

@@ -11,9 +11,9 @@
 //!
 //! Invariants: a line is told of when it has its first item and when it was asked for more than it had; a line whose
 //! way cannot be found waits, or its mail is returned, and never both; mail is given to the site that its way leads to
-//! now, and to no other.
+//! now, and to no other; what was looked up by a configuration counts for nothing once another was read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -114,18 +114,30 @@ struct Known {
 }
 
 /// Whether a way is known.
-#[derive(Clone)]
 enum Found {
     No,
-    /// Somebody is looking it up.
-    Soon,
+    /// Somebody is looking it up, under this number. The way before stays if nothing can be found out now.
+    Soon(u64, Option<Arc<Way>>),
     Until(Instant, Arc<Way>),
     /// It could not be found, and why; looked up again at a time.
     NotBefore(Instant, String),
 }
 
+/// The search for a way.
+struct Lookup {
+    destination: Arc<str>,
+    /// The number of the way.
+    way: u16,
+    /// No other search has it, so that an entry that was made anew meanwhile is not taken for the one that asked.
+    number: u64,
+}
+
 #[derive(Default)]
-pub struct Destinations(RefCell<HashMap<Arc<str>, Destination>>);
+pub struct Destinations {
+    by_name: RefCell<HashMap<Arc<str>, Destination>>,
+    /// How many lookups have begun.
+    lookups: Cell<u64>,
+}
 
 /// Makes ready what is due, for as long as the shard lives.
 pub async fn run(shard: Rc<Shard>) {
@@ -227,8 +239,9 @@ impl Shard {
             return;
         };
         let log = commit.id();
-        let mut destinations = self.outbound().destinations().0.borrow_mut();
-        let destination = destinations.entry(Arc::clone(&name)).or_default();
+        let destinations = self.outbound().destinations();
+        let mut by_name = destinations.by_name.borrow_mut();
+        let destination = by_name.entry(Arc::clone(&name)).or_default();
         let Some(known) = destination.ways.get_mut(usize::from(line.way)) else {
             return;
         };
@@ -236,78 +249,92 @@ impl Shard {
         match &known.found {
             Found::Until(until, way) if *until > now => {
                 let way = Arc::clone(way);
-                drop(destinations);
+                drop(by_name);
                 let feed = Feed { log, destination: name, way: line.way, pool: way.pool };
                 let count = commit.schedule().ready(line);
                 let shard = site_shard(&way.site, self.mesh.shards());
                 self.mesh.post(shard, Letter::Work(Box::new(Work { feed, way, count })));
             }
-            Found::Soon => known.wait(log),
+            Found::Soon(..) => known.wait(log),
             Found::NotBefore(at, _) if *at > now => known.wait(log),
             Found::No | Found::Until(..) | Found::NotBefore(..) => {
                 known.wait(log);
-                known.found = Found::Soon;
+                let number = destinations.lookups.get();
+                destinations.lookups.set(number + 1);
+                known.begin_lookup(number);
                 let choice = known.choice.clone();
-                drop(destinations);
-                spawn("way", Rc::clone(self).find_way(name, line.way, choice));
+                drop(by_name);
+                let lookup = Lookup { destination: name, way: line.way, number };
+                spawn("way", Rc::clone(self).find_way(lookup, choice));
             }
         }
     }
 
-    async fn find_way(self: Rc<Self>, name: Arc<str>, number: u16, choice: Choice) {
-        let found = way::find(&self, &name, &choice).await;
+    async fn find_way(self: Rc<Self>, lookup: Lookup, choice: Choice) {
+        let found = way::find(&self, &lookup.destination, &choice).await;
         let now = clock::instant();
-        let waiting = {
-            let mut destinations = self.outbound().destinations().0.borrow_mut();
-            let known = destinations.get_mut(&name).and_then(|found| found.ways.get_mut(usize::from(number)));
-            let Some(known) = known else {
-                return;
-            };
-            known.found = match &found {
-                Ok(way) => Found::Until(now + WAY_KEPT, Arc::clone(way)),
-                Err(Unroutable::Later(why, span)) => {
-                    tracing::info!(destination = &*name, why, "the way is not known yet");
-                    Found::NotBefore(now + *span, why.clone())
-                }
-                Err(Unroutable::Never(_)) => Found::No,
-            };
-            match found {
-                // They wait on until it is looked up again.
-                Err(Unroutable::Later(..)) => known.waiting.clone(),
-                _ => std::mem::take(&mut known.waiting),
+        let waiting = match found {
+            Ok(way) => self.outbound().destinations().end_lookup(&lookup, |known, _| {
+                known.found = Found::Until(now + WAY_KEPT, way);
+                std::mem::take(&mut known.waiting)
+            }),
+            Err(Unroutable::Later(why, span)) => {
+                tracing::info!(destination = &*lookup.destination, why, "the way is not known yet");
+                self.outbound().destinations().end_lookup(&lookup, |known, before| match before {
+                    Some(way) => {
+                        known.found = Found::Until(now + span, way);
+                        std::mem::take(&mut known.waiting)
+                    }
+                    None => {
+                        known.found = Found::NotBefore(now + span, why);
+                        // They wait on until it is looked up again.
+                        Vec::new()
+                    }
+                })
+            }
+            Err(Unroutable::Never(failure)) => {
+                self.fail_lines(&lookup, &failure).await;
+                None
             }
         };
-        for log in waiting {
-            let Some(commit) = self.log(log).cloned() else {
-                continue;
-            };
-            let Some(DestinationId(destination)) = commit.owed().destinations().find(&name) else {
-                continue;
-            };
-            let line = Line { destination, way: number };
-            match &found {
-                Ok(_) => self.offer(&commit, line),
-                Err(Unroutable::Later(..)) => {}
-                Err(Unroutable::Never(failure)) => self.fail_line(&commit, line, failure).await,
+        for log in waiting.unwrap_or_default() {
+            if let Some((commit, line)) = self.line(log, &lookup) {
+                self.offer(&commit, line);
             }
         }
         self.outbound().alarm().ring();
     }
 
-    /// The mail of a line can go nowhere: it is returned.
-    async fn fail_line(self: &Rc<Self>, commit: &Rc<Commit>, line: Line, failure: &Failure) {
-        loop {
-            let taken = commit.schedule_mut().take(line);
-            let Some(item) = taken else {
-                return;
+    /// The line of a log that a way was looked up for.
+    fn line(&self, log: LogId, lookup: &Lookup) -> Option<(Rc<Commit>, Line)> {
+        let commit = Rc::clone(self.log(log)?);
+        let DestinationId(destination) = commit.owed().destinations().find(&lookup.destination)?;
+        Some((commit, Line { destination, way: lookup.way }))
+    }
+
+    /// The mail that waits can go nowhere: it is returned, unless it goes another way before its turn.
+    async fn fail_lines(self: &Rc<Self>, lookup: &Lookup, failure: &Failure) {
+        let destinations = self.outbound().destinations();
+        while let Some(log) = destinations.of_lookup(lookup, |known| known.waiting.pop()).flatten() {
+            let Some((commit, line)) = self.line(log, lookup) else {
+                continue;
             };
-            let (_, rows) = due_rows(commit, item, now_s());
-            let fates = rows.iter().map(|row| (row.recipient, Fate::Failed(failure.clone()))).collect();
-            let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::none()) };
-            match self.follow(&report) {
-                Some(ticket) => Rc::clone(self).take_back_after((commit.id(), item), ticket).await,
-                None => self.take_back(commit.id(), item),
+            while let Some(item) =
+                destinations.of_lookup(lookup, |_| commit.schedule_mut().take(line)).flatten()
+            {
+                self.fail_item(&commit, item, failure).await;
             }
+        }
+        destinations.end_lookup(lookup, |known, _| known.found = Found::No);
+    }
+
+    async fn fail_item(self: &Rc<Self>, commit: &Rc<Commit>, item: Item, failure: &Failure) {
+        let (_, rows) = due_rows(commit, item, now_s());
+        let fates = rows.iter().map(|row| (row.recipient, Fate::Failed(failure.clone()))).collect();
+        let report = Report { log: commit.id(), item, fates, attempt: Arc::new(Attempt::none()) };
+        match self.follow(&report) {
+            Some(ticket) => Rc::clone(self).take_back_after((commit.id(), item), ticket).await,
+            None => self.take_back(commit.id(), item),
         }
     }
 
@@ -495,6 +522,16 @@ impl Known {
         self.site().is_none_or(|own| own == site)
     }
 
+    /// From now on it is being looked up.
+    fn begin_lookup(&mut self, number: u64) {
+        let before = match std::mem::replace(&mut self.found, Found::No) {
+            Found::Until(_, way) => Some(way),
+            Found::Soon(_, before) => before,
+            Found::No | Found::NotBefore(..) => None,
+        };
+        self.found = Found::Soon(number, before);
+    }
+
     fn wait(&mut self, log: LogId) {
         if !self.waiting.contains(&log) {
             self.waiting.push(log);
@@ -505,16 +542,38 @@ impl Known {
 impl Destinations {
     /// Ways may be others after the configuration was read again.
     fn forget(&self) {
-        self.0.borrow_mut().clear();
+        self.by_name.borrow_mut().clear();
+    }
+
+    /// Does something with what is looked up, unless it was forgotten since the lookup began.
+    fn of_lookup<T>(&self, lookup: &Lookup, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        let mut by_name = self.by_name.borrow_mut();
+        let known = by_name.get_mut(&lookup.destination)?.ways.get_mut(usize::from(lookup.way))?;
+        matches!(known.found, Found::Soon(number, _) if number == lookup.number).then(|| act(known))
+    }
+
+    /// As [`Destinations::of_lookup`], once it is over; the way before comes along.
+    fn end_lookup<T>(
+        &self,
+        lookup: &Lookup,
+        end: impl FnOnce(&mut Known, Option<Arc<Way>>) -> T,
+    ) -> Option<T> {
+        self.of_lookup(lookup, |known| {
+            let before = match std::mem::replace(&mut known.found, Found::No) {
+                Found::Soon(_, before) => before,
+                _ => None,
+            };
+            end(known, before)
+        })
     }
 
     /// Forgets destinations that nothing is owed to any more.
     pub fn prune(&self, is_owed: impl Fn(&str) -> bool) {
-        self.0.borrow_mut().retain(|name, _| is_owed(name));
+        self.by_name.borrow_mut().retain(|name, _| is_owed(name));
     }
 
     pub fn set_blocked(&self, blocked: Blocked) {
-        let mut destinations = self.0.borrow_mut();
+        let mut destinations = self.by_name.borrow_mut();
         let ways = destinations.get_mut(&blocked.destination).map(|destination| &mut destination.ways);
         // A site that had the mail before has no say any more.
         if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way)))
@@ -526,14 +585,14 @@ impl Destinations {
 
     /// The tenant of a feed's mail, where tenants are told apart.
     fn tenant(&self, feed: &Feed) -> Option<String> {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         let known = destinations.get(&feed.destination)?.ways.get(usize::from(feed.way))?;
         known.choice.tenant().map(str::to_owned)
     }
 
     /// The number of a way; `None` if there are too many.
     fn number(&self, name: &str, choice: Choice) -> Option<u16> {
-        let mut destinations = self.0.borrow_mut();
+        let mut destinations = self.by_name.borrow_mut();
         if !destinations.contains_key(name) {
             destinations.insert(name.into(), Destination::default());
         }
@@ -548,7 +607,7 @@ impl Destinations {
     /// The sites that mail for a destination goes to, as far as they were looked up; that of common mail first. Who
     /// sends it, and for whom, may decide which.
     pub fn sites(&self, name: &str) -> Vec<Arc<str>> {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         let mut sites: Vec<Arc<str>> = Vec::new();
         for site in destinations.get(name).into_iter().flat_map(|known| &known.ways).filter_map(Known::site) {
             if !sites.contains(site) {
@@ -560,24 +619,24 @@ impl Destinations {
 
     /// The site of this mail for a destination, if it was looked up.
     pub fn site_of(&self, name: &str, choice: &Choice) -> Option<Arc<str>> {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         let mut ways = destinations.get(name)?.ways.iter();
         ways.find(|known| known.choice == *choice)?.site().cloned()
     }
 
     fn site_of_feed(&self, feed: &Feed) -> Option<Arc<str>> {
-        self.0.borrow().get(&feed.destination)?.ways.get(usize::from(feed.way))?.site().cloned()
+        self.by_name.borrow().get(&feed.destination)?.ways.get(usize::from(feed.way))?.site().cloned()
     }
 
     /// What holds up the mail for a destination, as far as this shard was told.
     pub fn why_waiting(&self, name: &str) -> Option<String> {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         destinations.get(name)?.ways.iter().find_map(Known::why_waiting).cloned()
     }
 
     /// Whether mail of a feed goes to this site, as far as that was found out lately.
     fn is_way_to(&self, feed: &Feed, site: &str, now: Instant) -> bool {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         let ways = destinations.get(&feed.destination).map(|destination| &destination.ways);
         let found = ways.and_then(|ways| ways.get(usize::from(feed.way))).map(|known| &known.found);
         match found {
@@ -588,7 +647,7 @@ impl Destinations {
 
     /// The sites of a destination's mail. They, and those that were not found, are looked for again now.
     fn end_pauses(&self, name: &str, now: Instant) -> Vec<Arc<str>> {
-        let mut destinations = self.0.borrow_mut();
+        let mut destinations = self.by_name.borrow_mut();
         let ways = destinations.get_mut(name).into_iter().flat_map(|destination| &mut destination.ways);
         let mut sites = Vec::new();
         for known in ways {
@@ -598,7 +657,7 @@ impl Destinations {
                     sites.push(Arc::clone(&way.site));
                 }
                 Found::NotBefore(at, _) => *at = (*at).min(now),
-                Found::No | Found::Soon => {}
+                Found::No | Found::Soon(..) => {}
             }
         }
         sites
@@ -607,7 +666,7 @@ impl Destinations {
     /// Lines whose way is to be looked up again now: name, number of the way, logs.
     fn take_expired(&self, now: Instant) -> Vec<(Arc<str>, u16, Vec<LogId>)> {
         let mut expired = Vec::new();
-        for (name, destination) in self.0.borrow_mut().iter_mut() {
+        for (name, destination) in self.by_name.borrow_mut().iter_mut() {
             for (number, known) in (0..).zip(&mut destination.ways) {
                 if matches!(known.found, Found::NotBefore(at, _) if at <= now) && !known.waiting.is_empty() {
                     expired.push((Arc::clone(name), number, std::mem::take(&mut known.waiting)));
@@ -619,7 +678,7 @@ impl Destinations {
 
     /// When a way is to be looked up again that could not be found.
     fn retry_after(&self, now: Instant) -> Option<Duration> {
-        let destinations = self.0.borrow();
+        let destinations = self.by_name.borrow();
         let known = destinations.values().flat_map(|destination| &destination.ways);
         let at = known.filter_map(|known| match known.found {
             Found::NotBefore(at, _) if !known.waiting.is_empty() => Some(at),
