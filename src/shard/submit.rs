@@ -84,21 +84,46 @@ pub fn owed(
                 Target::Account(id) => (Route::Local(AccountId(id)), recipient.address.clone()),
                 Target::Remote(address) => (Route::Remote, address),
             };
-            let is_double = match route {
-                Route::Local(_) => routes.contains(&route),
+            let double = match route {
+                Route::Local(_) => routes.iter().position(|of| *of == route),
                 Route::Remote => {
-                    owed.iter().zip(&routes).any(|(other, of)| *of == route && other.address == address)
+                    let all = owed.iter().zip(&routes);
+                    all.clone().position(|(other, of)| *of == route && other.address == address)
                 }
             };
-            if !is_double {
-                owed.push(Recipient { address, ..recipient.clone() });
-                routes.push(route);
+            match double {
+                // Whoever asked for a notice of either gets it, under the name that it asked for.
+                Some(first) => {
+                    let notify = either(owed[first].notify, recipient.notify);
+                    if notify != owed[first].notify {
+                        owed[first] = Recipient { address, ..recipient.clone() };
+                    }
+                    owed[first].notify = notify;
+                }
+                None => {
+                    owed.push(Recipient { address, ..recipient.clone() });
+                    routes.push(route);
+                }
             }
         }
     }
     envelope.recipients = owed;
     let accepted = Accepted { envelope, routes, login, tenant: None, campaign: None };
     Promise { accepted, expanded }
+}
+
+/// What the sender hears of a recipient whom it named twice, once perhaps by an alias: NEVER only if it said so both
+/// times.
+fn either(one: Option<Notify>, other: Option<Notify>) -> Option<Notify> {
+    if one == other {
+        return one;
+    }
+    let [one, other] = [one, other].map(|said| said.unwrap_or(dsn::UNSAID));
+    Some(Notify {
+        success: one.success || other.success,
+        failure: one.failure || other.failure,
+        delay: one.delay || other.delay,
+    })
 }
 
 /// A message that is coming in.
@@ -360,5 +385,30 @@ mod tests {
         assert_eq!(wishes.collect::<Vec<_>>(), [Some(notify), failure, failure, Some(notify)]);
         envelope.sender = None;
         assert_eq!(owed(envelope, targets(), None).expanded, []);
+    }
+
+    #[test]
+    fn who_is_named_twice_hears_what_either_asked_for() {
+        let wish = |success, failure, delay| Some(Notify { success, failure, delay });
+        let (all, never) = (wish(true, true, true), Some(Notify::default()));
+        let owed_to_bob = |team: Option<Notify>, bob: Option<Notify>| {
+            let recipient = |name, notify| Recipient { notify, ..Recipient::new(address(name)) };
+            let recipients = vec![recipient("team@here.test", team), recipient("bob@here.test", bob)];
+            let envelope = Envelope { recipients, ..Envelope::default() };
+            let of_team = vec![Target::Account(1), Target::Account(2)];
+            let mut all =
+                owed(envelope, [of_team, vec![Target::Account(2)]], None).accepted.envelope.recipients;
+            assert_eq!(all.len(), 2);
+            let bob = all.remove(1);
+            (bob.address.local, bob.notify)
+        };
+        let bob = |notify| ("bob".to_owned(), notify);
+        assert_eq!(owed_to_bob(all, all), bob(all));
+        assert_eq!(owed_to_bob(wish(true, false, false), all), bob(all));
+        assert_eq!(owed_to_bob(wish(true, false, false), None), bob(wish(false, true, true)));
+        assert_eq!(owed_to_bob(never, wish(false, true, false)), bob(wish(false, true, false)));
+        assert_eq!(owed_to_bob(wish(false, true, false), never).1, wish(false, true, false));
+        assert_eq!(owed_to_bob(never, never).1, never);
+        assert_eq!(owed_to_bob(None, None).1, None);
     }
 }

@@ -117,11 +117,12 @@ pub struct Composed {
     pub smtputf8: bool,
 }
 
+/// Without NOTIFY it is our choice whether delays are told (RFC 3461 4.1); people like to know.
+pub const UNSAID: Notify = Notify { success: false, failure: true, delay: true };
+
 /// Whether a sender who asked for this, or for nothing in particular, is told (RFC 3461 4.1).
 pub fn wanted(action: Action, notify: Option<Notify>) -> bool {
-    // Without NOTIFY it is our choice whether delays are told (RFC 3461 4.1); people like to know.
-    let Notify { success, failure, delay } =
-        notify.unwrap_or(Notify { success: false, failure: true, delay: true });
+    let Notify { success, failure, delay } = notify.unwrap_or(UNSAID);
     match action {
         Action::Failed => failure,
         Action::Delayed => delay,
