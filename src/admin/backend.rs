@@ -188,16 +188,25 @@ impl ShardBackend {
         self.server.publish(&purged);
         let (id, log) = (AccountId(account.id), LogId(account.log));
         let written = match self.ask(self.driver_of(log), |answer| Request::Purge(id, log, answer)) {
-            true => directory_file::write(self.data.path(), &purged),
-            false => {
+            // The address may come back, and must not give a number to other mail (RFC 9051 2.3.1.1).
+            Some(used) => {
+                let purged = purged.with_uid_validity(purged.uid_validity().max(used));
+                directory_file::write(self.data.path(), &purged).map(|()| purged)
+            }
+            None => {
                 Err(Refusal::unavailable("the account is removed, its mail could not be; purge it again"))
             }
         };
         match written {
-            Ok(()) => *current = purged,
-            Err(_) => self.server.publish(current),
+            Ok(purged) => {
+                *current = Arc::new(purged);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.server.publish(current);
+                Err(refusal)
+            }
         }
-        written
     }
 
     fn held(&self, place: Place, mailbox: &str, above: u32) -> Vec<Held> {

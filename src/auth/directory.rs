@@ -29,7 +29,7 @@ const LOGIN_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Directory {
     pub(super) next_id: u32,
-    /// Mailboxes of accounts that are made from here on have a UIDVALIDITY above this; 0 but after a restore.
+    /// Mailboxes of accounts that are made from here on have a UIDVALIDITY above this; 0 before the first restore or purge.
     pub(super) uid_validity: u32,
     /// What decoys are made of.
     pub(super) secret: [u8; 32],
@@ -136,8 +136,8 @@ impl Directory {
         Self { uid_validity: floor, ..self.clone() }
     }
 
-    /// Accounts that were made after a backup, which the restored directory knows nothing of, have used numbers up to
-    /// this for their mailboxes.
+    /// Accounts that this directory knows nothing of have used numbers up to this for their mailboxes: those that were
+    /// made after the backup that it is from, and those that were purged.
     pub fn uid_validity(&self) -> u32 {
         self.uid_validity
     }

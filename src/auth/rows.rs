@@ -9,7 +9,7 @@
 //!   crc32 89abcdef
 //! ```
 //!
-//! `uid_validity` in the second line is there after a restore. Version 1 did not have it.
+//! `uid_validity` in the second line is there after a restore or a purge. Version 1 did not have it.
 //!
 //! One row a line, so that an operator can read and compare it. The last line is the checksum of all before:
 //! the file is replaced whole, and one that does not end so was cut or changed, and is refused rather than

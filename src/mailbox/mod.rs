@@ -45,6 +45,7 @@ pub mod view;
 
 pub use account::Account;
 pub use mailbox::Mailbox;
+pub use renumber::RAISE_MIN;
 pub use view::View;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::store::MailboxId;
 use crate::store::record::{Record, UidValidityRaised};
 
 /// How many mailboxes an account may have made since the backup, should the floor be too low.
-const RAISE_MIN: u32 = 1 << 20;
+pub const RAISE_MIN: u32 = 1 << 20;
 
 impl Account {
     /// A UIDVALIDITY for each mailbox that is above `floor`, and far above all that were in use here.
@@ -30,6 +30,11 @@ impl Account {
     /// Mailboxes that are made from here on have a UIDVALIDITY above `floor`.
     pub fn begin_above(&mut self, floor: u32) {
         self.flight.uid_validity = self.flight.uid_validity.max(floor);
+    }
+
+    /// The last UIDVALIDITY that any mailbox has, had or may be about to have.
+    pub fn uid_validity_used(&self) -> u32 {
+        self.flight.uid_validity
     }
 
     pub(super) fn apply_raised(&mut self, raised: &UidValidityRaised) {

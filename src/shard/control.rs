@@ -46,7 +46,8 @@ pub enum Request {
         answer: Inbox<Vec<Held>>,
     },
     /// Removes everything of an account; the answer comes when it is durable.
-    Purge(AccountId, LogId, Inbox<bool>),
+    /// Answered with the last UIDVALIDITY that the account gave.
+    Purge(AccountId, LogId, Inbox<Option<u32>>),
     Figures(Inbox<Figures>),
     /// Cleans all logs of the shard.
     Clean(Inbox<Vec<Cleaned>>),
@@ -265,12 +266,10 @@ impl Shard {
         rows.map(held).collect()
     }
 
-    async fn purge(&self, account: AccountId, log: LogId) -> bool {
-        let Some(commit) = self.log(log) else {
-            return false;
-        };
+    async fn purge(&self, account: AccountId, log: LogId) -> Option<u32> {
         let purged = Record::AccountPurged(AccountPurged { account });
-        commit.append(vec![change(purged)]).stored().await.is_ok()
+        self.log(log)?.append(vec![change(purged)]).stored().await.ok()?;
+        Some(self.seats.seat(account).map_or(0, |seat| seat.account().uid_validity_used()))
     }
 
     async fn clean(&self) -> Vec<Cleaned> {

@@ -368,7 +368,9 @@ impl Shard {
         });
         let is_new = seat.account().named("INBOX").is_none();
         if is_new {
-            seat.account_mut().begin_above(self.directory().uid_validity());
+            // RFC 9051 2.3.1.1: the address may have had mail before in a store that is gone.
+            let now = u32::try_from(clock::timestamp().seconds).unwrap_or_default();
+            seat.account_mut().begin_above(self.directory().uid_validity().max(now));
             let plan = seat.account_mut().plan_new();
             seat.carry_out(plan).await.ok()?;
             // Somebody else may have planned the mailboxes just before.

@@ -1,7 +1,7 @@
 //! Accounts come, change and go, while the server runs and while it does not.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::{Imap, Pop3, Smtp};
 use crate::flow::{message, wait_for};
@@ -80,6 +80,40 @@ fn a_removed_account_keeps_its_mail_until_it_is_purged() {
     }
     assert!(server.smtp().message(SENDER, &[ALICE], &message(2, 500)).expect("a reply"));
     wait_for(&server, ALICE, 1);
+}
+
+/// The number in the answer to `STATUS name (UIDVALIDITY)`.
+fn uid_validity(server: &Server, name: &str) -> u32 {
+    let status = server.imap(ALICE).texts(&format!("STATUS {name} (UIDVALIDITY)"));
+    let digits = status[0].split("UIDVALIDITY ").nth(1).and_then(|rest| rest.split(')').next());
+    digits.and_then(|digits| digits.parse().ok()).expect("a number")
+}
+
+#[test]
+fn an_address_that_comes_back_after_a_purge_gives_no_number_again() {
+    let mut server = Server::with_accounts(&[ALICE]);
+    let mut imap = server.imap(ALICE);
+    for number in 0..30 {
+        imap.ok(&format!("CREATE made-{number}")).expect("created");
+    }
+    // More mailboxes than seconds have passed.
+    let used = uid_validity(&server, "made-29");
+    for is_started_again in [false, true] {
+        server.done(&["account", "remove", ALICE, "--purge"]);
+        if is_started_again {
+            server.kill();
+            server.start();
+        }
+        server.add_account(ALICE);
+        assert!(uid_validity(&server, "INBOX") > used);
+    }
+}
+
+#[test]
+fn an_account_of_a_new_store_begins_above_what_an_older_store_gave() {
+    let server = Server::with_accounts(&[ALICE]);
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs();
+    assert!(u64::from(uid_validity(&server, "INBOX")) + 60 > seconds);
 }
 
 /// How many messages there are in all mailboxes, also of accounts that the directory does not know.

@@ -31,6 +31,7 @@ use crate::io::disk::layout::{DataDir, create_directory};
 use crate::io::disk::sync_directory;
 use crate::mail::date::Rfc3339;
 use crate::mail::time::Timestamp;
+use crate::mailbox::RAISE_MIN;
 use crate::queue::selection::{Order, Selection};
 
 pub fn restore(restore: &Restore, open: OpenStore) -> Result<(), Failure> {
@@ -147,7 +148,7 @@ fn write(folder: &Folder, data: &Path) -> Result<(), Failure> {
 fn raise_floor(config: &Config) -> Result<u32, Failure> {
     let directory = directory_file::read(&config.data, &[])?;
     let now = u32::try_from(clock::timestamp().seconds).unwrap_or(u32::MAX);
-    let floor = now.max(directory.uid_validity().saturating_add(1));
+    let floor = now.max(directory.uid_validity()).saturating_add(RAISE_MIN);
     directory_file::write(&config.data, &directory.with_uid_validity(floor))?;
     Ok(floor)
 }
