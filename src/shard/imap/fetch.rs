@@ -29,7 +29,7 @@ use crate::mail::section::{Section, SectionText};
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::StoreFlags;
 use crate::mailbox::view::Message;
-use crate::proto::imap::command::{Access, Fetch};
+use crate::proto::imap::command::{Access, Fetch, Numbering};
 use crate::proto::imap::render::fetch::{self, Content, FetchPart, FetchPlan};
 use crate::proto::imap::reply::{Code, Done};
 use crate::store::index::RowDigest;
@@ -84,6 +84,7 @@ impl Session {
         }
         let burst = Burst {
             plan: &plan,
+            numbering: command.numbering,
             spans: &spans,
             seen: &seen,
             changed_since,
@@ -187,6 +188,7 @@ impl Session {
 /// What every message of a FETCH is told by.
 struct Burst<'a> {
     plan: &'a FetchPlan,
+    numbering: Numbering,
     spans: &'a Ranges,
     /// Messages whose \Seen this command has set.
     seen: &'a Ranges,
@@ -213,7 +215,8 @@ impl Burst<'_> {
         supplied: &mut Supplied,
     ) -> usize {
         let Some(row) = message.row else {
-            trouble.expunged = true;
+            // RFC 9051 6.4.9: a UID that is not there is passed over.
+            trouble.expunged |= self.numbering == Numbering::Sequence;
             return 0;
         };
         if self.changed_since > 0 && row.modseq <= self.changed_since {
@@ -463,13 +466,13 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::{
-        Burst, Fetch, FetchPlan, Form, Locator, Message, Output, Ranges, RefCell, Section, SectionText,
-        Slice, Supplied, SystemFlags, Trouble,
+        Burst, Fetch, FetchPlan, Form, Locator, Message, Numbering, Output, Ranges, RefCell, Section,
+        SectionText, Slice, Supplied, SystemFlags, Trouble,
     };
     use crate::mail::section::Partial;
     use crate::mail::set::NumberSet;
     use crate::mail::time::Timestamp;
-    use crate::proto::imap::command::{FetchBinary, FetchItem, FetchSection, Numbering};
+    use crate::proto::imap::command::{FetchBinary, FetchItem, FetchSection};
     use crate::proto::imap::reply::Status;
     use crate::proto::imap::server::Enabled;
     use crate::store::index::{LazyDigest, Row};
@@ -501,7 +504,16 @@ mod tests {
         let none = Ranges::default();
         let places = RefCell::default();
         let (form, changed_since) = (Form::Ascii, 0);
-        let burst = Burst { plan: &plan, spans: &none, seen: &none, changed_since, room_bytes, form, places };
+        let burst = Burst {
+            plan: &plan,
+            numbering: command.numbering,
+            spans: &none,
+            seen: &none,
+            changed_since,
+            room_bytes,
+            form,
+            places,
+        };
         let (mut out, mut trouble, mut supplied) = (Output::new(), Trouble::default(), Supplied::new());
         out.push(b"before ");
         let read = |_: &Locator| Some(bytes.clone());
