@@ -129,6 +129,7 @@ fn a_session_whose_mailbox_is_deleted_or_renamed_is_told_the_truth() {
     one.ok("DELETE Play").expect("deleted");
     let lines = two.texts("FETCH 1 (UID)");
     assert!(!has(&lines, " OK"), "{lines:?}");
+    two.ok("CLOSE").expect("a mailbox that is gone can be left");
     let mut fresh = server.imap(ALICE);
     assert!(has(&fresh.texts("SELECT Play"), "NO [NONEXISTENT]"));
 

@@ -62,21 +62,21 @@ impl Session {
 
     /// Expunges without a word, if the mailbox may be written (RFC 9051 6.4.1).
     pub(super) async fn close(&mut self) -> Done {
-        let Some(selected) = self.selected.take() else {
-            return Done::ok("Mailbox closed");
-        };
-        if selected.access == Access::ReadOnly {
-            return Done::ok("Mailbox closed");
+        if let Some((mailbox, Access::ReadWrite)) = self.selected_mailbox() {
+            let planned = self.seat.account_mut().plan_expunge(mailbox, Doomed::Deleted);
+            match planned {
+                Ok(plan) => {
+                    if let Err(error) = self.seat.carry_out(plan).await {
+                        return not_stored(error);
+                    }
+                }
+                // Another session has deleted it, and what was in it.
+                Err(Refusal::NonExistent) => {}
+                Err(refusal) => return refused(refusal),
+            }
         }
-        let planned = self.seat.account_mut().plan_expunge(selected.view.mailbox(), Doomed::Deleted);
-        let plan = match planned {
-            Ok(plan) => plan,
-            Err(refusal) => return refused(refusal),
-        };
-        match self.seat.carry_out(plan).await {
-            Ok(_) => Done::ok("Mailbox closed"),
-            Err(error) => not_stored(error),
-        }
+        self.selected = None;
+        Done::ok("Mailbox closed")
     }
 }
 
