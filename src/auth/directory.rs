@@ -29,7 +29,7 @@ const LOGIN_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Directory {
     pub(super) next_id: u32,
-    /// Mailboxes of accounts that are made from here on have a UIDVALIDITY above this; 0 before the first restore or purge.
+    /// Accounts made from here on have mailboxes with a UIDVALIDITY above this; 0 before the first restore or purge.
     pub(super) uid_validity: u32,
     /// What decoys are made of.
     pub(super) secret: [u8; 32],
