@@ -4,16 +4,18 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, File};
 use super::layout::LogDir;
-use super::mapping::map_through;
+use super::mapping::{map_through, read_ahead};
 use super::{DiskError, create_file, replace_file, sync_parent};
 use crate::bytes::Slice;
 use crate::store::checkpoint::{
     BLOB_HEADER_BYTES, BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, blob_sequence,
 };
+use crate::store::index::Chunk;
 
 /// The index file of one log.
 pub struct IndexFile {
@@ -33,6 +35,9 @@ pub struct IndexFile {
 
 /// Address space is cheap and mappings are counted: one has room for what will be appended.
 const MAPPED_BYTES_MIN: usize = 64 << 20;
+
+/// What lies so near is read along: it costs less than another request to the disk.
+const NEAR_BYTES: u64 = 128 << 10;
 
 /// Garbage is not worth a rewrite before there is this much of it.
 const GARBAGE_BYTES_MIN: u64 = 16 << 20;
@@ -57,6 +62,7 @@ impl IndexFile {
         let mut index =
             Self { dir, owner, generation, path, file, end, directory: None, is_suspect: false, mapping };
         index.directory = index.read_directory(&root);
+        index.directory.iter().for_each(|directory| index.read_ahead(directory));
         Ok(index.directory.is_some().then_some(index))
     }
 
@@ -171,11 +177,24 @@ impl IndexFile {
     fn read_directory(&self, root: &Root) -> Option<Directory> {
         let at = usize::try_from(root.directory_offset).ok()?;
         let whole = self.mapped(root.directory_offset.checked_add(BLOB_HEADER_BYTES as u64)?).ok()?;
+        let length = usize::try_from(root.directory_length).ok()?;
+        read_ahead(whole.get(at..at.checked_add(BLOB_HEADER_BYTES + length)?)?);
         let sequence = blob_sequence(whole.get(at..at + BLOB_HEADER_BYTES)?)?;
         let directory = Directory::parse(&self.read(&root.directory(sequence)).ok()?).ok()?;
         let is_inside =
             |blob: &BlobRef| blob.offset.checked_add(blob.length).is_some_and(|end| end <= self.end);
         directory.blobs.iter().all(is_inside).then_some(directory)
+    }
+
+    /// Has the disk read what a start looks at, all of it at once and in the order of the file.
+    fn read_ahead(&self, directory: &Directory) {
+        let Ok(whole) = self.mapped(self.end) else {
+            return;
+        };
+        for Range { start, end } in looked_at(directory) {
+            let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+            read_ahead(range.and_then(|(start, end)| whole.get(start..end)).unwrap_or_default());
+        }
     }
 
     /// A new generation of the file with copies of what is current.
@@ -196,6 +215,23 @@ impl IndexFile {
         }
         Ok(())
     }
+}
+
+/// Where a start looks: of a chunk at the columns, of all else at the whole.
+fn looked_at(directory: &Directory) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = directory.blobs.iter().map(range_looked_at).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    let near = ranges.chunk_by(|range, next| next.start <= range.end.saturating_add(NEAR_BYTES));
+    near.filter_map(|near| Some(near.first()?.start..near.last()?.end)).collect()
+}
+
+fn range_looked_at(blob: &BlobRef) -> Range<u64> {
+    let rows_max = u64::from(blob.name.uid_last.saturating_sub(blob.name.uid_first)) + 1;
+    let length = match blob.name.kind {
+        BlobKind::Chunk => blob.length.min(Chunk::opened_bytes(rows_max)),
+        _ => blob.length,
+    };
+    blob.offset..blob.offset.saturating_add(BLOB_HEADER_BYTES as u64).saturating_add(length)
 }
 
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
-use super::mapping::{map, map_held};
+use super::mapping::{map, map_held, read_ahead};
 use super::sigbus::lost_pages;
 use super::writer::Writer;
 use super::{DiskError, random_key};
@@ -96,8 +96,11 @@ pub fn open_log<S>(
     let mut rereads = 0;
     let (back, has_gaps) = loop {
         let lost_before = lost_pages();
-        let numbers = tidy(&dir)?;
-        let back = read_back(&dir, &numbers, &mut begin, &mut replay);
+        let back = match tidy(&dir) {
+            Ok(numbers) => read_back(&dir, &numbers, &mut begin, &mut replay),
+            Err(Untidy::Unread(error)) => Err(error),
+            Err(Untidy::NotSynced(error)) => return Err(error),
+        };
         // Another log may be at fault, which costs a look.
         let has_gaps = lost_pages() > lost_before
             || match &back {
@@ -258,7 +261,7 @@ fn lacks_beginning(dir: &LogDir, numbers: &[u32]) -> Result<bool, DiskError> {
     let Some(&first) = numbers.first().filter(|&&first| first > 1) else {
         return Ok(false);
     };
-    match Heading::read(&map(&dir.segment(first))?) {
+    match heading(dir, first)? {
         Heading::Good(header) => Ok(header.valid_through > Sequence(0)),
         _ => Ok(true),
     }
@@ -356,9 +359,22 @@ pub fn verify_log(data: &DataDir, id: LogId) -> Result<Verified, DiskError> {
 /// The tail, and one that was poisoned before it.
 const SUSPECTS: usize = 2;
 
+/// Why the end of a log is not in the state of the disk.
+enum Untidy {
+    Unread(DiskError),
+    /// Another sync would lie.
+    NotSynced(DiskError),
+}
+
+impl From<DiskError> for Untidy {
+    fn from(error: DiskError) -> Self {
+        Self::Unread(error)
+    }
+}
+
 /// Removes what a crash left half made; gives the numbers of the segments, the last that are used, and all behind them,
 /// in the state of the disk.
-fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
+fn tidy(dir: &LogDir) -> Result<Vec<u32>, Untidy> {
     for path in dir.unfinished()? {
         file::remove(&path).map_err(DiskError::new("remove", &path))?;
     }
@@ -367,10 +383,10 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
     for &number in numbers.iter().rev() {
         let path = dir.segment(number);
         let file = File::open(&path).map_err(DiskError::new("open", &path))?;
-        file.sync_data().map_err(DiskError::new("sync", &path))?;
+        file.sync_data().map_err(DiskError::new("sync", &path)).map_err(Untidy::NotSynced)?;
         file.reread().map_err(DiskError::new("read again", &path))?;
         // Only now it can be told whether it was used: any number of them may have been made ready.
-        used += match Heading::read(&map(&path)?) {
+        used += match heading(dir, number)? {
             Heading::Good(header) if header.number != number => 0,
             Heading::Blank => 0,
             _ => 1,
@@ -385,12 +401,19 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, DiskError> {
 /// The header of the last segment that is used and has one.
 fn newest_header(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentHeader>, DiskError> {
     for &number in numbers.iter().rev() {
-        match Heading::read(&map(&dir.segment(number))?) {
+        match heading(dir, number)? {
             Heading::Good(header) if header.number == number => return Ok(Some(header)),
             _ => {}
         }
     }
     Ok(None)
+}
+
+/// What a segment says of itself, of which nothing else is read.
+fn heading(dir: &LogDir, number: u32) -> Result<Heading, DiskError> {
+    let bytes = map(&dir.segment(number))?;
+    read_ahead(&bytes[..bytes.len().min(FIRST_BATCH_OFFSET)]);
+    Ok(Heading::read(&bytes))
 }
 
 enum Failure {
@@ -416,6 +439,12 @@ pub fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
 fn scan_from(dir: &LogDir, numbers: &[u32], start: Option<Position>) -> Result<Scan, Failure> {
     let from = start.map_or(0, |position| position.segment);
     let segments = map_from(dir, numbers, from).map_err(Failure::Disk)?;
+    if let (Some(position), Some(first)) = (start, segments.first()) {
+        // All of it is looked at: for what was written last, then for anything later. In the meantime there is the
+        // state to be read.
+        let offset = usize::try_from(position.offset).unwrap_or(usize::MAX);
+        read_ahead(first.bytes.get(offset..).unwrap_or_default());
+    }
     Scan::new(dir.id, segments, start).map_err(Failure::Unreadable)
 }
 
@@ -614,6 +643,27 @@ mod tests {
         mending.join().expect("it ends");
         assert_eq!(records, [Sequence(3)]);
         assert_eq!(opened.index.directory(), Some(&directory));
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_read_for_a_moment_is_asked_for_again() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, opened, _) = with_index(temporary.path(), &preparer);
+        let segment = opened.writer.dir().segment(1);
+        drop((opened, data));
+        let aside = segment.with_extension("aside");
+        // A folder is no file that could be read.
+        rename(&segment, &aside).expect("renamed");
+        create_dir(&segment).expect("made");
+        let mending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            remove_dir(&segment).expect("removed");
+            rename(&aside, &segment).expect("renamed");
+        });
+        let (_, opened, records) = open(temporary.path());
+        mending.join().expect("it ends");
+        assert_eq!((records.len(), opened.damage.len()), (0, 0));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! for. What is not there may have been moved: the log's files know where to. A bounded number of files stays mapped,
 //! the least recently used one goes first; a slice that was given out keeps its own mapping.
 //!
+//! A message that is looked for alone is read alone, however much the kernel would read around it. Where one is read
+//! soon behind another, what lies behind is asked for ahead, without waiting for it.
+//!
 //! Invariant: no byte leaves whose block was not checked since its file was mapped, or since a page of it was lost.
 //! Who sends a slice much later than it was given out asks [`has_lost_pages`] first.
 
@@ -16,14 +19,14 @@ use std::sync::Arc;
 use super::DiskError;
 use super::files::{Hold, Shared};
 use super::layout::{DataDir, LogDir, log_dir_in};
-use super::mapping::{map, map_held};
+use super::mapping::{map, map_held, read_ahead, read_anywhere};
 use super::sigbus::has_lost_pages;
 use crate::bytes::Slice;
 use crate::limits;
 use crate::store::frame::Frame;
 use crate::store::large::{self, LargeName};
 use crate::store::record::{Deferred, Message, Record};
-use crate::store::segment::{Heading, SegmentKey};
+use crate::store::segment::{FIRST_BATCH_OFFSET, Heading, SegmentKey};
 use crate::store::{Kept, Locator, LogId, MessageId, Place, RecordPlace, Sequence, codec};
 
 /// Reads messages of all logs; one per shard.
@@ -50,6 +53,52 @@ struct Mapped {
     used: u64,
     /// Of a segment.
     hold: Option<Arc<Hold>>,
+    /// Of a segment: where the record ended that was looked at last, up to where the disk was asked to read, and how
+    /// far it is asked to read ahead.
+    end: usize,
+    asked: usize,
+    ahead_bytes: usize,
+}
+
+/// A record that begins so near behind the last one is read as one of a row: then the disk is asked for so much more,
+/// and each time for twice as much as the last time.
+const NEAR_BYTES: usize = 256 << 10;
+
+/// The most that it is asked to read ahead.
+const AHEAD_BYTES_MAX: usize = 4 << 20;
+
+/// What a record has beside the bytes of its message, mostly; more of it is read when it is come upon.
+const FRAME_BYTES: usize = 4096;
+
+impl Mapped {
+    fn new(bytes: Slice, key: SegmentKey, hold: Option<Arc<Hold>>) -> Self {
+        Self { bytes, key, checked: HashSet::new(), used: 0, hold, end: usize::MAX, asked: 0, ahead_bytes: 0 }
+    }
+
+    /// Has the disk read a record of a segment that is about to be looked at, and what is likely to be next.
+    fn expect(&mut self, start: usize, length: usize) {
+        let is_near = start.abs_diff(self.end) <= NEAR_BYTES;
+        if !is_near {
+            (self.asked, self.ahead_bytes) = (start, 0);
+        }
+        self.go_on(start.saturating_add(length));
+        if is_near && self.asked <= self.end.saturating_add(self.ahead_bytes / 2) {
+            self.ahead_bytes = (2 * self.ahead_bytes).clamp(NEAR_BYTES, AHEAD_BYTES_MAX);
+            self.ask(self.end.saturating_add(self.ahead_bytes));
+        }
+    }
+
+    /// The record that is looked at ends there.
+    fn go_on(&mut self, end: usize) {
+        self.end = end;
+        self.ask(end);
+    }
+
+    fn ask(&mut self, end: usize) {
+        let end = end.min(self.bytes.len());
+        read_ahead(self.bytes.get(self.asked..end).unwrap_or_default());
+        self.asked = self.asked.max(end);
+    }
 }
 
 #[derive(Debug)]
@@ -140,8 +189,11 @@ impl Reader {
         let mut files = self.files.borrow_mut();
         let file = self.file(&mut files, (id.log, FileName::Segment(record.segment)), &locator)?;
         let start = record.offset as usize;
-        let bytes = file.bytes.get(start..).ok_or(ReadError::Elsewhere(locator))?;
+        file.expect(start, FRAME_BYTES);
+        let whole = file.bytes.clone();
+        let bytes = whole.get(start..).ok_or(ReadError::Elsewhere(locator))?;
         let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(locator))?;
+        file.go_on(start + frame.frame_length());
         if !file.checked.contains(&record.offset) || has_lost_pages(&file.bytes) {
             let is_good = bytes.get(frame.payload()).is_some_and(|payload| frame.payload_is_good(payload));
             if !is_good {
@@ -150,7 +202,7 @@ impl Reader {
             file.checked.insert(record.offset);
         }
         let body = frame.body();
-        let body = file.bytes.part(start + body.start..start + body.end);
+        let body = whole.part(start + body.start..start + body.end);
         let decoded = codec::decode(frame.kind, &bytes[frame.fields()], body);
         decoded.map(|found| (frame.sequence, found)).map_err(|_| ReadError::Damaged(locator))
     }
@@ -170,6 +222,8 @@ impl Reader {
         let mut files = self.files.borrow_mut();
         let name = (locator.id.log, FileName::Segment(number));
         let file = self.file(&mut files, name, locator)?;
+        let length = usize::try_from(locator.length).map_err(|_| ReadError::Elsewhere(*locator))?;
+        file.expect(offset as usize, length.saturating_add(FRAME_BYTES));
         let bytes = file.bytes.get(offset as usize..).ok_or(ReadError::Elsewhere(*locator))?;
         let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(*locator))?;
         let fields = bytes.get(frame.fields()).ok_or(ReadError::Damaged(*locator))?;
@@ -238,6 +292,10 @@ impl Reader {
             FileName::Large(number) => (map(&dir.large(number)), None),
         };
         let bytes = bytes.map_err(ReadError::Disk)?;
+        if let FileName::Segment(_) = name {
+            read_anywhere(&bytes);
+            read_ahead(&bytes[..bytes.len().min(FIRST_BATCH_OFFSET)]);
+        }
         let key = match name {
             FileName::Segment(number) => match Heading::read(&bytes) {
                 Heading::Good(header) if header.log == log && header.number == number => Some(header.key),
@@ -246,7 +304,7 @@ impl Reader {
             FileName::Large(_) => large::log_key(&bytes),
         };
         let key = key.ok_or(ReadError::Damaged(*locator))?;
-        Ok(Mapped { bytes, key, checked: HashSet::new(), used: 0, hold })
+        Ok(Mapped::new(bytes, key, hold))
     }
 
     fn dir(&self, log: LogId) -> LogDir {

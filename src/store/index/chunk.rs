@@ -63,6 +63,11 @@ impl Chunk {
         ascends.then_some(chunk).ok_or(ChunkError::Layout)
     }
 
+    /// How much of a chunk of so many rows is looked at when it is opened.
+    pub fn opened_bytes(rows: u64) -> u64 {
+        (size_of::<Header>() as u64).saturating_add(rows.saturating_mul(ROW_BYTES as u64))
+    }
+
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -291,6 +296,7 @@ mod tests {
     fn every_flipped_bit_and_every_cut_is_refused() {
         let bytes = chunk(&[1, 2]);
         let heap_at = Chunk::open(Slice::from(bytes.clone())).expect("it was just made").heap_at;
+        assert_eq!(Chunk::opened_bytes(2), heap_at as u64);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
