@@ -22,7 +22,7 @@ use super::seat::Seat;
 use super::told;
 use crate::bytes::Slice;
 use crate::io::clock;
-use crate::io::executor::{sleep, spawn};
+use crate::io::executor::{Turns, sleep, spawn};
 use crate::mail::digest::Digest;
 use crate::mail::dsn::Action;
 use crate::mail::envelope::{Envelope, Recipient};
@@ -32,7 +32,7 @@ use crate::mailbox::plan::{Incoming, Placed};
 use crate::mailbox::{Change, Plan};
 use crate::store::owed::{Row, Way};
 use crate::store::record::{self, Accepted, Body, Record, Route, Settled};
-use crate::store::{AccountId, Locator, LogId, MessageId, Place, RecordPlace, Sequence};
+use crate::store::{AccountId, Locator, LogId, MessageId, Place, RecordPlace};
 
 /// The mailbox that mail is delivered to.
 const INBOX: &str = "INBOX";
@@ -166,15 +166,22 @@ impl Shard {
     /// Writes to the owners of what was held until now.
     pub fn release_held(&self) {
         for id in self.held.take_due(clock::timestamp().seconds) {
-            let Some(commit) = self.log(id.log) else {
-                continue;
-            };
-            let record = commit.owed().of_message(id.sequence).next().map(|row| row.record);
-            if let Some(record) = record {
+            if self.send_out_now(id) {
                 tracing::info!(message = %id, "a held message is released");
-                self.send_out_again(commit, id, record);
             }
         }
+    }
+
+    /// Writes again to the owners of copies that are still owed; whether any are.
+    fn send_out_now(&self, id: MessageId) -> bool {
+        let Some(commit) = self.log(id.log) else {
+            return false;
+        };
+        let record = commit.owed().of_message(id.sequence).next().map(|row| row.record);
+        if let Some(record) = record {
+            self.send_out_again(commit, id, record);
+        }
+        record.is_some()
     }
 
     /// Writes to the owners of the copies of a message that are still owed to accounts, or holds them until their
@@ -187,8 +194,7 @@ impl Shard {
             let Way::Local(AccountId(account)) = row.way else {
                 continue;
             };
-            // One whose time is when it came waits for nothing, wherever the clock stands now.
-            if row.due > row.received && i64::from(row.due) > now {
+            if waits(row, now) {
                 self.held.hold(message.id, row.due.into());
                 continue;
             }
@@ -278,16 +284,33 @@ impl Shard {
         }
     }
 
-    /// Asks again for everything that this shard's logs owe to accounts; after a start.
-    pub fn send_out_all(self: &Rc<Self>) {
+    /// The messages of which this shard's logs owe copies to accounts now. Those whose time is still to come are held.
+    pub fn owed_to_accounts(&self) -> Vec<MessageId> {
+        let now = clock::timestamp().seconds;
+        let mut all = Vec::new();
         for commit in self.logs() {
-            let mut owed: Vec<(Sequence, RecordPlace)> = Vec::new();
-            let is_local = |row: &&Row| matches!(row.way, Way::Local(_));
-            owed.extend(commit.owed().rows().filter(is_local).map(|row| (row.message, row.record)));
-            owed.dedup();
-            for (sequence, record) in owed {
-                self.send_out_again(commit, MessageId { log: commit.id(), sequence }, record);
+            let owed = commit.owed();
+            for row in owed.rows().filter(|row| matches!(row.way, Way::Local(_))) {
+                let id = MessageId { log: commit.id(), sequence: row.message };
+                match waits(row, now) {
+                    true => self.held.hold(id, row.due.into()),
+                    false => all.push(id),
+                }
             }
+        }
+        all.dedup();
+        all
+    }
+
+    /// Asks again for what was owed to accounts when the shard started.
+    pub async fn send_out_all(self: Rc<Self>, owed: Vec<MessageId>) {
+        let mut turns = Turns::begin();
+        for id in owed {
+            if self.is_stopping() {
+                return;
+            }
+            self.send_out_now(id);
+            turns.give().await;
         }
     }
 
@@ -330,6 +353,12 @@ pub fn locator(id: MessageId, body: &Body) -> (Locator, Option<Slice>) {
             (Locator { id, place, length: *length, return_path_length: *return_path_length }, None)
         }
     }
+}
+
+/// Whether the time of a copy is still to come. One whose time is when it came waits for nothing, wherever the clock
+/// stands now.
+fn waits(row: &Row, now: i64) -> bool {
+    row.due > row.received && i64::from(row.due) > now
 }
 
 pub fn change(record: Record) -> Change {

@@ -102,9 +102,10 @@ pub async fn run(setup: Setup) {
         }
     };
     spawn_vital("clock", tick(Rc::clone(&shard)));
-    shard.send_out_all();
+    // Only what was owed before: what is accepted from now on is sent out when it is durable.
+    let owed = shard.owed_to_accounts();
     if listens {
-        shard.recall(&memory).await;
+        shard.recall(&memory);
     }
     for keeper in &shard.keepers {
         spawn("checkpoint", Rc::clone(keeper).run(Rc::clone(&shard)));
@@ -119,6 +120,12 @@ pub async fn run(setup: Setup) {
     }
     for (listener, config) in listeners {
         spawn_vital("accept", accept::run(Rc::clone(&shard), listener, config));
+    }
+    // Nobody who connects waits for what follows.
+    spawn("owed", Rc::clone(&shard).send_out_all(owed));
+    if listens {
+        // Before anybody removes what shards wrote that there are no more.
+        shard.remember().await;
     }
     let _ = ready.send(Ok(()));
     read_letters(&shard).await;
@@ -341,23 +348,42 @@ impl Shard {
     pub async fn take_directory(self: &Rc<Self>, directory: Arc<Directory>) {
         *self.directory.borrow_mut() = Arc::clone(&directory);
         let default_quota = self.config.borrow().limits.account_bytes;
+        let mut is_any_new = false;
         for account in directory.accounts() {
             let log = LogId(account.log);
             if !self.mesh.is_own(log) {
                 continue;
             }
-            let Some(seat) = self.open_seat(AccountId(account.id), log).await else {
+            let Some((seat, is_new)) = self.begin_seat(AccountId(account.id), log) else {
                 continue;
             };
+            is_any_new |= is_new;
             let bytes_max = account.quota_bytes.or(default_quota);
             seat.account_mut().set_quota(Quota { bytes_max, messages_max: None });
             seat.publish_usage(&account.usage);
+        }
+        if is_any_new {
+            // What fails is tried again with the first mail for the account.
+            for commit in self.logs() {
+                let _ = commit.barrier().await;
+            }
         }
     }
 
     /// The account's seat at this shard, made with its first mailboxes if there is none. `None` if this shard
     /// does not drive the log, or cannot write to it.
     pub async fn open_seat(&self, account: AccountId, log: LogId) -> Option<Rc<Seat>> {
+        let (seat, is_new) = self.begin_seat(account, log)?;
+        if is_new {
+            // Somebody else may have planned the mailboxes just before.
+            seat.commit().barrier().await.ok()?;
+            seat.account().named("INBOX")?;
+        }
+        Some(seat)
+    }
+
+    /// As [`Shard::open_seat`], without waiting; and whether its first mailboxes are still to become durable.
+    fn begin_seat(&self, account: AccountId, log: LogId) -> Option<(Rc<Seat>, bool)> {
         let commit = self.log(log)?;
         let seat = self.seats.seat(account).unwrap_or_else(|| {
             let mut new = Account::new(account);
@@ -372,11 +398,11 @@ impl Shard {
             let now = u32::try_from(clock::timestamp().seconds).unwrap_or_default();
             seat.account_mut().begin_above(self.directory().uid_validity().max(now));
             let plan = seat.account_mut().plan_new();
-            seat.carry_out(plan).await.ok()?;
-            // Somebody else may have planned the mailboxes just before.
-            commit.barrier().await.ok()?;
+            if !plan.changes.is_empty() {
+                commit.append(plan.changes);
+            }
         }
-        Some(seat)
+        Some((seat, is_new))
     }
 
     fn reload(&self, config: Arc<Config>, tls: ServerTls) {

@@ -82,8 +82,8 @@ fn moment() -> Moment {
 }
 
 impl Shard {
-    /// Takes over what concerns this shard of what was kept, and keeps it.
-    pub async fn recall(self: &Rc<Self>, kept: &Memory) {
+    /// Takes over what concerns this shard of what was kept.
+    pub fn recall(self: &Rc<Self>, kept: &Memory) {
         let now = moment();
         for suspension in kept.suspensions.iter().filter_map(|kept| kept.recall(now)) {
             self.add_suspension(suspension);
@@ -94,7 +94,6 @@ impl Shard {
         let sites = kept.sites.iter().filter(|(name, site)| is_own(name) && !site.is_over(now.unix_ms));
         *self.outbound().remembered().sites.borrow_mut() =
             sites.map(|(name, site)| (name.clone(), site.clone())).collect();
-        self.remember().await;
     }
 
     /// Writes what is to be known again, if it is not what was written last.
