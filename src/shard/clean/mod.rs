@@ -40,9 +40,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES_AFTER_FAILURE: u32 = 30;
 const PAUSES_WHEN_FULL: u32 = 5;
 
-/// So often is looked how large a base would be, which goes over all accounts, and half of the room that is kept to be
-/// used again goes back to the file system.
+/// So often is looked how large a base would be, which goes over all accounts, and whether there is less to keep.
 const PAUSES_PER_SIZING: u32 = 60;
+
+/// Freed room that was not wanted for so long goes back to the file system, half of it at each further look: a load
+/// that comes every few minutes uses again what the last one left.
+const SIZINGS_KEPT: u32 = 3;
 
 /// How long a log whose end was lost is waited for to have a record again.
 const POSITION_PAUSES_MAX: u32 = 60;
@@ -53,6 +56,8 @@ pub struct Cleaner {
     last: Cell<Cycle>,
     /// Bytes of freed segments that are kept to be used again: as much as was needed between two cycles of late.
     keep_bytes: Cell<u64>,
+    /// Looks since a cycle needed half of that or more.
+    sizings_idle: Cell<u32>,
     /// Segments with live messages that cannot be read.
     quarantined: RefCell<BTreeSet<u32>>,
     pins: Cell<usize>,
@@ -107,6 +112,7 @@ impl Cleaner {
             keeper,
             last: Cell::default(),
             keep_bytes,
+            sizings_idle: Cell::new(SIZINGS_KEPT),
             quarantined: RefCell::default(),
             pins: Cell::new(0),
             asked: RefCell::default(),
@@ -217,6 +223,9 @@ impl Cleaner {
         if !choice.victims.is_empty() {
             let keep_bytes = grown.max(self.keep_bytes.get()).max(2 * self.commit.segment_bytes());
             self.keep_bytes.set(keep_bytes);
+            if grown >= keep_bytes / 2 {
+                self.sizings_idle.set(0);
+            }
             let given = self.give_back(shard, &choice, &live, keep_bytes).await?;
             let freed = given.freed.iter().filter_map(|number| sizes.get(number));
             cycle.freed_bytes = freed.sum();
@@ -237,6 +246,10 @@ impl Cleaner {
 
     /// What was needed for a burst is not kept for ever.
     async fn keep_less(&self) -> Result<(), Unclean> {
+        self.sizings_idle.set(self.sizings_idle.get() + 1);
+        if self.sizings_idle.get() <= SIZINGS_KEPT {
+            return Ok(());
+        }
         let keep_bytes = (self.keep_bytes.get() / 2).max(2 * self.commit.segment_bytes());
         self.keep_bytes.set(keep_bytes);
         if self.commit.files().spare().0 > keep_bytes {
