@@ -49,7 +49,7 @@ const NAMESPACE: &str = "RINGPOST_POWER_NAMESPACE";
 /// A run of every test takes no more than these.
 const KILLS: u64 = 20;
 const STATES: &str = "30";
-const LYING_STATES: &str = "3";
+const LYING_STATES: &str = "12";
 const FAULTS: usize = 3;
 
 #[derive(Parser)]
