@@ -45,8 +45,7 @@ pub enum Request {
         count: usize,
         answer: Inbox<Vec<Held>>,
     },
-    /// Removes everything of an account; the answer comes when it is durable.
-    /// Answered with the last UIDVALIDITY that the account gave.
+    /// Removes everything of an account; answered, when that is durable, with the last UIDVALIDITY that it gave.
     Purge(AccountId, LogId, Inbox<Option<u32>>),
     Figures(Inbox<Figures>),
     /// Cleans all logs of the shard.

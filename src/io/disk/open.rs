@@ -282,7 +282,7 @@ pub fn scan_segment(dir: &LogDir, number: u32) -> Result<Scan, DiskError> {
 /// What the next segment that is used says of this one.
 fn valid_through(dir: &LogDir, number: u32) -> Result<Option<Sequence>, DiskError> {
     for later in dir.segments()?.into_iter().filter(|&later| later > number) {
-        match Heading::read(&map_held(&dir.segment(later), dir.files.hold(later))?) {
+        match heading_of(&map_held(&dir.segment(later), dir.files.hold(later))?) {
             Heading::Good(header) if header.number == later => return Ok(Some(header.valid_through)),
             _ => {}
         }
@@ -409,11 +409,14 @@ fn newest_header(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentHeader>,
     Ok(None)
 }
 
-/// What a segment says of itself, of which nothing else is read.
 fn heading(dir: &LogDir, number: u32) -> Result<Heading, DiskError> {
-    let bytes = map(&dir.segment(number))?;
+    map(&dir.segment(number)).map(|bytes| heading_of(&bytes))
+}
+
+/// What a mapped segment says of itself, of which nothing else is read.
+pub(super) fn heading_of(bytes: &[u8]) -> Heading {
     read_ahead(&bytes[..bytes.len().min(FIRST_BATCH_OFFSET)]);
-    Ok(Heading::read(&bytes))
+    Heading::read(bytes)
 }
 
 enum Failure {

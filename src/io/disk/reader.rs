@@ -20,13 +20,14 @@ use super::DiskError;
 use super::files::{Hold, Shared};
 use super::layout::{DataDir, LogDir, log_dir_in};
 use super::mapping::{map, map_held, read_ahead, read_anywhere};
+use super::open::heading_of;
 use super::sigbus::has_lost_pages;
 use crate::bytes::Slice;
 use crate::limits;
 use crate::store::frame::Frame;
 use crate::store::large::{self, LargeName};
 use crate::store::record::{Deferred, Message, Record};
-use crate::store::segment::{FIRST_BATCH_OFFSET, Heading, SegmentKey};
+use crate::store::segment::{Heading, SegmentKey};
 use crate::store::{Kept, Locator, LogId, MessageId, Place, RecordPlace, Sequence, codec};
 
 /// Reads messages of all logs; one per shard.
@@ -292,15 +293,14 @@ impl Reader {
             FileName::Large(number) => (map(&dir.large(number)), None),
         };
         let bytes = bytes.map_err(ReadError::Disk)?;
-        if let FileName::Segment(_) = name {
-            read_anywhere(&bytes);
-            read_ahead(&bytes[..bytes.len().min(FIRST_BATCH_OFFSET)]);
-        }
         let key = match name {
-            FileName::Segment(number) => match Heading::read(&bytes) {
-                Heading::Good(header) if header.log == log && header.number == number => Some(header.key),
-                _ => None,
-            },
+            FileName::Segment(number) => {
+                read_anywhere(&bytes);
+                match heading_of(&bytes) {
+                    Heading::Good(header) if header.log == log && header.number == number => Some(header.key),
+                    _ => None,
+                }
+            }
             FileName::Large(_) => large::log_key(&bytes),
         };
         let key = key.ok_or(ReadError::Damaged(*locator))?;
