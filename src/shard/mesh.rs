@@ -16,7 +16,8 @@ use crate::store::{Locator, LogId, MessageId, Sequence};
 
 use super::clean::Declared;
 use super::control::Request;
-use super::outbound::home::{Blocked, Jobs, Pull, Work};
+use super::outbound::destinations::Blocked;
+use super::outbound::home::{Jobs, Pull, Work};
 use super::outbound::job::Report;
 use super::outbound::slots::SlotLetter;
 use super::session::Moved;

@@ -11,21 +11,19 @@
 //!
 //! Invariants: a line is told of when it has its first item and when it was asked for more than it had; a line whose
 //! way cannot be found waits, or its mail is returned, and never both; mail is given to the site that its way leads to
-//! now, and to no other; what was looked up by a configuration counts for nothing once another was read.
+//! now, and to no other.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::destinations::{Asked, Lookup};
 use super::job::{Attempt, Home, Job, Report};
 use super::operator::inside_of;
 use super::way::{self, Choice, Unroutable, Way};
 use crate::io::clock;
 use crate::io::executor::{Turns, spawn};
 use crate::mail::envelope::Envelope;
-use crate::mail::time::Instant;
 use crate::proto::smtp::client::{Failure, Fate};
 use crate::queue::policy::PoolId;
 use crate::queue::schedule::{COMMON_WAY, Item, Line};
@@ -65,14 +63,6 @@ pub struct Work {
     pub count: usize,
 }
 
-/// Whether the mail of a way waits at its site, and why.
-pub struct Blocked {
-    pub destination: Arc<str>,
-    pub way: u16,
-    pub site: Arc<str>,
-    pub why: Option<String>,
-}
-
 /// A site's offer to take so many messages of a line.
 pub struct Pull {
     pub feed: Feed,
@@ -89,54 +79,6 @@ pub struct Jobs {
     pub jobs: Vec<Job>,
     /// How many more wait in the line.
     pub remaining: usize,
-}
-
-/// What is known of one destination.
-pub struct Destination {
-    /// By number; the first is that of mail of which nothing but the destination decides.
-    ways: Vec<Known>,
-}
-
-impl Default for Destination {
-    fn default() -> Self {
-        Self { ways: vec![Known::new(Choice::default())] }
-    }
-}
-
-/// A way by its number.
-struct Known {
-    choice: Choice,
-    found: Found,
-    /// The site that takes nothing now, and why.
-    blocked: Option<(Arc<str>, String)>,
-    /// Lines that wait for the way to be found.
-    waiting: Vec<LogId>,
-}
-
-/// Whether a way is known.
-enum Found {
-    No,
-    /// Somebody is looking it up, under this number. The way before stays if nothing can be found out now.
-    Soon(u64, Option<Arc<Way>>),
-    Until(Instant, Arc<Way>),
-    /// It could not be found, and why; looked up again at a time.
-    NotBefore(Instant, String),
-}
-
-/// The search for a way.
-struct Lookup {
-    destination: Arc<str>,
-    /// The number of the way.
-    way: u16,
-    /// No other search has it, so that an entry that was made anew meanwhile is not taken for the one that asked.
-    number: u64,
-}
-
-#[derive(Default)]
-pub struct Destinations {
-    by_name: RefCell<HashMap<Arc<str>, Destination>>,
-    /// How many lookups have begun.
-    lookups: Cell<u64>,
 }
 
 /// Makes ready what is due, for as long as the shard lives.
@@ -239,65 +181,34 @@ impl Shard {
             return;
         };
         let log = commit.id();
-        let destinations = self.outbound().destinations();
-        let mut by_name = destinations.by_name.borrow_mut();
-        let destination = by_name.entry(Arc::clone(&name)).or_default();
-        let Some(known) = destination.ways.get_mut(usize::from(line.way)) else {
-            return;
-        };
-        let now = clock::instant();
-        match &known.found {
-            Found::Until(until, way) if *until > now => {
-                let way = Arc::clone(way);
-                drop(by_name);
+        match self.outbound().destinations().ask(&name, line.way, log, clock::instant()) {
+            Some(Asked::Way(way)) => {
                 let feed = Feed { log, destination: name, way: line.way, pool: way.pool };
                 let count = commit.schedule().ready(line);
                 let shard = site_shard(&way.site, self.mesh.shards());
                 self.mesh.post(shard, Letter::Work(Box::new(Work { feed, way, count })));
             }
-            Found::Soon(..) => known.wait(log),
-            Found::NotBefore(at, _) if *at > now => known.wait(log),
-            Found::No | Found::Until(..) | Found::NotBefore(..) => {
-                known.wait(log);
-                let number = destinations.lookups.get();
-                destinations.lookups.set(number + 1);
-                known.begin_lookup(number);
-                let choice = known.choice.clone();
-                drop(by_name);
-                let lookup = Lookup { destination: name, way: line.way, number };
-                spawn("way", Rc::clone(self).find_way(lookup, choice));
-            }
+            Some(Asked::LookUp(lookup, choice)) => spawn("way", Rc::clone(self).find_way(lookup, choice)),
+            Some(Asked::Wait) | None => {}
         }
     }
 
     async fn find_way(self: Rc<Self>, lookup: Lookup, choice: Choice) {
         let found = way::find(&self, &lookup.destination, &choice).await;
         let now = clock::instant();
+        let destinations = self.outbound().destinations();
         let waiting = match found {
-            Ok(way) => self.outbound().destinations().end_lookup(&lookup, |known, _| {
-                known.found = Found::Until(now + WAY_KEPT, way);
-                std::mem::take(&mut known.waiting)
-            }),
+            Ok(way) => destinations.found(&lookup, way, now + WAY_KEPT),
             Err(Unroutable::Later(why, span)) => {
                 tracing::info!(destination = &*lookup.destination, why, "the way is not known yet");
-                self.outbound().destinations().end_lookup(&lookup, |known, before| match before {
-                    Some(way) => {
-                        known.found = Found::Until(now + span, way);
-                        std::mem::take(&mut known.waiting)
-                    }
-                    None => {
-                        known.found = Found::NotBefore(now + span, why);
-                        // They wait on until it is looked up again.
-                        Vec::new()
-                    }
-                })
+                destinations.not_found(&lookup, why, now + span)
             }
             Err(Unroutable::Never(failure)) => {
                 self.fail_lines(&lookup, &failure).await;
-                None
+                Vec::new()
             }
         };
-        for log in waiting.unwrap_or_default() {
+        for log in waiting {
             if let Some((commit, line)) = self.line(log, &lookup) {
                 self.offer(&commit, line);
             }
@@ -315,17 +226,18 @@ impl Shard {
     /// The mail that waits can go nowhere: it is returned, unless it goes another way before its turn.
     async fn fail_lines(self: &Rc<Self>, lookup: &Lookup, failure: &Failure) {
         let destinations = self.outbound().destinations();
-        while let Some(log) = destinations.of_lookup(lookup, |known| known.waiting.pop()).flatten() {
+        while let Some(log) = destinations.fail_next(lookup) {
             let Some((commit, line)) = self.line(log, lookup) else {
                 continue;
             };
-            while let Some(item) =
-                destinations.of_lookup(lookup, |_| commit.schedule_mut().take(line)).flatten()
-            {
+            while destinations.is_awaited(lookup) {
+                let taken = commit.schedule_mut().take(line);
+                let Some(item) = taken else {
+                    break;
+                };
                 self.fail_item(&commit, item, failure).await;
             }
         }
-        destinations.end_lookup(lookup, |known, _| known.found = Found::No);
     }
 
     async fn fail_item(self: &Rc<Self>, commit: &Rc<Commit>, item: Item, failure: &Failure) {
@@ -494,198 +406,6 @@ fn job(
 /// Which shard sends to a site.
 pub fn site_shard(site: &str, shards: usize) -> usize {
     crc32fast::hash(site.as_bytes()) as usize % shards
-}
-
-impl Known {
-    fn new(choice: Choice) -> Self {
-        Self { choice, found: Found::No, blocked: None, waiting: Vec::new() }
-    }
-
-    fn site(&self) -> Option<&Arc<str>> {
-        match &self.found {
-            Found::Until(_, way) => Some(&way.site),
-            _ => None,
-        }
-    }
-
-    /// What holds up its mail.
-    fn why_waiting(&self) -> Option<&String> {
-        match (&self.found, &self.blocked) {
-            (Found::NotBefore(_, why), _) => Some(why),
-            (_, Some((site, why))) if self.may_be(site) => Some(why),
-            _ => None,
-        }
-    }
-
-    /// Whether its mail goes to this site, unless that is not known at the moment.
-    fn may_be(&self, site: &Arc<str>) -> bool {
-        self.site().is_none_or(|own| own == site)
-    }
-
-    /// From now on it is being looked up.
-    fn begin_lookup(&mut self, number: u64) {
-        let before = match std::mem::replace(&mut self.found, Found::No) {
-            Found::Until(_, way) => Some(way),
-            Found::Soon(_, before) => before,
-            Found::No | Found::NotBefore(..) => None,
-        };
-        self.found = Found::Soon(number, before);
-    }
-
-    fn wait(&mut self, log: LogId) {
-        if !self.waiting.contains(&log) {
-            self.waiting.push(log);
-        }
-    }
-}
-
-impl Destinations {
-    /// Ways may be others after the configuration was read again.
-    fn forget(&self) {
-        self.by_name.borrow_mut().clear();
-    }
-
-    /// Does something with what is looked up, unless it was forgotten since the lookup began.
-    fn of_lookup<T>(&self, lookup: &Lookup, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
-        let mut by_name = self.by_name.borrow_mut();
-        let known = by_name.get_mut(&lookup.destination)?.ways.get_mut(usize::from(lookup.way))?;
-        matches!(known.found, Found::Soon(number, _) if number == lookup.number).then(|| act(known))
-    }
-
-    /// As [`Destinations::of_lookup`], once it is over; the way before comes along.
-    fn end_lookup<T>(
-        &self,
-        lookup: &Lookup,
-        end: impl FnOnce(&mut Known, Option<Arc<Way>>) -> T,
-    ) -> Option<T> {
-        self.of_lookup(lookup, |known| {
-            let before = match std::mem::replace(&mut known.found, Found::No) {
-                Found::Soon(_, before) => before,
-                _ => None,
-            };
-            end(known, before)
-        })
-    }
-
-    /// Forgets destinations that nothing is owed to any more.
-    pub fn prune(&self, is_owed: impl Fn(&str) -> bool) {
-        self.by_name.borrow_mut().retain(|name, _| is_owed(name));
-    }
-
-    pub fn set_blocked(&self, blocked: Blocked) {
-        let mut destinations = self.by_name.borrow_mut();
-        let ways = destinations.get_mut(&blocked.destination).map(|destination| &mut destination.ways);
-        // A site that had the mail before has no say any more.
-        if let Some(known) = ways.and_then(|ways| ways.get_mut(usize::from(blocked.way)))
-            && known.may_be(&blocked.site)
-        {
-            known.blocked = blocked.why.map(|why| (blocked.site, why));
-        }
-    }
-
-    /// The tenant of a feed's mail, where tenants are told apart.
-    fn tenant(&self, feed: &Feed) -> Option<String> {
-        let destinations = self.by_name.borrow();
-        let known = destinations.get(&feed.destination)?.ways.get(usize::from(feed.way))?;
-        known.choice.tenant().map(str::to_owned)
-    }
-
-    /// The number of a way; `None` if there are too many.
-    fn number(&self, name: &str, choice: Choice) -> Option<u16> {
-        let mut destinations = self.by_name.borrow_mut();
-        if !destinations.contains_key(name) {
-            destinations.insert(name.into(), Destination::default());
-        }
-        let ways = &mut destinations.get_mut(name)?.ways;
-        let number = ways.iter().position(|known| known.choice == choice).unwrap_or_else(|| {
-            ways.push(Known::new(choice));
-            ways.len() - 1
-        });
-        u16::try_from(number).ok()
-    }
-
-    /// The sites that mail for a destination goes to, as far as they were looked up; that of common mail first. Who
-    /// sends it, and for whom, may decide which.
-    pub fn sites(&self, name: &str) -> Vec<Arc<str>> {
-        let destinations = self.by_name.borrow();
-        let mut sites: Vec<Arc<str>> = Vec::new();
-        for site in destinations.get(name).into_iter().flat_map(|known| &known.ways).filter_map(Known::site) {
-            if !sites.contains(site) {
-                sites.push(Arc::clone(site));
-            }
-        }
-        sites
-    }
-
-    /// The site of this mail for a destination, if it was looked up.
-    pub fn site_of(&self, name: &str, choice: &Choice) -> Option<Arc<str>> {
-        let destinations = self.by_name.borrow();
-        let mut ways = destinations.get(name)?.ways.iter();
-        ways.find(|known| known.choice == *choice)?.site().cloned()
-    }
-
-    fn site_of_feed(&self, feed: &Feed) -> Option<Arc<str>> {
-        self.by_name.borrow().get(&feed.destination)?.ways.get(usize::from(feed.way))?.site().cloned()
-    }
-
-    /// What holds up the mail for a destination, as far as this shard was told.
-    pub fn why_waiting(&self, name: &str) -> Option<String> {
-        let destinations = self.by_name.borrow();
-        destinations.get(name)?.ways.iter().find_map(Known::why_waiting).cloned()
-    }
-
-    /// Whether mail of a feed goes to this site, as far as that was found out lately.
-    fn is_way_to(&self, feed: &Feed, site: &str, now: Instant) -> bool {
-        let destinations = self.by_name.borrow();
-        let ways = destinations.get(&feed.destination).map(|destination| &destination.ways);
-        let found = ways.and_then(|ways| ways.get(usize::from(feed.way))).map(|known| &known.found);
-        match found {
-            Some(Found::Until(until, way)) => *until > now && *way.site == *site && way.pool == feed.pool,
-            _ => false,
-        }
-    }
-
-    /// The sites of a destination's mail. They, and those that were not found, are looked for again now.
-    fn end_pauses(&self, name: &str, now: Instant) -> Vec<Arc<str>> {
-        let mut destinations = self.by_name.borrow_mut();
-        let ways = destinations.get_mut(name).into_iter().flat_map(|destination| &mut destination.ways);
-        let mut sites = Vec::new();
-        for known in ways {
-            match &mut known.found {
-                Found::Until(until, way) => {
-                    *until = (*until).min(now);
-                    sites.push(Arc::clone(&way.site));
-                }
-                Found::NotBefore(at, _) => *at = (*at).min(now),
-                Found::No | Found::Soon(..) => {}
-            }
-        }
-        sites
-    }
-
-    /// Lines whose way is to be looked up again now: name, number of the way, logs.
-    fn take_expired(&self, now: Instant) -> Vec<(Arc<str>, u16, Vec<LogId>)> {
-        let mut expired = Vec::new();
-        for (name, destination) in self.by_name.borrow_mut().iter_mut() {
-            for (number, known) in (0..).zip(&mut destination.ways) {
-                if matches!(known.found, Found::NotBefore(at, _) if at <= now) && !known.waiting.is_empty() {
-                    expired.push((Arc::clone(name), number, std::mem::take(&mut known.waiting)));
-                }
-            }
-        }
-        expired
-    }
-
-    /// When a way is to be looked up again that could not be found.
-    fn retry_after(&self, now: Instant) -> Option<Duration> {
-        let destinations = self.by_name.borrow();
-        let known = destinations.values().flat_map(|destination| &destination.ways);
-        let at = known.filter_map(|known| match known.found {
-            Found::NotBefore(at, _) if !known.waiting.is_empty() => Some(at),
-            _ => None,
-        });
-        at.min().map(|at| at - now)
-    }
 }
 
 /// Unix seconds as the schedule has them.

@@ -7,8 +7,9 @@
 //!                 └──> tell ──> deliver
 //! ```
 //!
-//! [`home`] runs on the shard whose logs owe a message, [`sites`] on the shard that a site's name belongs to; they
-//! talk by letters. What a site holds is nobody's truth: a message is owed by its home until a [`report`] is written.
+//! [`home`] runs on the shard whose logs owe a message, and asks [`destinations`] what is known of its way; [`sites`]
+//! runs on the shard that a site's name belongs to; they talk by letters. What a site holds is nobody's truth: a
+//! message is owed by its home until a [`report`] is written.
 //!
 //! Invariants: nothing here decides when, how fast or how often, it asks `queue`; a message is never at two
 //! sites at once; an outcome is written before the message may be offered again.
@@ -17,6 +18,7 @@ mod automation;
 mod connection;
 mod converse;
 pub mod damaged;
+pub mod destinations;
 pub mod home;
 pub mod job;
 pub mod logged;
@@ -48,7 +50,7 @@ use crate::queue::rule::Triggers;
 use crate::queue::schedule::{Item, Line};
 use crate::queue::suspension::Suspensions;
 use crate::store::LogId;
-use home::Destinations;
+use destinations::Destinations;
 use memory::Remembered;
 use ourselves::Ourselves;
 use sites::Sites;

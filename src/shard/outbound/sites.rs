@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{self, Command, Desk};
-use super::home::{Blocked, Feed, Jobs, Pull, Work};
+use super::destinations::Blocked;
+use super::home::{Feed, Jobs, Pull, Work};
 use super::job::{Attempt, Cause, Job};
 use super::way::Way;
 use crate::io::clock;
