@@ -115,6 +115,11 @@ impl Known {
         self.found = Found::Soon(number, before);
     }
 
+    /// Some mail was to go by it. The first way is there in any case.
+    fn is_used(&self) -> bool {
+        !matches!(self.found, Found::No) || !self.waiting.is_empty()
+    }
+
     /// A line waits for it.
     fn wait(&mut self, log: LogId) {
         if !self.waiting.contains(&log) {
@@ -276,6 +281,13 @@ impl Destinations {
     pub fn why_waiting(&self, name: &str) -> Option<String> {
         let destinations = self.by_name.borrow();
         destinations.get(name)?.ways.iter().find_map(Known::why_waiting).cloned()
+    }
+
+    /// What decides about the mail for a destination, as far as it was in line since the configuration was read.
+    pub fn choices(&self, name: &str) -> Vec<Choice> {
+        let destinations = self.by_name.borrow();
+        let known = destinations.get(name).into_iter().flat_map(|destination| &destination.ways);
+        known.filter(|known| known.is_used()).map(|known| known.choice.clone()).collect()
     }
 
     /// Whether mail of a feed goes to this site, as far as that was found out lately.

@@ -75,23 +75,35 @@ fn late_rows(shard: &Shard, commit: &Commit, from: Sequence) -> (Vec<Row>, Optio
             return false;
         }
         let (warns_s, expires_s) = *patience.entry(destination).or_insert_with(|| {
-            let name = owed.destinations().name(DestinationId(destination));
-            way::patience(&config, name.unwrap_or_default())
+            let name = owed.destinations().name(DestinationId(destination)).unwrap_or_default();
+            way::patience(&config, name, &shard.outbound().destinations().choices(name))
         });
         let age = u64::from(now.saturating_sub(row.received));
         let is_old = age >= expires_s || (!row.warning.is_yes() && age >= warns_s);
         is_old || (row.warning.is_dated() && shard.is_past_its_date(commit, row, now))
     };
-    let mut rows = owed.rows_from(from).peekable();
     let mut late = Vec::new();
-    let mut last = None;
-    for row in rows.by_ref().take(ROWS_PER_TURN) {
-        last = Some(row.message);
-        late.extend(Some(row).filter(&mut is_late).copied());
-    }
-    // A message with more recipients than a slice has rows is taken in one.
-    let next = rows.find(|row| Some(row.message) != last).map(|row| row.message);
+    let look = |row| late.extend(Some(row).filter(&mut is_late).copied());
+    let next = each_of_slice(owed.rows_from(from), |row| row.message, look);
     (late, next)
+}
+
+/// Looks at the rows of whole messages, of so many as fill a slice. Gives the message that the next one begins with.
+fn each_of_slice<R>(
+    rows: impl Iterator<Item = R>,
+    message_of: impl Fn(&R) -> Sequence,
+    mut look: impl FnMut(R),
+) -> Option<Sequence> {
+    let mut last = None;
+    for (count, row) in rows.enumerate() {
+        let message = message_of(&row);
+        if count >= ROWS_PER_TURN && last != Some(message) {
+            return Some(message);
+        }
+        last = Some(message);
+        look(row);
+    }
+    None
 }
 
 impl Shard {
@@ -129,5 +141,26 @@ impl Shard {
             // It is where it was before.
             None => commit.schedule_mut().give_back(item),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROWS_PER_TURN, each_of_slice};
+    use crate::store::Sequence;
+
+    #[test]
+    fn a_slice_ends_behind_a_whole_message() {
+        let counts = [1, ROWS_PER_TURN, 3 * ROWS_PER_TURN + 1, 2, ROWS_PER_TURN - 2, 1];
+        let rows_of = |(message, count)| (0..count).map(move |recipient| (Sequence(message), recipient));
+        let rows: Vec<(Sequence, usize)> = (1..).zip(counts).flat_map(rows_of).collect();
+        let (mut from, mut looked, mut slices) = (Some(Sequence(0)), Vec::new(), 0);
+        while let Some(begin) = from {
+            let rest = rows.iter().skip_while(|(message, _)| *message < begin);
+            from = each_of_slice(rest, |(message, _)| *message, |row| looked.push(*row));
+            slices += 1;
+        }
+        assert!(looked == rows, "each row once, in order");
+        assert_eq!(slices, 4);
     }
 }

@@ -198,13 +198,20 @@ pub fn retry(config: &Config, message: &Message, destination: &str) -> RetryPoli
     retry_of(config, destination, &choose(config, message)).clone()
 }
 
-/// The least ages, in seconds, at which a sender of mail for a destination is warned and the mail returned.
-pub fn patience(config: &Config, destination: &str) -> (u64, u64) {
-    if is_chosen(config) {
-        return config.outbound.shortest_patience();
+/// The least ages, in seconds, at which a sender of mail for a destination is warned and the mail returned, where mail
+/// of these choices waits for it.
+pub fn patience(config: &Config, destination: &str, choices: &[Choice]) -> (u64, u64) {
+    let of_choice = |choice| {
+        let RetryPolicy { warn_after, expire_after, .. } = retry_of(config, destination, choice);
+        (warn_after.unwrap_or(Duration::MAX).as_secs(), expire_after.as_secs())
+    };
+    let shorter = |(warns, expires): (u64, u64), (other_warns, other_expires): (u64, u64)| {
+        (warns.min(other_warns), expires.min(other_expires))
+    };
+    if !is_chosen(config) {
+        return of_choice(&Choice::default());
     }
-    let RetryPolicy { warn_after, expire_after, .. } = retry_of(config, destination, &Choice::default());
-    (warn_after.unwrap_or(Duration::MAX).as_secs(), expire_after.as_secs())
+    choices.iter().map(of_choice).reduce(shorter).unwrap_or_else(|| config.outbound.shortest_patience())
 }
 
 fn retry_of<'a>(config: &'a Config, destination: &str, choice: &Choice) -> &'a RetryPolicy {
@@ -551,7 +558,8 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::{
-        Begins, Host, MailHost, PoolId, Ranked, Unroutable, Way, is_public, not_us, patience, site_name,
+        Begins, Choice, Host, MailHost, PoolId, Ranked, Unroutable, Way, is_public, not_us, patience,
+        site_name,
     };
     use crate::config::Config;
 
@@ -636,16 +644,23 @@ mod tests {
     }
 
     #[test]
-    fn each_destination_has_its_own_patience_unless_a_message_decides() {
-        let routes = |keys: &str| {
+    fn each_destination_has_the_patience_of_the_mail_that_waits_for_it() {
+        let routes = |keys: &str, senders: &[&str]| {
             let hasty =
                 format!("[[route]]\ndomain = \"hasty.test\"\nwarn_after_s = 0\nexpire_after_s = 60\n{keys}");
             let config = Config::parse(&hasty, "here.example").expect("a configuration");
-            ["hasty.test", "calm.test"].map(|name| patience(&config, name))
+            let choices: Vec<_> = senders.iter().map(|sender| Choice::of(&config, sender, None)).collect();
+            ["hasty.test", "calm.test"].map(|name| patience(&config, name, &choices))
         };
         let [hour, day] = [3600, 24 * 3600];
-        assert_eq!(routes(""), [(u64::MAX, 60), (4 * hour, 5 * day)]);
-        assert_eq!(routes("sender_domain = \"a.test\"\n"), [(4 * hour, 60); 2]);
+        let calm = (4 * hour, 5 * day);
+        assert_eq!(routes("", &[]), [(u64::MAX, 60), calm]);
+        let of_a = "sender_domain = \"a.test\"\n";
+        assert_eq!(routes(of_a, &["b.test"]), [calm; 2]);
+        assert_eq!(routes(of_a, &["a.test"]), [(u64::MAX, 60), calm]);
+        assert_eq!(routes(of_a, &["a.test", "b.test"]), [(4 * hour, 60), calm]);
+        // Nothing is known yet.
+        assert_eq!(routes(of_a, &[]), [(4 * hour, 60); 2]);
     }
 
     #[test]
