@@ -133,6 +133,9 @@ impl Session {
                 b"secret" => admit(&credentials.identity),
                 _ => Outcome::Refused(Refusal::Credentials),
             },
+            Event::Lookup(identity) if identity.login == "down@here.test" => {
+                Outcome::Refused(Refusal::Unavailable)
+            }
             Event::Lookup(identity) => {
                 let verifier = (identity.login == "john@here.test").then(smtp::verifier);
                 Outcome::Verifier(verifier, Nonce([0; 18]))

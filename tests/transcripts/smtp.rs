@@ -122,6 +122,9 @@ impl Session {
                     None
                 }
                 Event::Password(credentials) => Some(Outcome::Login(login_verdict(&credentials))),
+                Event::Verifier(identity) if identity.login == "down@here.test" => {
+                    Some(Outcome::Login(LoginVerdict::Unavailable))
+                }
                 Event::Verifier(identity) => {
                     let verifier = (identity.login == "john@here.test").then(verifier);
                     Some(Outcome::Verifier { verifier, nonce: Nonce([0; 18]) })

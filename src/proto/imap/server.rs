@@ -257,6 +257,8 @@ impl Server {
             (Activity::Closed, _) => self.activity = Activity::Closed,
             (Activity::Judging, Outcome::LoggedIn) => self.log_in(out, now),
             (Activity::Judging, Outcome::Refused(refusal)) => self.refuse_login(refusal, out),
+            // Whose proof has not come yet can be refused, and never accepted.
+            (Activity::LookingUp(_), Outcome::Refused(refusal)) => self.refuse_login(refusal, out),
             (Activity::LookingUp(mut exchange), Outcome::Verifier(verifier, nonce)) => {
                 let step = exchange.handle_verifier(verifier, nonce);
                 self.handle_step(exchange, step, out);

@@ -18,7 +18,7 @@ use crate::proto::sasl::{Credentials, Exchange, Identity};
 
 use super::command::{self, Chunk, Command, Dialect, Row, Stage};
 use super::data::Dots;
-use super::event::{Event, MessageRefusal, Outcome, Refusal};
+use super::event::{Event, LoginVerdict, MessageRefusal, Outcome, Refusal};
 use super::extension;
 use super::receive::{Opening, Receiving};
 use super::reply::{self, Reply};
@@ -185,6 +185,12 @@ impl Server {
             (phase @ (Phase::Data(..) | Phase::Chunk { .. }), outcome) => self.handle_spilled(phase, outcome),
             (Phase::Storing, Outcome::Message(stored)) => self.handle_stored(stored, out),
             (Phase::Judging, Outcome::Login(verdict)) => self.handle_login(verdict, out),
+            // Whose proof has not come yet can be refused, and never accepted.
+            (Phase::Lookup(..), Outcome::Login(verdict))
+                if !matches!(verdict, LoginVerdict::Accepted { .. }) =>
+            {
+                self.handle_login(verdict, out);
+            }
             (Phase::Lookup(exchange, _), Outcome::Verifier { verifier, nonce }) => {
                 self.handle_verifier(exchange, verifier, nonce, out);
             }

@@ -11,7 +11,7 @@ use crate::proto::imap::server::{Channel, Event, Outcome, Refusal, Server, Setti
 use crate::proto::sasl::Nonce;
 use crate::shard::Shard;
 use crate::shard::imap::Session;
-use crate::shard::login::{Admitted, NotAdmitted};
+use crate::shard::login::{Admitted, NotAdmitted, Tries};
 
 /// Serves a client until it has logged in or gone.
 pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
@@ -24,8 +24,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
     let mut engine = Box::new(Server::new(settings, channel, clock::now()));
     let Front { mut conn, counted, .. } = front;
     engine.greet(conn.out());
-    // Whose proof is to come.
-    let mut attempt = None;
+    let mut tries = Tries::of(conn.peer().ip());
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let admitted = match event {
@@ -40,27 +39,19 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     continue;
                 }
                 Event::Lookup(identity) => {
-                    drop(attempt.take());
-                    let (verifier, begun) = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
-                    attempt = begun;
-                    let outcome = Outcome::Verifier(Some(verifier), Nonce(random::bytes()));
+                    let outcome = match Box::pin(tries.verifier(&shard, &identity)).await {
+                        Ok(verifier) => Outcome::Verifier(Some(verifier), Nonce(random::bytes())),
+                        Err(reason) => Outcome::Refused(refusal(reason)),
+                    };
                     engine.handle_done(outcome, conn.out(), clock::now());
                     continue;
                 }
                 Event::Rejected(identity) => {
-                    shard.reject_proof(conn.peer().ip(), &identity);
-                    drop(attempt.take());
+                    tries.reject(&shard, &identity);
                     continue;
                 }
-                Event::Verify(credentials) => {
-                    drop(attempt.take());
-                    Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
-                }
-                Event::Admit(identity) => {
-                    let admitted = shard.admit(conn.peer().ip(), &identity);
-                    drop(attempt.take());
-                    admitted
-                }
+                Event::Verify(credentials) => Box::pin(tries.password(&shard, &credentials)).await,
+                Event::Admit(identity) => tries.admit(&shard, &identity),
                 // Without a login there is no mailbox; the engine does not ask.
                 _ => continue,
             };

@@ -17,7 +17,7 @@ use crate::proto::pop3::{
 };
 use crate::proto::sasl::Nonce;
 use crate::shard::Shard;
-use crate::shard::login::{Admitted, NotAdmitted};
+use crate::shard::login::{Admitted, NotAdmitted, Tries};
 use crate::shard::seat::Seat;
 
 const INBOX: &str = "INBOX";
@@ -28,8 +28,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
     let Front { mut conn, counted, .. } = front;
     let mut engine = Box::new(Server::new(channel, conn.out(), clock::instant()));
     let mut admitted = None;
-    // Whose proof is to come.
-    let mut attempt = None;
+    let mut tries = Tries::of(conn.peer().ip());
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let checked = match event {
@@ -40,17 +39,17 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     continue;
                 }
                 Event::Verifier(identity) => {
-                    drop(attempt.take());
-                    let (verifier, begun) = Box::pin(shard.scram_verifier(conn.peer().ip(), &identity)).await;
-                    attempt = begun;
-                    let verifier = Some(verifier);
-                    let outcome = Outcome::Verifier { verifier, nonce: Nonce(random::bytes()) };
+                    let outcome = match Box::pin(tries.verifier(&shard, &identity)).await {
+                        Ok(verifier) => {
+                            Outcome::Verifier { verifier: Some(verifier), nonce: Nonce(random::bytes()) }
+                        }
+                        Err(reason) => Outcome::Login(verdict(reason)),
+                    };
                     engine.handle_done(outcome, conn.out(), clock::instant());
                     continue;
                 }
                 Event::Rejected(identity) => {
-                    shard.reject_proof(conn.peer().ip(), &identity);
-                    drop(attempt.take());
+                    tries.reject(&shard, &identity);
                     continue;
                 }
                 Event::Open => {
@@ -60,19 +59,12 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
                     };
                     return settle(&shard, conn, Engine::Pop3(engine), (admitted, counted)).await;
                 }
-                Event::Password(credentials) => {
-                    drop(attempt.take());
-                    Box::pin(shard.check_password(conn.peer().ip(), &credentials)).await
-                }
-                Event::Proved(identity) => {
-                    let admitted = shard.admit(conn.peer().ip(), &identity);
-                    drop(attempt.take());
-                    admitted
-                }
+                Event::Password(credentials) => Box::pin(tries.password(&shard, &credentials)).await,
+                Event::Proved(identity) => tries.admit(&shard, &identity),
                 // Without a login there is no maildrop; the engine does not ask.
                 Event::Retrieve { .. } | Event::Commit(_) => continue,
             };
-            let verdict = verdict(&checked);
+            let verdict = checked.as_ref().map_or_else(|reason| verdict(*reason), |_| LoginVerdict::Accepted);
             admitted = checked.ok();
             engine.handle_done(Outcome::Login(verdict), conn.out(), clock::instant());
         }
@@ -227,10 +219,9 @@ fn next_event(conn: &mut Conn, engine: &mut Server) -> Option<Event> {
     }
 }
 
-fn verdict(checked: &Result<Admitted, NotAdmitted>) -> LoginVerdict {
-    match checked {
-        Ok(_) => LoginVerdict::Accepted,
-        Err(NotAdmitted::Wrong | NotAdmitted::Authorization) => LoginVerdict::Refused,
-        Err(NotAdmitted::Unavailable) => LoginVerdict::Unavailable,
+fn verdict(reason: NotAdmitted) -> LoginVerdict {
+    match reason {
+        NotAdmitted::Wrong | NotAdmitted::Authorization => LoginVerdict::Refused,
+        NotAdmitted::Unavailable => LoginVerdict::Unavailable,
     }
 }

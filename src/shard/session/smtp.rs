@@ -24,7 +24,7 @@ use crate::proto::smtp::{
 };
 use crate::shard::Shard;
 use crate::shard::deliver::Promise;
-use crate::shard::login::{Admitted, Attempt, NotAdmitted};
+use crate::shard::login::{Admitted, NotAdmitted, Tries};
 use crate::shard::outbound::logged::Origin;
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
 use crate::store::record::Accepted;
@@ -41,8 +41,7 @@ struct Smtp {
     peer: IpAddr,
     /// The account that has logged in.
     login: Option<Admitted>,
-    /// Whose proof is to come.
-    attempt: Option<Attempt>,
+    tries: Tries,
     /// Where the accepted recipients of the open transaction go, in their order.
     targets: Vec<Vec<Target>>,
     /// What the recipients of the open transaction take, here and in the engine.
@@ -94,7 +93,7 @@ pub async fn serve(shard: Rc<Shard>, front: Front) -> io::Result<()> {
         role,
         peer,
         login: None,
-        attempt: None,
+        tries: Tries::of(peer),
         targets: Vec::new(),
         recipients_bytes: 0,
         incoming: None,
@@ -138,16 +137,16 @@ impl Smtp {
                         Outcome::Message(Box::pin(self.store(envelope, body)).await)
                     }
                     Step::Password(credentials) => {
-                        self.attempt = None;
-                        let checked = Box::pin(self.shard.check_password(self.peer, &credentials)).await;
+                        let checked = Box::pin(self.tries.password(&self.shard, &credentials)).await;
                         Outcome::Login(self.log_in(checked))
                     }
                     Step::Verifier(identity) => {
-                        self.attempt = None;
-                        let (verifier, attempt) =
-                            Box::pin(self.shard.scram_verifier(self.peer, &identity)).await;
-                        self.attempt = attempt;
-                        Outcome::Verifier { verifier: Some(verifier), nonce: Nonce(random::bytes()) }
+                        match Box::pin(self.tries.verifier(&self.shard, &identity)).await {
+                            Ok(verifier) => {
+                                Outcome::Verifier { verifier: Some(verifier), nonce: Nonce(random::bytes()) }
+                            }
+                            Err(reason) => Outcome::Login(verdict(reason)),
+                        }
                     }
                     Step::StartTls => {
                         self.start_tls().await?;
@@ -166,7 +165,7 @@ impl Smtp {
 
     /// The engine's next question, answered where that takes no waiting.
     fn next_step(&mut self) -> Option<Step> {
-        let Self { shard, engine, role, peer, login, attempt, targets, recipients_bytes, incoming, conn } =
+        let Self { shard, engine, role, peer, login, tries, targets, recipients_bytes, incoming, conn } =
             self;
         let step = match engine.poll_event()? {
             Event::Sender { transaction, .. } => {
@@ -207,13 +206,11 @@ impl Smtp {
             Event::Password(credentials) => Step::Password(credentials),
             Event::Verifier(identity) => Step::Verifier(identity.clone()),
             Event::Rejected(identity) => {
-                shard.reject_proof(*peer, &identity);
-                *attempt = None;
+                tries.reject(shard, &identity);
                 Step::Continue
             }
             Event::Proved(identity) => {
-                let admitted = shard.admit(*peer, &identity);
-                *attempt = None;
+                let admitted = tries.admit(shard, &identity);
                 Step::Done(Outcome::Login(self.log_in(admitted)))
             }
             Event::Refused(refusal) => {
@@ -235,8 +232,7 @@ impl Smtp {
                 self.login = Some(admitted);
                 LoginVerdict::Accepted { login }
             }
-            Err(NotAdmitted::Wrong | NotAdmitted::Authorization) => LoginVerdict::Refused,
-            Err(NotAdmitted::Unavailable) => LoginVerdict::Unavailable,
+            Err(reason) => verdict(reason),
         }
     }
 
@@ -277,6 +273,13 @@ impl Smtp {
     fn promise(&mut self, envelope: Envelope) -> Promise {
         let login = self.login.as_ref().map(|admitted| admitted.login.clone());
         owed(envelope, self.targets.drain(..), login)
+    }
+}
+
+fn verdict(reason: NotAdmitted) -> LoginVerdict {
+    match reason {
+        NotAdmitted::Wrong | NotAdmitted::Authorization => LoginVerdict::Refused,
+        NotAdmitted::Unavailable => LoginVerdict::Unavailable,
     }
 }
 

@@ -16,6 +16,9 @@ const CONNECTIONS: usize = 60;
 /// Four for nothing, then after 0.5, 1, 2, 4, 8 and 16 seconds, then every 16.
 const GUESSES_A_MINUTE: u32 = 11;
 
+/// The line is too long.
+const SENT_AWAY: &str = "[UNAVAILABLE]";
+
 /// Time for a round trip or two, and a hash.
 const SOON_US: u64 = 2_000_000;
 
@@ -35,7 +38,7 @@ fn many_connections_are_no_more_guesses_than_one() {
                 run.sim.spawn(CLIENTS, "guesser", async move {
                     let answer = guess(how).await;
                     assert!(answer.contains(" NO "), "{answer}");
-                    judged.set(judged.get() + 1);
+                    judged.set(judged.get() + u32::from(!answer.contains(SENT_AWAY)));
                 });
             }
             run.pass(60_000_000);
@@ -63,6 +66,62 @@ fn right_logins_that_come_all_at_once_wait_for_nothing() {
     });
 }
 
+#[test]
+fn who_is_one_too_many_is_asked_to_come_back() {
+    /// On each shard 64 wait, and some were judged before; once each waits for its answer, 8.
+    const TAKEN_MAX: usize = SHARDS * (64 + GUESSES_A_MINUTE as usize);
+    const BRAKED_MAX: usize = SHARDS * 9;
+    for how in [How::Password, How::Proof] {
+        with_server("", move |run| {
+            let sent_away = Rc::new(Cell::new(0));
+            let guess_many = |count| {
+                for _ in 0..count {
+                    let sent_away = Rc::clone(&sent_away);
+                    run.sim.spawn(CLIENTS, "guesser", async move {
+                        let answer = guess(how).await;
+                        sent_away.set(sent_away.get() + usize::from(answer.contains(SENT_AWAY)));
+                    });
+                }
+            };
+            let many = 2 * TAKEN_MAX;
+            guess_many(many);
+            run.until("some are sent away", SOON_US, |_| sent_away.get() >= many - TAKEN_MAX);
+            run.pass(10_000_000);
+            let before = sent_away.get();
+            assert!(before < many, "{how:?}: not all are");
+            guess_many(100);
+            run.until("most are now", SOON_US, |_| sent_away.get() >= before + 100 - BRAKED_MAX);
+        });
+    }
+}
+
+#[test]
+fn a_proof_that_does_not_come_holds_nobody_up_for_long() {
+    const PROOF_MAX_US: u64 = 4_000_000;
+    with_server("", |run| {
+        let (silent, right) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        for _ in 0..SHARDS {
+            let silent = Rc::clone(&silent);
+            run.sim.spawn(CLIENTS, "silent", async move {
+                let mut lines = connect().await;
+                assert!(ask_for_challenge(&mut lines).await.starts_with("+ "));
+                silent.set(silent.get() + 1);
+                std::future::pending::<()>().await;
+            });
+        }
+        run.until("both have their challenge", SOON_US, |_| silent.get() == SHARDS);
+        for _ in 0..CONNECTIONS {
+            let right = Rc::clone(&right);
+            run.sim.spawn(CLIENTS, "device", async move {
+                let (_lines, answer) = log_in(PASSWORD).await;
+                assert!(answer.starts_with("a OK"), "{answer}");
+                right.set(right.get() + 1);
+            });
+        }
+        run.until("all are in", PROOF_MAX_US + SOON_US, |_| right.get() == CONNECTIONS);
+    });
+}
+
 async fn guess(how: How) -> String {
     match how {
         How::Password => log_in("wrong").await.1,
@@ -79,13 +138,20 @@ async fn log_in(password: &str) -> (Lines, String) {
 /// A whole exchange of SCRAM with a proof that proves nothing (RFC 5802 5).
 async fn prove_wrongly() -> String {
     let mut lines = connect().await;
-    let first = STANDARD.encode("n,,n=alice@here.test,r=nonce");
-    let challenge = ask(&mut lines, &format!("a AUTHENTICATE SCRAM-SHA-256 {first}")).await;
-    let challenge = STANDARD.decode(&challenge["+ ".len()..]).expect("a challenge is base64");
+    let challenge = ask_for_challenge(&mut lines).await;
+    let Some(challenge) = challenge.strip_prefix("+ ") else {
+        return challenge;
+    };
+    let challenge = STANDARD.decode(challenge).expect("a challenge is base64");
     let challenge = String::from_utf8(challenge).expect("a challenge is text");
     let nonce = challenge.split(',').next().expect("it begins with the nonce");
     let last = format!("c=biws,{nonce},p={}", STANDARD.encode([0; 32]));
     ask(&mut lines, &STANDARD.encode(last)).await
+}
+
+async fn ask_for_challenge(lines: &mut Lines) -> String {
+    let first = STANDARD.encode("n,,n=alice@here.test,r=nonce");
+    ask(lines, &format!("a AUTHENTICATE SCRAM-SHA-256 {first}")).await
 }
 
 async fn connect() -> Lines {

@@ -4,16 +4,13 @@
 //! is waited for: the devices of a user that come all at once cost one run. Each shard brakes for itself, so that a
 //! guesser who is spread over all shards by the kernel gets as many tries as there are cores.
 //!
-//! A stranger's attempt is judged after the one before: a password's hash is run and a proof has come, or will not.
+//! A stranger's attempt is judged after the one before: a password's hash is run and a proof has come, or will not. The
+//! line of those who wait is short, and shorter where guesses were wrong: who is one too many is asked to come back.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::future::poll_fn;
-use std::hash::Hash;
+mod turns;
+
 use std::net::IpAddr;
-use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::Shard;
 use crate::auth::directory::LoginCheck;
@@ -23,6 +20,17 @@ use crate::io::clock;
 use crate::io::executor::sleep;
 use crate::proto::sasl::{Credentials, Identity, Verifier};
 use crate::store::{AccountId, LogId};
+use turns::Turn;
+pub use turns::Turns;
+
+/// A stranger's attempts that wait for the one that is judged: more than a user has devices that come all at once.
+const WAITING_MAX: usize = 64;
+
+/// As [`WAITING_MAX`], once each attempt waits for its answer.
+const BRAKED_MAX: usize = 8;
+
+/// How long others wait for a proof: a round trip, and the password's hash on a slow device.
+const PROOF_MAX: Duration = Duration::from_secs(4);
 
 /// An account that was let in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,43 +52,72 @@ pub enum NotAdmitted {
     Unavailable,
 }
 
-impl Shard {
+/// What one connection tries to log in with: one thing at a time.
+pub struct Tries {
+    peer: IpAddr,
+    /// Whose proof is to come.
+    proving: Option<Attempt>,
+}
+
+/// A stranger's attempt: while it lives no other of the same is judged.
+type Attempt = Turn<Stranger>;
+
+impl Tries {
+    pub fn of(peer: IpAddr) -> Self {
+        Self { peer, proving: None }
+    }
+
     /// Judges a password. Wrong ones wait for their answer.
-    pub async fn check_password(
-        &self,
-        peer: IpAddr,
+    pub async fn password(
+        &mut self,
+        shard: &Shard,
         credentials: &Credentials,
     ) -> Result<Admitted, NotAdmitted> {
+        self.proving = None;
         let Credentials { identity, password } = credentials;
-        let directory = self.directory();
+        let directory = shard.directory();
         let check = directory.login_check(&identity.login);
-        let _attempt = self.brake(peer, &check.key).await;
-        let right = self.is_right(&check, password.bytes()).await?;
+        let _attempt = shard.brake(self.peer, &check.key).await?;
+        let right = shard.is_right(&check, password.bytes()).await?;
         if !right || check.account.is_none() {
-            self.record_failure(peer, identity, &check.key);
+            shard.record_failure(self.peer, identity, &check.key);
             return Err(NotAdmitted::Wrong);
         }
-        self.admit(peer, identity)
+        shard.admit(self.peer, identity)
     }
 
     /// What a SCRAM exchange is checked against; a decoy for a login that nobody has. Where proofs were wrong of
-    /// late, it waits. The session keeps the attempt until its proof is judged, and drops it before it makes another.
-    pub async fn scram_verifier(&self, peer: IpAddr, identity: &Identity) -> (Verifier, Option<Attempt>) {
-        let key = self.directory().login_key(&identity.login);
-        let attempt = self.brake(peer, &key).await;
+    /// late, it waits. Others wait for the proof, but not for ever.
+    pub async fn verifier(&mut self, shard: &Shard, identity: &Identity) -> Result<Verifier, NotAdmitted> {
+        self.proving = None;
+        let key = shard.directory().login_key(&identity.login);
+        self.proving = shard.brake(self.peer, &key).await?;
+        if let Some(attempt) = &self.proving {
+            attempt.run_out_after(PROOF_MAX);
+        }
         let ScramVerifier { salt, iterations, stored_key, server_key } =
-            self.directory().login_check(&identity.login).scram;
-        (Verifier { salt, iterations, stored_key, server_key }, attempt)
+            shard.directory().login_check(&identity.login).scram;
+        Ok(Verifier { salt, iterations, stored_key, server_key })
     }
 
     /// A SCRAM proof was wrong.
-    pub fn reject_proof(&self, peer: IpAddr, identity: &Identity) {
-        let key = self.directory().login_key(&identity.login);
-        self.record_failure(peer, identity, &key);
+    pub fn reject(&mut self, shard: &Shard, identity: &Identity) {
+        let key = shard.directory().login_key(&identity.login);
+        shard.record_failure(self.peer, identity, &key);
+        self.proving = None;
     }
 
+    /// A SCRAM proof was right.
+    pub fn admit(&mut self, shard: &Shard, identity: &Identity) -> Result<Admitted, NotAdmitted> {
+        let admitted = shard.admit(self.peer, identity);
+        self.proving = None;
+        admitted
+    }
+}
+
+impl Shard {
     /// Opens the account of a login that was proved, by its password or by SCRAM.
-    pub fn admit(&self, peer: IpAddr, identity: &Identity) -> Result<Admitted, NotAdmitted> {
+    fn admit(&self, peer: IpAddr, identity: &Identity) -> Result<Admitted, NotAdmitted> {
         let directory = self.directory();
         let account = directory.login(&identity.login).ok_or(NotAdmitted::Wrong)?;
         let key = directory.login_key(&identity.login);
@@ -97,19 +134,26 @@ impl Shard {
     }
 
     /// Waits for a stranger's attempts before this one, and as long as the throttle says.
-    async fn brake(&self, peer: IpAddr, key: &str) -> Option<Attempt> {
+    async fn brake(&self, peer: IpAddr, key: &str) -> Result<Option<Attempt>, NotAdmitted> {
         let stranger = || self.throttle.borrow().stranger(peer, key, clock::instant());
+        let delay = || self.throttle.borrow().delay(peer, key, clock::instant());
         let attempt = match stranger() {
-            Some(stranger) => Some(self.judged_now.turn(stranger).await),
+            Some(stranger) => {
+                let most = if delay().is_zero() { WAITING_MAX } else { BRAKED_MAX };
+                if self.judged_now.waiting(stranger) >= most {
+                    return Err(NotAdmitted::Unavailable);
+                }
+                Some(self.judged_now.turn(stranger).await)
+            }
             None => None,
         };
         // One before may have been right: then nobody has to wait for this one.
         let attempt = attempt.filter(|_| stranger().is_some());
-        let delay = self.throttle.borrow().delay(peer, key, clock::instant());
+        let delay = delay();
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        attempt
+        Ok(attempt)
     }
 
     fn record_failure(&self, peer: IpAddr, identity: &Identity, key: &str) {
@@ -138,91 +182,6 @@ impl Shard {
     }
 }
 
-/// A stranger's attempt: while it lives no other of the same is judged.
-pub type Attempt = Turn<Stranger>;
-
-/// Things that are done once at a time each, such as the hash of a login with its password, and who waits to do one.
-pub(super) struct Turns<K>(Rc<RefCell<HashMap<K, Vec<Waker>>>>);
-
-/// While it lives nobody else does the same.
-pub struct Turn<K: Copy + Eq + Hash> {
-    all: Rc<RefCell<HashMap<K, Vec<Waker>>>>,
-    thing: K,
-}
-
-impl<K: Copy + Eq + Hash> Turns<K> {
-    async fn turn(&self, thing: K) -> Turn<K> {
-        poll_fn(|context| match self.0.borrow_mut().entry(thing) {
-            Entry::Vacant(free) => {
-                free.insert(Vec::new());
-                Poll::Ready(())
-            }
-            Entry::Occupied(mut taken) => {
-                taken.get_mut().push(context.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await;
-        Turn { all: Rc::clone(&self.0), thing }
-    }
-}
-
-impl<K> Default for Turns<K> {
-    fn default() -> Self {
-        Self(Rc::default())
-    }
-}
-
-impl<K: Copy + Eq + Hash> Drop for Turn<K> {
-    fn drop(&mut self) {
-        // All, since the first of them may have given up.
-        let waiting = self.all.borrow_mut().remove(&self.thing);
-        waiting.into_iter().flatten().for_each(Waker::wake);
-    }
-}
-
 fn is_same_login(directory: &Directory, name: &str, account: &Account) -> bool {
     directory.login(name).is_some_and(|other| other.id == account.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use futures_lite::future::{block_on, poll_once, yield_now, zip};
-
-    use super::Turns;
-
-    #[test]
-    fn the_same_password_is_hashed_by_one_at_a_time_and_others_go_on() {
-        let now = Turns::default();
-        let order = Cell::new(Vec::new());
-        let note = |what| order.set([order.take(), vec![what]].concat());
-        let hash = async |tag, begins, ends| {
-            let _turn = now.turn([tag; 32]).await;
-            note(begins);
-            yield_now().await;
-            note(ends);
-        };
-        block_on(zip(
-            hash(1, "a begins", "a ends"),
-            zip(hash(1, "b begins", "b ends"), hash(2, "c begins", "c ends")),
-        ));
-        let order = order.take();
-        let at = |what| order.iter().position(|noted| *noted == what).expect("it happened");
-        assert!(at("a ends") < at("b begins"), "{order:?}");
-        assert!(at("c begins") < at("a ends"), "{order:?}");
-        assert!(now.0.borrow().is_empty(), "nobody is remembered");
-    }
-
-    #[test]
-    fn who_gives_up_leaves_the_turn_to_others() {
-        let now = Turns::default();
-        let turn = block_on(now.turn([1; 32]));
-        let mut gives_up = Box::pin(now.turn([1; 32]));
-        assert!(block_on(poll_once(&mut gives_up)).is_none());
-        drop(turn);
-        drop(gives_up);
-        block_on(now.turn([1; 32]));
-    }
 }
