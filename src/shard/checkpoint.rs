@@ -171,8 +171,18 @@ impl Keeper {
         self.begin().await;
         let is_new = self.last.get().0 != self.commit.position();
         if is_new && let Err(unkept) = self.checkpoint().await {
+            return self.report(&unkept);
+        }
+        if let Some(end) = self.commit.seal()
+            && let Err(unkept) = self.note_end_of_log(end).await
+        {
             self.report(&unkept);
         }
+    }
+
+    async fn note_end_of_log(&self, end: Position) -> Result<(), Unkept> {
+        let noted = self.indexer.run(move |bench| bench.index.note_end_of_log(end)).await;
+        noted.map_err(|Ended| Unkept::Ended)?.map_err(Unkept::Disk)
     }
 
     async fn pass(&self, bytes_max: u64) -> Result<(), Unkept> {

@@ -23,6 +23,15 @@
 //! 56  u64  offset of this header in the file
 //! 64       the payload, then zeroes up to 64
 //! ```
+//!
+//! Where a log ends is noted by a clean stop:
+//!
+//! ```text
+//!  0  u32  checksum of the rest     12  u32  segment of the last batch    24  u64  offset of the last batch
+//!  4  u32  "RPE1"                   16  u64  key of the log               32  u64  its last sequence
+//!  8  u16  version
+//! 10  u16  log
+//! ```
 
 use super::fields::{Malformed, Put, Take};
 use super::log::Position;
@@ -34,11 +43,15 @@ pub const BLOB_HEADER_BYTES: usize = 64;
 
 pub const ROOT_BYTES: usize = 64;
 
+/// Bytes of the note that a clean stop leaves.
+pub const CLOSING_NOTE_BYTES: usize = 40;
+
 /// Of blobs, directories and roots. Another one means: make it again from the log.
 const VERSION: u8 = 4;
 
 const BLOB_MAGIC: [u8; 4] = *b"RPX1";
 const ROOT_MAGIC: [u8; 4] = *b"RPR1";
+const CLOSING_MAGIC: [u8; 4] = *b"RPE1";
 
 /// What a blob of the index file holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -247,6 +260,30 @@ impl BlobName {
     }
 }
 
+/// What a clean stop notes: the log ends with the batch at this position.
+pub fn closing_note(owner: IndexOwner, position: Position) -> [u8; CLOSING_NOTE_BYTES] {
+    let mut bytes = Vec::with_capacity(CLOSING_NOTE_BYTES);
+    bytes.put_u32(0);
+    bytes.put(&CLOSING_MAGIC);
+    bytes.put_u16(u16::from(VERSION));
+    bytes.put_u16(owner.log.0);
+    bytes.put_u32(position.segment);
+    bytes.put_u64(owner.key.0);
+    bytes.put_u64(position.offset);
+    bytes.put_u64(position.through.0);
+    sealed(bytes)
+}
+
+/// Where the log ends by a note, if it is whole and of this log.
+pub fn ended_at(note: &[u8], owner: IndexOwner) -> Option<Position> {
+    let mut take = Take::new(note);
+    take.take(12).ok()?;
+    let segment = take.u32().ok()?;
+    take.take(8).ok()?;
+    let position = Position { segment, offset: take.u64().ok()?, through: Sequence(take.u64().ok()?) };
+    (closing_note(owner, position) == note).then_some(position)
+}
+
 /// The sequence in the header of a blob, unchecked.
 pub fn blob_sequence(header: &[u8]) -> Option<Sequence> {
     Take::new(header.get(32..)?).u64().ok().map(Sequence)
@@ -280,7 +317,7 @@ fn sealed<const N: usize>(bytes: Vec<u8>) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::{BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root};
+    use super::{BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, closing_note, ended_at};
     use crate::store::log::Position;
     use crate::store::segment::SegmentKey;
     use crate::store::{AccountId, LogId, MailboxId, Sequence};
@@ -324,6 +361,19 @@ mod tests {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Root::parse(&flipped, OWNER), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_closing_note_is_of_its_log_and_no_bit_of_it_is_another() {
+        let position = Position { segment: 7, offset: 8192, through: Sequence(10) };
+        let note = closing_note(OWNER, position);
+        assert_eq!(ended_at(&note, OWNER), Some(position));
+        assert_eq!((ended_at(&note, OTHER), ended_at(&note[..30], OWNER)), (None, None));
+        for bit in 0..note.len() * 8 {
+            let mut flipped = note;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(ended_at(&flipped, OWNER), None, "bit {bit}");
         }
     }
 

@@ -26,7 +26,10 @@ fn after_a_clean_stop_hardly_anything_is_read_back() {
     change(&server);
     let before = state(&server);
     server.stop();
+    let says_where_it_ends = |server: &Server| log_dir(server, "00").join("closed").exists();
+    assert!(says_where_it_ends(&server));
     server.start();
+    assert!(!says_where_it_ends(&server));
     assert_eq!(state(&server), before);
     for (records, with_checkpoint) in read_back(&server) {
         assert!(with_checkpoint && records <= 2, "{records} records; log:\n{}", server.log());

@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::closed::note_end;
 use super::file::{self, File};
 use super::layout::LogDir;
 use super::mapping::{map_through, read_ahead};
@@ -16,6 +17,7 @@ use crate::store::checkpoint::{
     BLOB_HEADER_BYTES, BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, blob_sequence,
 };
 use crate::store::index::Chunk;
+use crate::store::log::Position;
 
 /// The index file of one log.
 pub struct IndexFile {
@@ -122,6 +124,11 @@ impl IndexFile {
             live_bytes: directory.live_bytes(),
         };
         replace_file(&self.dir.index_root(), &root.to_bytes(self.owner))
+    }
+
+    /// Notes that the log ends with the batch at this position, and that nothing is written to it any more.
+    pub fn note_end_of_log(&self, position: Position) -> Result<(), DiskError> {
+        note_end(&self.dir, self.owner, position)
     }
 
     /// What is in the file is not what was written into it.

@@ -233,6 +233,10 @@ impl LogDir {
         self.log.join("index.root")
     }
 
+    pub fn closed(&self) -> PathBuf {
+        self.log.join("closed")
+    }
+
     pub fn large(&self, number: u64) -> PathBuf {
         self.large.join(format!("{number:012}"))
     }

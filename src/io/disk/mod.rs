@@ -6,6 +6,7 @@
 //! DATA/log/NN/0000000001.old     segments that were freed and will be used again
 //! DATA/log/NN/0000000001.idx     its index file, by generation
 //! DATA/log/NN/index.root         which generation, and where its newest directory is
+//! DATA/log/NN/closed             where the log ends, from a clean stop to the next start
 //! DATA/large/NN/000000000001     messages of log NN that are too large for memory
 //! DATA/identity                  tells backups of this store from others
 //! DATA/restoring                 a restore into this directory was not finished
@@ -19,6 +20,7 @@
 //! entry where that matters; nothing is stored through a mapping; a mapped file never shrinks; directories are
 //! 0700 and files 0600.
 
+mod closed;
 pub mod copy;
 mod file;
 pub mod files;

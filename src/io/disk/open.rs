@@ -15,6 +15,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use super::closed::take_note;
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
@@ -22,7 +23,7 @@ use super::mapping::{map, map_held, read_ahead};
 use super::sigbus::lost_pages;
 use super::writer::Writer;
 use super::{DiskError, random_key};
-use crate::store::checkpoint::IndexOwner;
+use crate::store::checkpoint::{IndexOwner, ended_at};
 use crate::store::log::{Log, Position, Ready, Sizes};
 use crate::store::record::{Part, Record};
 use crate::store::recover::{Damage, End, Found, Recovered, Scan, SegmentFile, Torn, Unreadable};
@@ -93,11 +94,12 @@ pub fn open_log<S>(
     mut replay: impl FnMut(&mut S, Recovered),
 ) -> Result<(Opened, S), DiskError> {
     let dir = data.log(id)?;
+    let closing_note = take_note(&dir)?;
     let mut rereads = 0;
     let (back, has_gaps) = loop {
         let lost_before = lost_pages();
         let back = match tidy(&dir) {
-            Ok(numbers) => read_back(&dir, &numbers, &mut begin, &mut replay),
+            Ok(numbers) => read_back(&dir, &numbers, closing_note.as_deref(), &mut begin, &mut replay),
             Err(Untidy::Unread(error)) => Err(error),
             Err(Untidy::NotSynced(error)) => return Err(error),
         };
@@ -134,6 +136,7 @@ pub fn open_log<S>(
 fn read_back<S>(
     dir: &LogDir,
     numbers: &[u32],
+    closing_note: Option<&[u8]>,
     begin: &mut impl FnMut(Begin<'_>) -> Option<S>,
     replay: &mut impl FnMut(&mut S, Recovered),
 ) -> Result<ReadBack<S>, DiskError> {
@@ -145,9 +148,12 @@ fn read_back<S>(
     let lacks_index = found.is_err();
     let index = found.unwrap_or_default();
     for start in starts(dir, numbers, index.as_ref(), newest.and_then(|header| header.base))? {
-        let Some(scan) = scan_behind(dir, numbers, start)? else {
+        let Some(mut scan) = scan_behind(dir, numbers, start)? else {
             continue;
         };
+        if let Some(end) = closing_note.and_then(|note| ended_at(note, owner)) {
+            scan.expect_end(end);
+        }
         let state = match start {
             Start::Checkpoint(_) => index.as_ref().and_then(|index| begin(Begin::Checkpoint(index))),
             Start::Base(base) => parts(dir, numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
@@ -499,14 +505,15 @@ mod tests {
 
     use futures_lite::future::block_on;
 
-    use super::{Opened, open_log, verify_log};
+    use super::{Opened, newest_header, open_log, verify_log};
     use crate::bytes::Slice;
+    use crate::io::disk::closed::note_end;
     use crate::io::disk::layout::DataDir;
     use crate::io::disk::prepare::Preparer;
     use crate::io::disk::reader::{ReadError, Reader};
     use crate::io::disk::writer::LogEvent;
     use crate::mail::time::Timestamp;
-    use crate::store::checkpoint::Directory;
+    use crate::store::checkpoint::{Directory, IndexOwner};
     use crate::store::log::{Outcome, Refused};
     use crate::store::record::{Body, Message, Record, Settled};
     use crate::store::{Locator, LogId, Place, Sequence};
@@ -738,6 +745,36 @@ mod tests {
         append(&mut opened, &preparer, &mut [message(10)]);
         drop((opened, data));
         assert_eq!(open(temporary.path()).2.len(), 2);
+    }
+
+    #[test]
+    fn behind_the_noted_end_nothing_is_looked_for_and_the_note_counts_once() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        let kept = append(&mut opened, &preparer, &mut [message(10)]);
+        let end = opened.log.position().expect("something was synced");
+        append(&mut opened, &preparer, &mut [message(20)]);
+        let behind = opened.log.position().expect("something was synced");
+        let dir = opened.writer.dir().clone();
+        drop((opened, data));
+        // What stands there then is a batch that was cut off.
+        let segment = File::options().write(true).open(dir.segment(behind.segment)).expect("it is there");
+        segment.write_all_at(&[0; 64], behind.offset).expect("written");
+        let goes_on_behind = || {
+            let (data, opened, records) = open(temporary.path());
+            assert_eq!((records.as_slice(), opened.damage.len()), (&[kept[0].id.sequence][..], 0));
+            let next = opened.log.next_sequence();
+            drop((opened, data));
+            next.0 - kept[0].id.sequence.0
+        };
+        let key = newest_header(&dir, &[end.segment]).expect("readable").expect("it is good").log_key;
+        note_end(&dir, IndexOwner { log: ID, key }, end).expect("noted");
+        assert_eq!(goes_on_behind(), 2, "the number between is for the start");
+        assert!(!dir.closed().exists());
+        assert!(goes_on_behind() > 2, "numbers are left out for what may stand there");
+        note_end(&dir, IndexOwner { log: ID, key }, behind).expect("noted");
+        assert!(goes_on_behind() > 2, "the log ends elsewhere than the note says");
     }
 
     #[test]

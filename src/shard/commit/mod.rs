@@ -70,6 +70,8 @@ pub struct Commit {
     urgent: Cell<bool>,
     /// A timer runs for what is to be written soon.
     soon: Cell<bool>,
+    /// The server ends, and what comes now comes too late.
+    is_sealed: Cell<bool>,
     driver: Cell<Option<Waker>>,
     /// Groups in the last batch.
     batch_groups: Cell<usize>,
@@ -111,6 +113,7 @@ impl Commit {
             stalled: State::default(),
             urgent: Cell::new(false),
             soon: Cell::new(false),
+            is_sealed: Cell::new(false),
             driver: Cell::default(),
             batch_groups: Cell::new(0),
             records: Cell::new(0),
@@ -173,6 +176,13 @@ impl Commit {
             self.urgent.set(true);
             self.wake_driver();
         }
+    }
+
+    /// Writes nothing from now on, unless something waits to be written. Gives where the log ends.
+    pub fn seal(&self) -> Option<Position> {
+        let is_settled = self.is_settled() && !self.log.borrow().is_writing();
+        self.is_sealed.set(is_settled);
+        self.position().filter(|_| is_settled)
     }
 
     /// Waits until all that was appended before is durable, or is known to be lost.
@@ -372,7 +382,7 @@ impl Commit {
             if let Poll::Ready(event) = self.writer.events().poll_next(context) {
                 return Poll::Ready(Some(event));
             }
-            if self.urgent.get() && !self.log.borrow().is_writing() {
+            if self.urgent.get() && !self.is_sealed.get() && !self.log.borrow().is_writing() {
                 return Poll::Ready(None);
             }
             self.driver.set(Some(context.waker().clone()));

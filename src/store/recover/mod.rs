@@ -119,6 +119,8 @@ pub struct Scan {
     skip_through: Sequence,
     found: VecDeque<Found>,
     failed: bool,
+    /// The batch that nothing was written behind.
+    closed: Option<Position>,
     end: End,
 }
 
@@ -134,6 +136,7 @@ impl Scan {
             skip_through: Sequence(0),
             found: VecDeque::new(),
             failed: false,
+            closed: None,
             end: End {
                 log,
                 log_key: None,
@@ -157,6 +160,11 @@ impl Scan {
             None => scan.begin_at_first(),
         }
         Ok(scan)
+    }
+
+    /// Nothing was written behind the batch at this position, whatever stands there: it need not be looked at.
+    pub fn expect_end(&mut self, position: Position) {
+        self.closed = Some(position);
     }
 
     /// A scan for all that can still be found in one segment, whether anything says that it was durable or not, but not
@@ -321,9 +329,15 @@ impl Scan {
         let segment = &self.segments[self.index];
         self.skip_through >= self.end.next
             || segment.covers(self.end.next)
-            || segment
-                .later_headers(from, self.end.next, self.end.incarnation)
-                .any(|(_, later)| later.synced_through >= self.end.next)
+            || !self.is_closed_here()
+                && segment
+                    .later_headers(from, self.end.next, self.end.incarnation)
+                    .any(|(_, later)| later.synced_through >= self.end.next)
+    }
+
+    /// Whether the batch before this place was the last.
+    fn is_closed_here(&self) -> bool {
+        self.closed.is_some() && self.closed == self.end.position
     }
 
     /// Takes the good records of a batch and reports the others.
@@ -384,7 +398,8 @@ impl Scan {
         }
         // No more records than this can have been written here.
         let records = (rest.len() / FRAME_HEADER_BYTES) as u64;
-        if segment.has_remains(self.offset, self.end.next..=self.end.next + records) {
+        if !self.is_closed_here() && segment.has_remains(self.offset, self.end.next..=self.end.next + records)
+        {
             self.end.remains = records;
         }
         self.leave();
