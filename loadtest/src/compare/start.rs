@@ -118,12 +118,20 @@ pub fn scaling_measures() -> Vec<Measure> {
     vec![
         Measure::new("growth", "CPU a message, two executors to one", Unit::Times, Better::Less)
             .with_goal(Goal::AtMost(1.08)),
+        Measure::new(
+            "sharing",
+            "CPU a message, two executors to one that has half of the load",
+            Unit::Times,
+            Better::Less,
+        ),
         Measure::new("one", "CPU a message, one executor", Unit::Micros, Better::Less),
+        Measure::new("half", "CPU a message, one executor with half of the load", Unit::Micros, Better::Less),
         Measure::new("two", "CPU a message, two executors", Unit::Micros, Better::Less),
     ]
 }
 
-/// The same offered load on one executor and on two; server and load share all processors.
+/// The same offered load on one executor and on two, and half of it on one: the less comes in, the fewer messages share a
+/// sync. Server and load share all processors.
 pub fn measure_scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
     bench.on_all(|| scaling(bench, server))
 }
@@ -145,7 +153,9 @@ fn scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
     };
     let rate = closed * OFFERED;
     let (one, two) = (cpu_at(bench, server, 1, rate)?, cpu_at(bench, server, 2, rate)?);
-    Ok(samples([("one", one), ("two", two), ("growth", two / one)]))
+    let half = cpu_at(bench, server, 1, rate / 2.0)?;
+    let (growth, sharing) = (two / one, two / half);
+    Ok(samples([("one", one), ("two", two), ("half", half), ("growth", growth), ("sharing", sharing)]))
 }
 
 fn cpu_at(bench: &Bench, server: Server, cores: usize, rate: f64) -> io::Result<f64> {
