@@ -550,7 +550,11 @@ mod tests {
         for uids in [[2, 3], [5, 5]] {
             let uids = uids.into_iter().collect();
             let plan = account.plan_expunge(id, Doomed::These(&uids)).expect("it is there");
+            assert!(
+                account.has_doomed(id, &uids) && !account.has_doomed(id, &[1, 4, 6].into_iter().collect())
+            );
             plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+            assert!(!account.has_doomed(id, &uids), "it is done");
         }
         let between = modseq(&account);
         let seen = Flags::system(SystemFlags::SEEN);

@@ -208,6 +208,15 @@ impl Account {
         Ok(plan)
     }
 
+    /// Whether a message among `uids` will be expunged by what is under way.
+    pub fn has_doomed(&self, mailbox: MailboxId, uids: &Ranges) -> bool {
+        let expunged = |pending: &Pending| match &pending.what {
+            PendingChange::Expunged(doomed) => !intersect(uids, doomed.ranges()).is_empty(),
+            PendingChange::Flags { .. } => false,
+        };
+        self.flight.mailboxes.get(&mailbox).is_some_and(|flight| flight.pending.iter().any(expunged))
+    }
+
     /// The answer is what will be gone.
     pub fn plan_expunge(&mut self, mailbox: MailboxId, doomed: Doomed<'_>) -> Result<Plan<Ranges>, Refusal> {
         let target = self.open(mailbox)?;

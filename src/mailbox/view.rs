@@ -381,6 +381,15 @@ impl<'a> Look<'a> {
         messages
     }
 
+    /// Whether some of the messages within `spans` are expunged, and the session does not know yet.
+    pub fn has_expunged(&self, spans: &Ranges) -> bool {
+        let ghosts = &self.view.ghosts;
+        spans.ranges().iter().any(|&(from, to)| {
+            let at = ghosts.partition_point(|&uid| uid < from);
+            ghosts.get(at).is_some_and(|&uid| uid <= to)
+        })
+    }
+
     /// All messages of the view.
     pub fn everything(&self) -> Ranges {
         self.last_uid().map_or_else(Ranges::default, |last| Ranges::from_unordered(vec![(1, last)]))
@@ -583,6 +592,16 @@ mod tests {
             gone.iter().map(|message| (message.msn, message.uid)).collect::<Vec<_>>(),
             [(2, 3), (6, 8)]
         );
+        let table: [(&[(u32, u32)], bool); 5] = [
+            (&[(1, 2), (5, 7)], false),
+            (&[(2, 3)], true),
+            (&[(1, 1), (4, 8)], true),
+            (&[(9, 9)], false),
+            (&[], false),
+        ];
+        for (spans, has_expunged) in table {
+            assert_eq!(look.has_expunged(&Ranges::from_unordered(spans.to_vec())), has_expunged, "{spans:?}");
+        }
         assert_eq!(
             look.messages(&look.everything(), 5).map(|message| message.msn).collect::<Vec<_>>(),
             [4, 5, 6]

@@ -200,3 +200,34 @@ fn non_synchronising_literals_flow_in_a_pipeline() {
     assert_eq!(tagged, 20);
     assert_eq!(one.bodies().expect("bodies"), vec![text; 20]);
 }
+
+#[test]
+fn what_others_have_expunged_is_neither_copied_nor_moved_nor_stored_without_a_word() {
+    let (_server, mut one, mut two) = two_sessions(9);
+    let mut expunge = |uid: u32| {
+        one.ok(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)")).expect("stored");
+        one.ok("EXPUNGE").expect("expunged");
+    };
+    for (uid, command) in [(1, "COPY"), (2, "MOVE")] {
+        expunge(uid);
+        let refused = two.texts(&format!("{command} 1:3 Archive"));
+        assert!(has(&refused, "* 1 EXPUNGE") && has(&refused, " NO [EXPUNGEISSUED]"), "{refused:?}");
+        assert!(has(&two.texts("STATUS Archive (MESSAGES)"), "MESSAGES 0"), "it is all of them or none");
+    }
+    expunge(3);
+    let stored = two.texts("STORE 1:2 +FLAGS (\\Answered)");
+    assert!(has(&stored, "* 2 FETCH ") && has(&stored, " NO [EXPUNGEISSUED]"), "{stored:?}");
+    let silent = two.texts("STORE 1:3 +FLAGS.SILENT (\\Flagged)");
+    assert!(!has(&silent, " FETCH ") && has(&silent, " OK [EXPUNGEISSUED]"), "{silent:?}");
+    let modified = two.texts("STORE 1:3 (UNCHANGEDSINCE 1) +FLAGS (\\Draft)");
+    assert!(has(&modified, " NO [MODIFIED 2:3]"), "{modified:?}");
+    let other = two.texts("STORE 2 +FLAGS.SILENT (\\Seen)");
+    assert!(has(&other, " OK Flags"), "nothing that is gone was named: {other:?}");
+    assert!(has(&two.texts("UID STORE 3:4 +FLAGS (\\Draft)"), " OK Flags"), "UIDs are passed over");
+    expunge(5);
+    assert!(has(&two.texts("UID COPY 4:6 Archive"), " 4,6 1:2] "), "UIDs are passed over");
+    expunge(7);
+    assert!(has(&two.texts("UID MOVE 6:8 Archive"), " 6,8 3:4] "), "UIDs are passed over");
+    two.texts("NOOP");
+    assert_eq!(uids(&mut two), [4, 9]);
+}

@@ -13,7 +13,7 @@ use memchr::memchr;
 
 use super::news::{flags_row, keyword_names};
 use super::session::{Session, numbering, too_much};
-use super::{mailbox_gone, not_stored, refused};
+use super::{expunged, mailbox_gone, not_stored, refused};
 use crate::bytes::{Output, Slice};
 use crate::io::executor::Turns;
 use crate::limits;
@@ -457,7 +457,7 @@ impl Trouble {
             return Done::no(Some(Code::ServerBug), "Some messages cannot be read; the operator was told");
         }
         if self.expunged {
-            return Done::no(Some(Code::ExpungeIssued), "Some messages were expunged by others");
+            return expunged();
         }
         Done::ok("Fetch completed")
     }

@@ -49,3 +49,9 @@ fn not_stored(_: NotStored) -> Done {
 fn mailbox_gone() -> Done {
     Done::no(Some(Code::NonExistent), "The mailbox was deleted")
 }
+
+/// What a command ends with that names messages by numbers, of which the client does not know yet that they are gone
+/// (RFC 5530 3).
+fn expunged() -> Done {
+    Done::no(Some(Code::ExpungeIssued), "Some messages were expunged by others")
+}

@@ -2,7 +2,8 @@
 
 use super::news::{flags_row, keyword_names};
 use super::session::{Session, numbering};
-use super::{mailbox_gone, not_stored, refused};
+use super::{expunged, mailbox_gone, not_stored, refused};
+use crate::mail::set::Ranges;
 use crate::mailbox::plan::{StoreFlags, Stored};
 use crate::proto::imap::command::{Access, Numbering, Store};
 use crate::proto::imap::render::fetch::{FlagsNews, flags_changed};
@@ -32,13 +33,13 @@ impl Session {
             Err(refusal) => return refused(refusal),
         };
         match self.seat.carry_out(plan).await {
-            Ok(stored) => self.stored(store, &stored),
+            Ok(stored) => self.stored(store, &spans, &stored),
             Err(error) => not_stored(error),
         }
     }
 
-    /// Echoes the flags, and tells what was passed over (RFC 7162 3.1.3).
-    fn stored(&mut self, store: &Store, stored: &Stored) -> Done {
+    /// Echoes the flags, and tells what was passed over (RFC 7162 3.1.3, RFC 2180 4.2).
+    fn stored(&mut self, store: &Store, named: &Ranges, stored: &Stored) -> Done {
         let condstore = self.engine.enabled().condstore;
         let Some(selected) = &mut self.selected else {
             return mailbox_gone();
@@ -54,25 +55,31 @@ impl Session {
         let names = keyword_names(mailbox);
         let uid = condstore || store.numbering == Numbering::Uid || self.engine.enabled().rev2;
         let news = FlagsNews { uid, modseq: condstore, flags: !store.silent };
-        let mut gone = false;
         if news.flags || news.modseq {
-            for message in look.messages(&stored.passed, 0) {
-                match flags_row(&message, &names) {
-                    Some(row) => flags_changed(self.conn.out(), &row, news),
-                    None => gone = true,
-                }
+            let rows = look.messages(&stored.passed, 0).filter_map(|message| flags_row(&message, &names));
+            rows.for_each(|row| flags_changed(self.conn.out(), &row, news));
+        }
+        // RFC 9051 6.4.9: a UID that is not there is passed over.
+        let is_gone = store.numbering == Numbering::Sequence && look.has_expunged(named);
+        let done = match (is_gone, store.silent) {
+            (false, _) => Done::ok("Flags stored"),
+            (true, false) => expunged(),
+            // What is there has its flags, and the client has not asked what came of them (RFC 2180 4.2.1).
+            (true, true) => {
+                Done::ok("Flags stored, but of messages that others expunged").with(Code::ExpungeIssued)
             }
+        };
+        if stored.modified.is_empty() {
+            return done;
         }
-        if !stored.modified.is_empty() {
-            let modified = match store.numbering {
-                Numbering::Uid => stored.modified.clone(),
-                Numbering::Sequence => look.to_numbers(&stored.modified),
-            };
-            return Done::ok("Some messages were changed by others").with(Code::Modified(modified));
-        }
-        match gone {
-            true => Done::no(Some(Code::ExpungeIssued), "Some messages were expunged by others"),
-            false => Done::ok("Flags stored"),
-        }
+        let modified = match store.numbering {
+            Numbering::Uid => stored.modified.clone(),
+            Numbering::Sequence => look.to_numbers(&stored.modified),
+        };
+        let text = match is_gone {
+            true => "Some messages were changed by others, and some expunged",
+            false => "Some messages were changed by others",
+        };
+        Done { text: text.into(), ..done }.with(Code::Modified(modified))
     }
 }
