@@ -167,11 +167,18 @@ fn a_session_of_an_account_that_is_purged_can_do_no_harm() {
     let mut open = server.imap(ALICE);
     open.append("INBOX", &message(1, 300)).expect("a reply");
     open.ok("SELECT INBOX").expect("opens");
+    let mut idle = server.imap(ALICE);
+    idle.ok("SELECT INBOX").expect("opens");
+    idle.send("IDLE").expect("sent");
+    while !idle.response().expect("a line").text.starts_with('+') {}
+    let mut making = server.imap(ALICE);
     server.done(&["account", "remove", ALICE, "--purge"]);
-    for command in ["NOOP", "FETCH 1 BODY[]", "STORE 1 +FLAGS (\\Seen)", "CREATE back", "EXPUNGE"] {
-        if open.command(command).is_err() {
-            break;
-        }
+    assert!(idle.response().expect("news").text.starts_with("* BYE"), "it is told at once where it can be");
+    for (session, command) in [(&mut open, "FETCH 1 BODY[]"), (&mut making, "CREATE back")] {
+        let refused = session.texts(command);
+        assert!(refused[refused.len() - 1].contains(" NO [UNAVAILABLE]"), "{refused:?}");
+        assert!(session.response().expect("a line").text.starts_with("* BYE"), "{command}");
+        assert!(session.response().is_err(), "{command}");
     }
     server.kill();
     server.start();

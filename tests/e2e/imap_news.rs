@@ -128,8 +128,9 @@ fn a_session_whose_mailbox_is_deleted_or_renamed_is_told_the_truth() {
     assert!(has(&two.texts("FETCH 1 (UID)"), "* 1 FETCH"), "a renamed mailbox stays selected");
     one.ok("DELETE Play").expect("deleted");
     let lines = two.texts("FETCH 1 (UID)");
-    assert!(!has(&lines, " OK"), "{lines:?}");
-    two.ok("CLOSE").expect("a mailbox that is gone can be left");
+    assert!(has(&lines, " NO [NONEXISTENT]"), "{lines:?}");
+    assert!(next(&mut two).starts_with("* BYE"), "who had it selected is sent away");
+    assert!(two.response().is_err(), "and that is the end");
     let mut fresh = server.imap(ALICE);
     assert!(has(&fresh.texts("SELECT Play"), "NO [NONEXISTENT]"));
 
@@ -139,6 +140,48 @@ fn a_session_whose_mailbox_is_deleted_or_renamed_is_told_the_truth() {
     fresh.lines().set_patience(Duration::from_secs(10)).expect("set");
     one.ok("DELETE Idle").expect("deleted");
     assert!(next(&mut fresh).starts_with("* BYE"), "an idle session learns of it");
+}
+
+#[test]
+fn a_deleted_mailbox_is_left_in_peace_or_with_a_bye() {
+    let (server, mut one, _two) = two_sessions(1);
+    for leave in ["CLOSE", "UNSELECT", "SELECT INBOX"] {
+        one.ok("CREATE Work").expect("created");
+        let mut two = server.imap(ALICE);
+        two.ok("SELECT Work").expect("opens");
+        one.ok("DELETE Work").expect("deleted");
+        two.ok(leave).expect("a mailbox that is gone can be left");
+        two.ok("NOOP").expect("the session goes on");
+    }
+    for (command, end) in
+        [("NOOP", " OK"), ("STATUS INBOX (MESSAGES)", " OK"), ("EXPUNGE", " NO [NONEXISTENT]")]
+    {
+        one.ok("CREATE Work").expect("created");
+        let mut two = server.imap(ALICE);
+        two.ok("SELECT Work").expect("opens");
+        one.ok("DELETE Work").expect("deleted");
+        one.ok("CREATE Work").expect("another of the same name");
+        two.raw(format!("a {command}\r\nb NOOP\r\n").as_bytes()).expect("sent");
+        assert!(has(&[two.until("a").expect("an answer").pop().expect("a line").text], end), "{command}");
+        assert!(next(&mut two).starts_with("* BYE"), "{command}");
+        assert!(two.response().is_err(), "what was sent ahead is not carried out");
+        one.ok("DELETE Work").expect("deleted");
+    }
+    // An APPEND elsewhere is kept, and said to be.
+    one.ok("CREATE Work").expect("created");
+    let mut two = server.imap(ALICE);
+    two.ok("SELECT Work").expect("opens");
+    one.ok("DELETE Work").expect("deleted");
+    let appended = two.append("INBOX", &message(2, 300)).expect("a reply");
+    assert!(appended[appended.len() - 1].text.contains(" OK [APPENDUID "), "{appended:?}");
+    assert!(next(&mut two).starts_with("* BYE"));
+    // Who deletes it itself is told that it is closed.
+    one.ok("CREATE Work").expect("created");
+    one.ok("SELECT Work").expect("opens");
+    let deleted = one.texts("DELETE Work");
+    assert!(has(&deleted, "* OK [CLOSED]") && has(&deleted, " OK Mailbox deleted"), "{deleted:?}");
+    assert!(has(&one.texts("FETCH 1 (UID)"), " BAD "), "nothing is selected");
+    one.ok("SELECT INBOX").expect("opens");
 }
 
 #[test]

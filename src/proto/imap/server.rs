@@ -1,8 +1,8 @@
 //! The session: its states, who may do what in which, and everything that needs no mailbox.
 //!
 //! ```text
-//!   greeting ─> NotAuthenticated ──LOGIN, AUTHENTICATE──> Authenticated <──CLOSE, UNSELECT── Selected
-//!                  │     ^                                     └────────SELECT, EXAMINE────────┘ ^
+//!   greeting ─> NotAuthenticated ──LOGIN, AUTHENTICATE──> Authenticated <──CLOSE, UNSELECT, own DELETE── Selected
+//!                  │     ^                                     └──────────SELECT, EXAMINE─────────────────┘ ^
 //!                  └─TLS─┘                LOGOUT, BYE, timeout: from every state to Closed
 //! ```
 //!
@@ -301,6 +301,12 @@ impl Server {
             }
             _ => self.bye(out, "Nothing was heard for too long"),
         }
+    }
+
+    /// The running command of the client has deleted the mailbox that is selected.
+    pub fn handle_deselected(&mut self, out: &mut Output) {
+        state::ok(out, Some(&Code::Closed), "The selected mailbox is closed");
+        self.phase = Phase::Authenticated;
     }
 
     /// The server goes down, or the mailbox is gone: BYE with this text, then `Close`.

@@ -59,8 +59,12 @@ impl Commit {
                     seat.apply(change);
                     seat.mark(mailbox);
                 }
-                if let Some(mailbox) = mailbox {
-                    self.bells.ring(account, mailbox);
+                match mailbox {
+                    Some(mailbox) => self.bells.ring(account, mailbox),
+                    None if matches!(change.record, Record::AccountPurged(_)) => {
+                        self.bells.ring_for_all(account)
+                    }
+                    None => {}
                 }
             }
             group.ticket.answer(Fate::Stored);

@@ -104,7 +104,10 @@ impl Session {
                 turns.give().await;
             }
         }
-        trouble.done()
+        match self.has_lost_its_mailbox() {
+            true => mailbox_gone(),
+            false => trouble.done(),
+        }
     }
 
     /// Which of the messages have changed after this mod-sequence (RFC 7162 3.1.4.1). Those that are expunged are among

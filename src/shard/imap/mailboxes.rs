@@ -23,7 +23,13 @@ impl Session {
 
     pub(super) async fn delete(&mut self, name: &str) -> Done {
         let planned = self.seat.account_mut().plan_delete(name);
-        self.carry_out(planned, "Mailbox deleted").await
+        let done = self.carry_out(planned, "Mailbox deleted").await;
+        if done.status == Status::Ok && self.has_lost_its_mailbox() {
+            // Who deletes what it has selected need not be sent away for it.
+            self.selected = None;
+            self.engine.handle_deselected(self.conn.out());
+        }
+        done
     }
 
     pub(super) async fn rename(&mut self, from: &str, to: &str) -> Done {

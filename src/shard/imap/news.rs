@@ -51,6 +51,11 @@ impl Session {
         };
         self.seat.account().mailbox(selected.view.mailbox()).is_none()
     }
+
+    /// Whether the account was purged: until then it has its first mailboxes.
+    pub(super) fn has_lost_its_account(&self) -> bool {
+        self.seat.account().named("INBOX").is_none()
+    }
 }
 
 fn tell_flags(out: &mut Output, view: &mut View, mailbox: &Mailbox, updates: &Updates, news: FlagsNews) {

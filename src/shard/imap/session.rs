@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_lite::future::or;
 
-use super::mailbox_gone;
+use super::{account_gone, mailbox_gone};
 use crate::io::clock;
 use crate::io::net::{Conn, Filled};
 use crate::io::share::{breathe, is_long};
@@ -112,15 +112,16 @@ impl Session {
                 if announce_modseq {
                     self.announce_modseq();
                 }
-                let done = match command.held_bytes() <= self.room_bytes() {
+                let done = if self.has_lost_its_account() {
+                    account_gone()
+                } else if command.held_bytes() <= self.room_bytes() {
                     // Boxed, so that an idle session does not carry the room that the largest command needs.
-                    true => Box::pin(self.execute(command)).await,
-                    false => {
-                        if command.saves() {
-                            self.clear_saved();
-                        }
-                        too_much("The command needs more memory than a session may hold")
+                    Box::pin(self.execute(command)).await
+                } else {
+                    if command.saves() {
+                        self.clear_saved();
                     }
+                    too_much("The command needs more memory than a session may hold")
                 };
                 self.tell_news();
                 done
@@ -159,7 +160,18 @@ impl Session {
             }
         };
         self.engine.handle_done(Outcome::Done(done), self.conn.out(), clock::now());
+        self.end_if_lost();
         Ok(true)
+    }
+
+    /// What is selected is gone: behind the answer to its command the client is sent away, so that it learns of it and
+    /// begins anew (RFC 2180 3.3).
+    fn end_if_lost(&mut self) {
+        if self.has_lost_its_account() {
+            self.engine.handle_shutdown(self.conn.out(), "The account was removed");
+        } else if self.has_lost_its_mailbox() {
+            self.engine.handle_shutdown(self.conn.out(), "The mailbox was deleted");
+        }
     }
 
     async fn execute(&mut self, command: Command) -> Done {
@@ -213,11 +225,8 @@ impl Session {
     }
 
     fn tell_idle(&mut self) {
-        if self.has_lost_its_mailbox() {
-            self.engine.handle_shutdown(self.conn.out(), "The mailbox was deleted");
-            return;
-        }
         self.tell_news();
+        self.end_if_lost();
     }
 
     /// RFC 7162 3.1: a client that enables CONDSTORE with a mailbox selected is told where it stands.
