@@ -162,12 +162,16 @@ impl View {
         }
         let changed = self.changed_flags(mailbox);
         self.tell_new(mailbox, &mut updates);
-        let keywords = keyword_count(mailbox);
-        updates.keywords = keywords != self.keywords_told;
-        self.keywords_told = keywords;
+        updates.keywords = self.poll_keywords(mailbox);
         let look = Look { view: self, mailbox };
         updates.flags.extend(changed.into_iter().filter_map(|uid| Some((look.msn_of(uid)?, uid))));
         updates
+    }
+
+    /// Whether FLAGS and PERMANENTFLAGS are due. They go before the first message that is told with a new keyword.
+    pub fn poll_keywords(&mut self, mailbox: &Mailbox) -> bool {
+        let keywords = keyword_count(mailbox);
+        std::mem::replace(&mut self.keywords_told, keywords) != keywords
     }
 
     /// Whether `poll` may have something to say; `false` is certain.

@@ -119,6 +119,29 @@ fn own_silent_stores_are_silent_and_loud_ones_are_told_once() {
 }
 
 #[test]
+fn a_new_keyword_is_announced_before_a_message_is_told_with_it() {
+    let (_server, mut one, mut two) = two_sessions(1);
+    two.ok("EXAMINE INBOX").expect("opens");
+    let in_order = |lines: &[String], keyword: &str| {
+        let at = |start: &str| {
+            let is_it = |line: &String| line.starts_with(start) && line.contains(keyword);
+            lines.iter().position(is_it).unwrap_or_else(|| panic!("no {start} in {lines:?}"))
+        };
+        assert!(at("* FLAGS (") < at("* 1 FETCH ("), "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("* FLAGS")).count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains("[PERMANENTFLAGS")).count(), 1, "{lines:?}");
+    };
+    for keyword in ["First", "Second"] {
+        in_order(&one.texts(&format!("STORE 1 +FLAGS ({keyword})")), keyword);
+        in_order(&two.texts("FETCH 1 (FLAGS)"), keyword);
+    }
+    one.ok("STORE 1 +FLAGS (Third)").expect("stored");
+    in_order(&two.texts("NOOP"), "Third");
+    one.ok("STORE 1 +FLAGS (First)").expect("stored");
+    assert!(!has(&two.texts("FETCH 1 (FLAGS)"), "* FLAGS"), "once is enough");
+}
+
+#[test]
 fn a_session_whose_mailbox_is_deleted_or_renamed_is_told_the_truth() {
     let (server, mut one, mut two) = two_sessions(0);
     one.ok("CREATE Work").expect("created");

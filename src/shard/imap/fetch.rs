@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use super::news::{flags_row, keyword_names};
+use super::news::{flags_row, keyword_names, tell_keywords};
 use super::session::{Session, numbering, too_much};
 use super::{expunged, mailbox_gone, not_stored, refused};
 use crate::bytes::{Output, Slice};
@@ -159,6 +159,7 @@ impl Session {
             let account = self.seat.account();
             let mailbox = account.mailbox(selected.view.mailbox())?;
             let names = keyword_names(mailbox);
+            tell_keywords(self.conn.out(), selected, mailbox);
             let look = selected.view.look(mailbox);
             let (mut last, mut looked_bytes) = (None, 0);
             if after > 0 {

@@ -1,6 +1,6 @@
 //! What other sessions did, told to this one.
 
-use super::session::Session;
+use super::session::{Selected, Session};
 use crate::bytes::Output;
 use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
@@ -36,9 +36,7 @@ impl Session {
             state::recent(out, count);
         }
         if updates.keywords {
-            let names = keyword_names(mailbox);
-            state::flags(out, SystemFlags::ALL, &names);
-            permanent_flags(out, mailbox, selected.access);
+            keywords(out, mailbox, selected.access);
         }
         let news = FlagsNews { uid: true, modseq: enabled.condstore, flags: true };
         tell_flags(out, &mut selected.view, mailbox, &updates, news);
@@ -67,6 +65,18 @@ fn tell_flags(out: &mut Output, view: &mut View, mailbox: &Mailbox, updates: &Up
             flags_changed(out, &row, news);
         }
     }
+}
+
+/// Tells of new keywords, if there are any, before some message is told with them.
+pub(super) fn tell_keywords(out: &mut Output, selected: &mut Selected, mailbox: &Mailbox) {
+    if selected.view.poll_keywords(mailbox) {
+        keywords(out, mailbox, selected.access);
+    }
+}
+
+fn keywords(out: &mut Output, mailbox: &Mailbox, access: Access) {
+    state::flags(out, SystemFlags::ALL, &keyword_names(mailbox));
+    permanent_flags(out, mailbox, access);
 }
 
 /// The mailbox's keyword table as the renderers take it.

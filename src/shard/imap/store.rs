@@ -1,6 +1,6 @@
 //! STORE and UID STORE.
 
-use super::news::{flags_row, keyword_names};
+use super::news::{flags_row, keyword_names, tell_keywords};
 use super::session::{Session, numbering};
 use super::{expunged, mailbox_gone, not_stored, refused};
 use crate::mail::set::Ranges;
@@ -51,6 +51,7 @@ impl Session {
         let Some(mailbox) = account.mailbox(selected.view.mailbox()) else {
             return mailbox_gone();
         };
+        tell_keywords(self.conn.out(), selected, mailbox);
         let look = selected.view.look(mailbox);
         let names = keyword_names(mailbox);
         let uid = condstore || store.numbering == Numbering::Uid || self.engine.enabled().rev2;
