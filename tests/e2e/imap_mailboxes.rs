@@ -151,16 +151,29 @@ fn copies_and_moves_say_which_uids_they_made() {
 
 #[test]
 fn rev2_changes_what_is_said() {
-    let (_server, mut imap) = new_account();
+    let (server, mut imap) = new_account();
     imap.append("INBOX", &message(1, 200)).expect("a reply");
     imap.ok("CREATE &AOQ-pfel").expect("created");
     assert_has(&imap.texts("SELECT INBOX"), " RECENT");
     assert_has(&imap.texts("SEARCH ALL"), "* SEARCH 1");
+    assert_has(&imap.texts("FETCH 1 (FLAGS)"), "\\Recent");
     imap.ok("UNSELECT").expect("left");
+    imap.append("INBOX", &message(2, 200)).expect("a reply");
     assert_has(&imap.texts("ENABLE IMAP4rev2"), "* ENABLED IMAP4rev2");
     let selected = imap.texts("SELECT INBOX");
     assert_lacks(&selected, " RECENT");
     assert_has(&selected, "* LIST ");
+    for command in ["FETCH 1:2 (FLAGS)", "STORE 2 +FLAGS (\\Flagged)", "FETCH 2 (FLAGS BODY[])"] {
+        let lines = imap.texts(command);
+        assert_has(&lines, "* 2 FETCH (");
+        assert_lacks(&lines, "\\Recent");
+    }
+    let mut other = server.imap(ALICE);
+    other.ok("SELECT INBOX").expect("opens");
+    other.ok("STORE 2 +FLAGS (\\Draft)").expect("stored");
+    let news = imap.texts("NOOP");
+    assert_has(&news, "\\Draft");
+    assert_lacks(&news, "\\Recent");
     assert_has(&imap.texts("SEARCH ALL"), "* ESEARCH ");
     assert_has(&imap.texts("LIST \"\" *"), "\u{e4}pfel");
     assert_has(&imap.texts("SELECT Archive"), "[CLOSED]");

@@ -32,6 +32,7 @@ use crate::mailbox::view::Message;
 use crate::proto::imap::command::{Access, Fetch, Numbering};
 use crate::proto::imap::render::fetch::{self, Content, FetchPart, FetchPlan};
 use crate::proto::imap::reply::{Code, Done};
+use crate::proto::imap::server::Enabled;
 use crate::store::index::RowDigest;
 use crate::store::{Locator, MailboxId};
 
@@ -89,7 +90,7 @@ impl Session {
             seen: &seen,
             changed_since,
             room_bytes: self.room_bytes(),
-            form: if self.engine.enabled().rev2 { Form::Utf8 } else { Form::Ascii },
+            enabled: self.engine.enabled(),
             places: RefCell::default(),
         };
         let mut trouble = Trouble::default();
@@ -200,8 +201,8 @@ struct Burst<'a> {
     changed_since: u64,
     /// What the copies that one message's parts are made of may take, before the last of them.
     room_bytes: usize,
-    /// Of BODY and BODYSTRUCTURE.
-    form: Form,
+    /// What decides about \Recent, and the form of BODY and BODYSTRUCTURE.
+    enabled: Enabled,
     /// Where the places of fields are gathered.
     places: RefCell<Vec<Range<usize>>>,
 }
@@ -229,7 +230,7 @@ impl Burst<'_> {
         let mut bytes = None;
         let kept = if self.plan.needs_digest() { row.digest.get() } else { None };
         let tells_global = |digest: RowDigest<'_>| {
-            self.form == Form::Utf8 && self.plan.needs_structure() && may_tell_global(digest.body)
+            self.enabled.rev2 && self.plan.needs_structure() && may_tell_global(digest.body)
         };
         let needs_message = self.plan.needs_message()
             || (self.plan.needs_digest() && kept.is_none())
@@ -248,7 +249,7 @@ impl Burst<'_> {
         let digest = kept.or_else(|| made.as_deref().map(RowDigest::from));
         // The digest is in the other form, which makes a difference for these.
         let structures = bytes.as_deref().filter(|_| digest.is_some_and(tells_global)).map(structures);
-        let Some(mut row) = flags_row(message, names) else {
+        let Some(mut row) = flags_row(message, names, self.enabled) else {
             return 0;
         };
         row.flags.changed = self.seen.contains(message.uid);
@@ -470,7 +471,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::{
-        Burst, Fetch, FetchPlan, Form, Locator, Message, Numbering, Output, Ranges, RefCell, Section,
+        Burst, Enabled, Fetch, FetchPlan, Locator, Message, Numbering, Output, Ranges, RefCell, Section,
         SectionText, Slice, Supplied, SystemFlags, Trouble,
     };
     use crate::mail::section::Partial;
@@ -478,7 +479,6 @@ mod tests {
     use crate::mail::time::Timestamp;
     use crate::proto::imap::command::{FetchBinary, FetchItem, FetchSection};
     use crate::proto::imap::reply::Status;
-    use crate::proto::imap::server::Enabled;
     use crate::store::index::{LazyDigest, Row};
     use crate::store::{LogId, MessageId, Place, Sequence};
 
@@ -507,7 +507,7 @@ mod tests {
         let message = Message { msn: 1, uid: 1, recent: false, row: Some(row) };
         let none = Ranges::default();
         let places = RefCell::default();
-        let (form, changed_since) = (Form::Ascii, 0);
+        let (enabled, changed_since) = (Enabled::default(), 0);
         let burst = Burst {
             plan: &plan,
             numbering: command.numbering,
@@ -515,7 +515,7 @@ mod tests {
             seen: &none,
             changed_since,
             room_bytes,
-            form,
+            enabled,
             places,
         };
         let (mut out, mut trouble, mut supplied) = (Output::new(), Trouble::default(), Supplied::new());

@@ -5,10 +5,11 @@ use crate::bytes::Output;
 use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
 use crate::mailbox::mailbox::Mailbox;
-use crate::mailbox::view::{Expunges, Message, Updates, View};
+use crate::mailbox::view::{Expunges, Message};
 use crate::proto::imap::command::Access;
 use crate::proto::imap::render::fetch::{FetchRow, FlagsNews, RowFlags, flags_changed};
 use crate::proto::imap::render::state::{self, NewKeywords};
+use crate::proto::imap::server::Enabled;
 
 impl Session {
     /// Writes what is due now: expunges only where the protocol allows them.
@@ -39,7 +40,15 @@ impl Session {
             keywords(out, mailbox, selected.access);
         }
         let news = FlagsNews { uid: true, modseq: enabled.condstore, flags: true };
-        tell_flags(out, &mut selected.view, mailbox, &updates, news);
+        let Selected { view, .. } = selected;
+        let names = keyword_names(mailbox);
+        let look = view.look(mailbox);
+        for &(number, uid) in &updates.flags {
+            let message = Message { msn: number, uid, recent: look.is_recent(uid), row: mailbox.row(uid) };
+            if let Some(row) = flags_row(&message, &names, enabled) {
+                flags_changed(out, &row, news);
+            }
+        }
     }
 
     /// Whether the mailbox that was selected is still there.
@@ -53,17 +62,6 @@ impl Session {
     /// Whether the account was purged: until then it has its first mailboxes.
     pub(super) fn has_lost_its_account(&self) -> bool {
         self.seat.account().named("INBOX").is_none()
-    }
-}
-
-fn tell_flags(out: &mut Output, view: &mut View, mailbox: &Mailbox, updates: &Updates, news: FlagsNews) {
-    let names = keyword_names(mailbox);
-    let look = view.look(mailbox);
-    for &(number, uid) in &updates.flags {
-        let message = Message { msn: number, uid, recent: look.is_recent(uid), row: mailbox.row(uid) };
-        if let Some(row) = flags_row(&message, &names) {
-            flags_changed(out, &row, news);
-        }
     }
 }
 
@@ -98,8 +96,12 @@ pub(super) fn permanent_flags(out: &mut Output, mailbox: &Mailbox, access: Acces
     }
 }
 
-/// A row for responses that tell flags and nothing that needs a digest.
-pub(super) fn flags_row<'a>(message: &Message<'a>, names: &'a [&'a str]) -> Option<FetchRow<'a>> {
+/// A row for responses that tell flags and nothing that needs a digest. IMAP4rev2 knows no \Recent (RFC 9051 2.3.2).
+pub(super) fn flags_row<'a>(
+    message: &Message<'a>,
+    names: &'a [&'a str],
+    enabled: Enabled,
+) -> Option<FetchRow<'a>> {
     let row = message.row?;
     Some(FetchRow {
         number: message.msn,
@@ -109,7 +111,7 @@ pub(super) fn flags_row<'a>(message: &Message<'a>, names: &'a [&'a str]) -> Opti
             system: row.flags,
             keywords: row.keywords,
             names,
-            recent: message.recent,
+            recent: message.recent && !enabled.rev2,
             changed: false,
         },
         size: row.locator.length,

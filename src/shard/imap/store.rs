@@ -40,7 +40,7 @@ impl Session {
 
     /// Echoes the flags, and tells what was passed over (RFC 7162 3.1.3, RFC 2180 4.2).
     fn stored(&mut self, store: &Store, named: &Ranges, stored: &Stored) -> Done {
-        let condstore = self.engine.enabled().condstore;
+        let enabled = self.engine.enabled();
         let Some(selected) = &mut self.selected else {
             return mailbox_gone();
         };
@@ -54,10 +54,11 @@ impl Session {
         tell_keywords(self.conn.out(), selected, mailbox);
         let look = selected.view.look(mailbox);
         let names = keyword_names(mailbox);
-        let uid = condstore || store.numbering == Numbering::Uid || self.engine.enabled().rev2;
-        let news = FlagsNews { uid, modseq: condstore, flags: !store.silent };
+        let uid = enabled.condstore || store.numbering == Numbering::Uid || enabled.rev2;
+        let news = FlagsNews { uid, modseq: enabled.condstore, flags: !store.silent };
         if news.flags || news.modseq {
-            let rows = look.messages(&stored.passed, 0).filter_map(|message| flags_row(&message, &names));
+            let rows =
+                look.messages(&stored.passed, 0).filter_map(|message| flags_row(&message, &names, enabled));
             rows.for_each(|row| flags_changed(self.conn.out(), &row, news));
         }
         // RFC 9051 6.4.9: a UID that is not there is passed over.
