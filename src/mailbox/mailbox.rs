@@ -475,8 +475,8 @@ mod tests {
     use crate::mail::set::Ranges;
     use crate::mailbox::Refusal;
     use crate::mailbox::account::Account;
-    use crate::mailbox::plan::{Doomed, StoreFlags};
-    use crate::mailbox::test_mail::deliver;
+    use crate::mailbox::plan::{Doomed, Incoming, StoreFlags};
+    use crate::mailbox::test_mail::{deliver, incoming};
     use crate::store::{AccountId, MailboxId};
 
     #[test]
@@ -582,6 +582,19 @@ mod tests {
             Ok(None),
             "known, in another case"
         );
+        let flags =
+            Flags { system: SystemFlags::SEEN, keywords: ["more", "k1", "K63"].map(str::to_owned).to_vec() };
+        let plan =
+            account.plan_append(id, Incoming { flags, ..incoming(2, b"\r\n") }).expect("a message is taken");
+        plan.changes.iter().for_each(|change| account.apply(&change.record, None));
+        let mailbox = account.mailbox(id).expect("just made");
+        let row = mailbox.row(plan.answer.uid).expect("it is there");
+        assert_eq!(
+            (row.flags, row.keywords),
+            (SystemFlags::SEEN, 1 << 1 | 1 << 63),
+            "without what has no room"
+        );
+        assert_eq!(mailbox.keywords().len(), 64);
         let long = keyword("x".repeat(101));
         assert!(matches!(store(&mut account, id, &one, &long), Err(Refusal::Limit(_))));
         let none = Ranges::default();

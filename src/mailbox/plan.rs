@@ -241,7 +241,8 @@ impl Account {
     fn plan_incoming(&mut self, mailbox: MailboxId, incoming: Incoming) -> Result<Plan<Placed>, Refusal> {
         let account = self.id;
         let mut target = self.open(mailbox)?;
-        let bits = target.bits(&incoming.flags.keywords)?;
+        // A keyword for which there is no bit left is lost, as by COPY; the message is not.
+        let (bits, _) = target.bits_that_fit(&incoming.flags.keywords);
         let uid = target.flight.take_uids(1).ok_or(UIDS_USED_UP)?;
         let mut changes = target.learn(bits.new);
         let modseq = target.flight.take_modseq();
@@ -417,15 +418,25 @@ impl Open<'_> {
 
     /// The bits of all of these keywords, of which some may be new.
     fn bits(&self, keywords: &[String]) -> Result<Bits, Refusal> {
-        let mut bits = Bits::default();
+        if keywords.iter().any(|keyword| !is_keyword(keyword)) {
+            return Err(Refusal::Limit("length of a keyword"));
+        }
+        let (bits, lost) = self.bits_that_fit(keywords);
+        match lost {
+            0 => Ok(bits),
+            _ => Err(Refusal::Limit("keywords in a mailbox")),
+        }
+    }
+
+    /// The bits of those keywords that the mailbox has or has room for, and how many it has not.
+    fn bits_that_fit(&self, keywords: &[String]) -> (Bits, usize) {
+        let (mut bits, mut lost) = (Bits::default(), 0);
         let mut next = self.keywords().count();
         for keyword in keywords {
-            if keyword.is_empty() || keyword.len() > KEYWORD_BYTES_MAX {
-                return Err(Refusal::Limit("length of a keyword"));
-            }
             let bit = self.bit_of(keyword).unwrap_or(next);
-            if bit >= KEYWORDS_MAX {
-                return Err(Refusal::Limit("keywords in a mailbox"));
+            if bit >= KEYWORDS_MAX || !is_keyword(keyword) {
+                lost += 1;
+                continue;
             }
             if bit == next {
                 bits.new.push((bit as u8, keyword.clone()));
@@ -433,7 +444,7 @@ impl Open<'_> {
             }
             bits.mask |= 1 << bit;
         }
-        Ok(bits)
+        (bits, lost)
     }
 
     fn learn(&mut self, new: Vec<(u8, String)>) -> Vec<Change> {
@@ -467,6 +478,10 @@ impl Open<'_> {
         }
         Translation { bits, new }
     }
+}
+
+fn is_keyword(text: &str) -> bool {
+    !text.is_empty() && text.len() <= KEYWORD_BYTES_MAX
 }
 
 fn translated(keywords: u64, bits: &[(usize, u64)]) -> u64 {

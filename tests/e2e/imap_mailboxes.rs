@@ -150,6 +150,22 @@ fn copies_and_moves_say_which_uids_they_made() {
 }
 
 #[test]
+fn a_full_table_of_keywords_keeps_no_mail_out() {
+    let (_server, mut imap) = new_account();
+    imap.append("INBOX", &message(1, 200)).expect("a reply");
+    imap.ok("SELECT INBOX").expect("opens");
+    let keywords: Vec<String> = (0..64).map(|number| format!("k{number}")).collect();
+    imap.ok(&format!("STORE 1 FLAGS.SILENT ({})", keywords.join(" "))).expect("stored");
+    assert_has(&imap.texts("STORE 1 +FLAGS (more)"), " NO [LIMIT]");
+    let appended = imap.append("INBOX (\\Seen k1 more)", &message(2, 200)).expect("a reply");
+    assert!(appended[appended.len() - 1].text.contains(" OK [APPENDUID "), "{appended:?}");
+    let flags = imap.texts("FETCH 2 (FLAGS)");
+    assert_has(&flags, "\\Seen");
+    assert_has(&flags, " k1");
+    assert_lacks(&flags, "more");
+}
+
+#[test]
 fn rev2_changes_what_is_said() {
     let (server, mut imap) = new_account();
     imap.append("INBOX", &message(1, 200)).expect("a reply");
