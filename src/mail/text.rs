@@ -12,12 +12,12 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use memchr::memchr;
 use memchr::memmem::{Finder, find, find_iter};
+use memchr::{memchr, memchr3};
 
 use super::charset::encoding_of;
 use super::encoded_word::{decode, may_hold_words};
-use super::header::{Header, field_len, line_end};
+use super::header::{Header, field_len, is_space};
 use super::mime::{Kind, Part, Structure};
 use super::transfer::{Encoding, for_each_piece};
 
@@ -26,6 +26,8 @@ use super::transfer::{Encoding, for_each_piece};
 pub struct Needle {
     folded: String,
     finder: Finder<'static>,
+    /// With one space for blanks, as fields are looked into.
+    field_finder: Finder<'static>,
     /// Of its longest piece without blanks, which lies in one piece wherever the whole is found, also in a folded
     /// field.
     piece_finder: Finder<'static>,
@@ -51,10 +53,11 @@ impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text).into_owned();
         let finder = Finder::new(folded.as_bytes()).into_owned();
-        let pieces = folded.split([' ', '\t', '\r', '\n']);
+        let field_finder = Finder::new(evenly_spaced(&folded).as_bytes()).into_owned();
+        let pieces = folded.split(BLANKS);
         let piece = pieces.max_by_key(|piece| piece.len()).unwrap_or_default();
         let piece_finder = Finder::new(piece.as_bytes()).into_owned();
-        Self { folded, finder, piece_finder }
+        Self { folded, finder, field_finder, piece_finder }
     }
 
     /// Whether it is in these bytes, if they are ASCII. `None` if they are not.
@@ -83,6 +86,13 @@ impl Needle {
         self.finder.find(fold(haystack).as_bytes()).is_some()
     }
 
+    /// Whether a field, or its value, holds it in any case. How many blanks there are and of which kind is decided by
+    /// whoever folds it (RFC 5322 2.2.3), so that here all are as good as one space.
+    fn is_in_field(&self, field: &[u8]) -> bool {
+        let text = decode(field);
+        self.field_finder.find(evenly_spaced(&fold(&text)).as_bytes()).is_some()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.folded.is_empty()
     }
@@ -90,6 +100,29 @@ impl Needle {
     fn spans_lines(&self) -> bool {
         self.folded.contains(['\r', '\n'])
     }
+}
+
+/// What fields are folded at.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
+fn is_evenly_spaced(text: &[u8]) -> bool {
+    memchr3(b'\t', b'\r', b'\n', text).is_none() && find(text, b"  ").is_none()
+}
+
+/// With one space in the place of blanks that follow each other.
+fn evenly_spaced(text: &str) -> Cow<'_, str> {
+    if is_evenly_spaced(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut even = String::with_capacity(text.len());
+    for char in text.chars() {
+        match BLANKS.contains(&char) {
+            true if even.ends_with(' ') => {}
+            true => even.push(' '),
+            false => even.push(char),
+        }
+    }
+    Cow::Owned(even)
 }
 
 /// Case folded for comparing.
@@ -118,7 +151,7 @@ pub fn contains_folded(haystack: &str, needle: &str) -> bool {
 
 /// SEARCH HEADER, SUBJECT, FROM, TO, CC, BCC: any field of this name. An empty text asks whether it is there.
 pub fn header_contains(header: &Header<'_>, name: &str, needle: &Needle) -> bool {
-    header.all(name).any(|value| needle.is_in(&decode(value)))
+    header.all(name).any(|value| needle.is_in_field(value))
 }
 
 /// SEARCH BODY: the text parts, also those of messages in the message.
@@ -160,7 +193,7 @@ pub fn is_plainly_without(message: &[u8], needle: &Needle, is_known_plain: bool)
         needle.piece_finder.find(plain).is_none()
             && !may_hold_words(&plain[header.len()..])
             && is_read_as_it_lies(plain)
-            && !header.raw_fields().filter(has_words).any(|field| needle.is_in(&decode(field)))
+            && !header.raw_fields().filter(has_words).any(|field| needle.is_in_field(field))
     })
 }
 
@@ -196,20 +229,17 @@ pub fn text_contains(structure: &Structure<'_>, needle: &Needle) -> bool {
 
 /// Fields that are as plain as most are folded together, and looked into once.
 fn any_field_contains(header: &Header<'_>, needle: &Needle) -> bool {
-    let is_in = |field: &[u8]| needle.is_in(&decode(field));
-    if needle.spans_lines() {
-        return header.raw_fields().any(is_in);
-    }
     with_plain(|plain| {
         for field in header.raw_fields() {
             match is_plain_field(field) {
-                true => push_unfolded(plain, field),
-                false if is_in(field) => return true,
+                true => push_evenly_spaced(plain, field),
+                false if needle.is_in_field(field) => return true,
                 false => {}
             }
         }
         // Blanks at the ends of a field do not count, so that what was found is looked at again.
-        needle.finder.find(plain).is_some() && header.raw_fields().any(is_in)
+        needle.field_finder.find(plain).is_some()
+            && header.raw_fields().any(|field| needle.is_in_field(field))
     })
 }
 
@@ -218,15 +248,22 @@ fn is_plain_field(field: &[u8]) -> bool {
     field.is_ascii() && !may_hold_words(field)
 }
 
-/// Appends a field with its last line end and without the others, in lower case.
-fn push_unfolded(plain: &mut Vec<u8>, field: &[u8]) {
-    let mut from = 0;
-    while from < field.len() {
-        let end = line_end(field, from);
-        let text_end = if end < field.len() { end - 2 } else { end };
-        plain.extend(field[from..text_end].iter().map(u8::to_ascii_lowercase));
-        from = end;
+/// Appends a field in lower case, with one space for blanks, and a line end behind it.
+fn push_evenly_spaced(plain: &mut Vec<u8>, field: &[u8]) {
+    let field = field.strip_suffix(b"\r\n").unwrap_or(field);
+    if is_evenly_spaced(field) {
+        plain.extend(field.iter().map(u8::to_ascii_lowercase));
+        return plain.push(b'\n');
     }
+    let from = plain.len();
+    for byte in field {
+        match is_space(*byte) {
+            true if plain[from..].last() == Some(&b' ') => {}
+            true => plain.push(b' '),
+            false => plain.push(byte.to_ascii_lowercase()),
+        }
+    }
+    plain.push(b'\n');
 }
 
 fn fold_char(char: char) -> impl Iterator<Item = char> {
@@ -449,6 +486,23 @@ mod tests {
     }
 
     #[test]
+    fn all_blanks_of_a_field_are_as_good_as_one_space() {
+        let header = Header::of(b"Subject: a\r\n\tB  c\r\n   \r\n =?utf-8?q?d=09=C3=84?=\r\nTo: x y\r\n\r\n");
+        for text in ["a b c d \u{e4}", "A\tb", "c  D", "b\r\n c", " b "] {
+            let needle = Needle::new(text);
+            assert!(header_contains(&header, "Subject", &needle), "{text:?}");
+            assert!(any_field_contains(&header, &needle), "{text:?}");
+        }
+        assert!(header_contains(&header, "To", &Needle::new("x\t\ty")));
+        for text in ["ab", "bc", "a bc", " a", "\u{e4} "] {
+            assert!(!header_contains(&header, "Subject", &Needle::new(text)), "{text:?}");
+        }
+        // What is no field is searched as it is.
+        let body = Structure::of(b"Subject: x\r\n\r\na\tb\r\n");
+        assert!(body_contains(&body, &Needle::new("a\tB")) && !body_contains(&body, &Needle::new("a b")));
+    }
+
+    #[test]
     fn fields_are_searched_one_by_one() {
         let header = Header::of(
             b"Received: from a\r\n\tby B; now\r\nSubject: =?utf-8?q?=C3=A4?=\r\n x\r\nTo: a@b\r\nCc: c\xc3\xa4 \r\n\r\n",
@@ -493,8 +547,10 @@ mod tests {
                 assert_eq!(is_found, needle.is_in(&text));
             }
             let header = Header::of(text.as_bytes());
-            let in_field = |field: &[u8]| needle.is_in(&decode(field));
+            let in_field = |field: &[u8]| needle.is_in_field(field);
             assert_eq!(any_field_contains(&header, &needle), header.raw_fields().any(in_field));
+            let as_it_is = |field: &[u8]| needle.is_in(&decode(field));
+            assert!(!header.raw_fields().any(as_it_is) || any_field_contains(&header, &needle));
             for encoding in [Encoding::Identity, Encoding::QuotedPrintable] {
                 let plain = plain_body_contains(encoding, None, text.as_bytes(), &needle);
                 let decoded = transfer::decode(encoding, text.as_bytes());
