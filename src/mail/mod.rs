@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod address_list;
+pub mod casemap;
 pub mod charset;
 pub mod content;
 pub mod date;

@@ -14,7 +14,7 @@ use super::encoded_word::decode;
 /// A subject without the marks of replies and forwards.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BaseSubject {
-    /// In UTF-8 as written; compare it folded (`text::fold`).
+    /// In UTF-8 as written; compare it by `casemap`.
     pub text: String,
     pub is_reply_or_forward: bool,
 }

@@ -1,24 +1,21 @@
 //! SORT (RFC 5256 3), in slices.
 //!
-//! Each message is asked once for what the criteria go by; the answers stand in columns, and the order is
-//! made at
-//! the end. Strings are compared folded (`mail::text::fold`, which stands in for i;unicode-casemap), octet by
-//! octet, so by code point; a missing field is the empty string. What compares equal stays in the order of
-//! the
-//! mailbox, also under REVERSE.
+//! Each message is asked once for what the criteria go by; the answers stand in columns, and the order is made at the
+//! end. Strings are compared by i;unicode-casemap (`mail::casemap`); a missing field is the empty string. What compares
+//! equal stays in the order of the mailbox, also under REVERSE.
 
 use std::cmp::Ordering;
 
 use super::search::{Bodies, Budget, Nothing, Progress};
 use super::view::Look;
 use crate::mail::address_list::first_mailbox;
+use crate::mail::casemap::casemapped;
 use crate::mail::date::parse_rfc5322;
 use crate::mail::digest::kept;
 use crate::mail::header::Header;
 use crate::mail::query::{SortBy, SortKey};
 use crate::mail::set::Ranges;
 use crate::mail::subject::base_subject;
-use crate::mail::text::fold;
 use crate::store::index::Row;
 
 /// A sort under way.
@@ -108,7 +105,7 @@ impl Column {
                 SortBy::To => first_local(fields, "To"),
                 _ => fields
                     .find("Subject")
-                    .map(|value| fold(&base_subject(value).text).into())
+                    .map(|value| casemapped(&base_subject(value).text).into())
                     .unwrap_or_default(),
             }),
         }
@@ -172,7 +169,7 @@ pub(super) fn sent_seconds(row: &Row<'_>, fields: &Header<'_>) -> i64 {
 /// `addr-mailbox` of the first address.
 fn first_local(fields: &Header<'_>, name: &str) -> Box<str> {
     let first = fields.find(name).and_then(first_mailbox);
-    first.map(|mailbox| fold(&String::from_utf8_lossy(&mailbox.local)).into()).unwrap_or_default()
+    first.map(|mailbox| casemapped(&String::from_utf8_lossy(&mailbox.local)).into()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -198,6 +195,13 @@ mod tests {
         let mut sort = Sort::new(mailbox.uids(), &keys);
         while sort.step(&look, &Nothing, Budget { messages: 2, bytes: 1 }) == Progress::More {}
         sort.finish()
+    }
+
+    #[test]
+    fn strings_are_compared_by_unicode_casemap() {
+        let headers = ["Subject: _", "Subject: a\u{308}B", "Subject: B", "Subject: \u{c4}b", "Subject: ab"];
+        // Capitals come before the underscore, and a letter with dots behind the letter without.
+        assert_eq!(sorted(&headers, &[(SortBy::Subject, false)]), [5, 2, 4, 3, 1]);
     }
 
     #[test]

@@ -15,10 +15,10 @@ use super::forest::{Forest, NONE};
 use super::search::{Bodies, Budget, Nothing, Progress};
 use super::sort::{Walk, sent_seconds, with_fields};
 use super::view::{Look, Numbering};
+use crate::mail::casemap::casemapped;
 use crate::mail::message_id::{ThreadIds, thread_ids};
 use crate::mail::query::{Thread, ThreadBy};
 use crate::mail::subject::base_subject;
-use crate::mail::text::fold;
 
 /// A threading under way.
 pub struct Threading {
@@ -39,7 +39,7 @@ struct Member {
     uid: u32,
     /// In Unix seconds.
     sent: i64,
-    /// The base subject, folded.
+    /// The base subject, as it is compared.
     subject: Box<str>,
     is_reply: bool,
     ids: ThreadIds,
@@ -70,7 +70,7 @@ impl Threading {
                 members.push(Member {
                     uid: row.uid,
                     sent: sent_seconds(row, fields),
-                    subject: fold(&base.text).into(),
+                    subject: casemapped(&base.text).into(),
                     is_reply: base.is_reply_or_forward,
                     ids,
                 });
