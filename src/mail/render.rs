@@ -19,7 +19,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2_iter;
+use memchr::memchr3_iter;
 
 use super::address_list::{Entry, Mailbox, entries};
 use super::content::{Extended, disposition, first_token, joined_parameters};
@@ -39,12 +39,19 @@ pub enum Form {
     Utf8,
 }
 
-/// Whether a BODY in the form [`Form::Ascii`] may tell of a `message/global`, which the other form takes apart.
-pub fn may_tell_global(body: &[u8]) -> bool {
-    const SUBTYPE: &[u8] = b"\"global\"";
-    memchr2_iter(b'g', b'G', body).any(|at| {
+/// Whether a BODYSTRUCTURE in the form [`Form::Ascii`] may be another one in [`Form::Utf8`], and BODY with it: it tells
+/// of a `message/global`, which that form takes apart, or of a parameter `name*`, which that form decodes.
+pub fn may_differ(body_structure: &[u8]) -> bool {
+    const GLOBAL: &[u8] = b"\"global\"";
+    let is_global = |at: usize| {
         let from = at.saturating_sub(1);
-        body.get(from..from + SUBTYPE.len()).is_some_and(|text| text.eq_ignore_ascii_case(SUBTYPE))
+        body_structure.get(from..from + GLOBAL.len()).is_some_and(|text| text.eq_ignore_ascii_case(GLOBAL))
+    };
+    // Where a name ends, quoted or in a literal.
+    let ends_name = |at: usize| matches!(body_structure.get(at + 1), Some(b'"' | b' '));
+    memchr3_iter(b'g', b'G', b'*', body_structure).any(|at| match body_structure[at] {
+        b'*' => ends_name(at),
+        _ => is_global(at),
     })
 }
 
@@ -363,7 +370,7 @@ impl Parts<'_> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{Form, STRUCTURE_BYTES_MAX, body, body_structure, envelope, may_tell_global, string};
+    use super::{Form, STRUCTURE_BYTES_MAX, body, body_structure, envelope, may_differ, string};
     use crate::mail::header::Header;
     use crate::mail::mime::Structure;
 
@@ -478,9 +485,32 @@ mod tests {
             let structure = Structure::of(message.as_bytes());
             assert_eq!(text(|out| body(&structure, Form::Utf8, out)), expected, "{message}");
             let mut ascii = Vec::new();
-            body(&structure, Form::Ascii, &mut ascii);
-            assert_eq!(may_tell_global(&ascii), expected.to_lowercase().contains("global"), "{message}");
+            body_structure(&structure, Form::Ascii, &mut ascii);
+            let is_other = expected.to_lowercase().contains("global") || expected.contains("\"f*\"");
+            assert_eq!(may_differ(&ascii), is_other, "{message}");
         }
+    }
+
+    #[test]
+    fn where_the_two_forms_differ_is_known() {
+        let table = [
+            ("Content-Type: text/plain; a*=utf-8''%C3%A4", true),
+            ("Content-Type: text/plain\r\nContent-Disposition: x; a*0*=utf-8''%C3; a*1*=%A4", true),
+            ("Content-Type: a/b; a*0=x; a*1=y\r\nContent-Disposition: x; b=\"*.txt\"", false),
+            ("Content-Type: application/ogg; go=gg", false),
+        ];
+        for (header, expected) in table {
+            let message = format!("{header}\r\n\r\n");
+            let structure = Structure::of(message.as_bytes());
+            let (mut ascii, mut utf8) = (Vec::new(), Vec::new());
+            body_structure(&structure, Form::Ascii, &mut ascii);
+            body_structure(&structure, Form::Utf8, &mut utf8);
+            assert_eq!((may_differ(&ascii), ascii != utf8), (expected, expected), "{message}");
+        }
+        let long = format!("Content-Type: a/b; {}*=utf-8''%C3%A4\r\n\r\n", "x".repeat(3000));
+        let mut ascii = Vec::new();
+        body_structure(&Structure::of(long.as_bytes()), Form::Ascii, &mut ascii);
+        assert!(may_differ(&ascii));
     }
 
     #[test]

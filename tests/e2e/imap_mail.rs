@@ -238,3 +238,22 @@ fn a_message_in_utf_8_inside_another_is_taken_apart_for_rev2_alone() {
     let inner = "\"7BIT\" 20 (NIL \"inn\u{e4}r\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" \"PLAIN\"";
     assert_eq!(told.matches(inner).count(), 2, "{told}");
 }
+
+#[test]
+fn parameters_in_pieces_are_put_together_and_decoded_for_rev2() {
+    let (server, mut imap) = with_mail();
+    let text = "Subject: outer\r\nContent-Type: text/plain; name*0*=iso-8859-1''K%E4; name*1*=se; a*0=x; a*1=y\r\n\
+         Content-Disposition: attachment; filename*=utf-8''%C3%A4%20b\r\n\r\nx\r\n";
+    imap.append("INBOX", text.as_bytes()).expect("a reply");
+    let items = "FETCH 6 (BODY BODYSTRUCTURE)";
+    let told = first(&mut imap, items);
+    let joined = "(\"name*\" \"iso-8859-1''K%E4se\" \"a\" \"xy\")";
+    assert_eq!(told.matches(joined).count(), 2, "{told}");
+    assert!(told.contains("(\"filename*\" \"utf-8''%C3%A4%20b\")"), "{told}");
+    let mut rev2 = server.imap(ALICE);
+    rev2.ok("ENABLE IMAP4rev2").expect("enabled");
+    rev2.ok("SELECT INBOX").expect("opens");
+    let told = first(&mut rev2, items);
+    assert_eq!(told.matches("(\"name*\" \"K\u{e4}se\" \"a\" \"xy\")").count(), 2, "{told}");
+    assert!(told.contains("(\"filename*\" \"\u{e4} b\")"), "{told}");
+}

@@ -24,7 +24,7 @@ use crate::mail::mime::Structure;
 use crate::mail::part::{
     BinaryError, Decoded, SectionBytes, binary, binary_len, header_len, message_bytes, section_bytes,
 };
-use crate::mail::render::{Form, body, body_structure, may_tell_global};
+use crate::mail::render::{Form, body, body_structure, may_differ};
 use crate::mail::section::{Section, SectionText};
 use crate::mail::set::Ranges;
 use crate::mailbox::plan::StoreFlags;
@@ -229,12 +229,12 @@ impl Burst<'_> {
         }
         let mut bytes = None;
         let kept = if self.plan.needs_digest() { row.digest.get() } else { None };
-        let tells_global = |digest: RowDigest<'_>| {
-            self.enabled.rev2 && self.plan.needs_structure() && may_tell_global(digest.body)
+        let is_other_form = |digest: RowDigest<'_>| {
+            self.enabled.rev2 && self.plan.needs_structure() && may_differ(digest.body_structure)
         };
         let needs_message = self.plan.needs_message()
             || (self.plan.needs_digest() && kept.is_none())
-            || kept.is_some_and(tells_global);
+            || kept.is_some_and(is_other_form);
         if needs_message {
             bytes = read(&row.locator);
             if bytes.is_none() {
@@ -248,7 +248,7 @@ impl Burst<'_> {
         };
         let digest = kept.or_else(|| made.as_deref().map(RowDigest::from));
         // The digest is in the other form, which makes a difference for these.
-        let structures = bytes.as_deref().filter(|_| digest.is_some_and(tells_global)).map(structures);
+        let structures = bytes.as_deref().filter(|_| digest.is_some_and(is_other_form)).map(structures);
         let Some(mut row) = flags_row(message, names, self.enabled) else {
             return 0;
         };
@@ -284,7 +284,7 @@ impl Burst<'_> {
     }
 }
 
-/// BODY and BODYSTRUCTURE as IMAP4rev2 has them (RFC 9051 9, media-message).
+/// BODY and BODYSTRUCTURE as IMAP4rev2 has them (RFC 9051 7.5.2; 9, media-message).
 fn structures(message: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let structure = Structure::of(message);
     let (mut short, mut long) = (Vec::new(), Vec::new());
