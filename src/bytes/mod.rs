@@ -10,5 +10,5 @@
 mod output;
 mod slice;
 
-pub use output::{Chunk, Mark, Output};
+pub use output::{Chunk, Mark, Output, Swap};
 pub use slice::{Owner, Slice};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::client::Smtp;
+use crate::client::{Imap, Smtp};
 use crate::flow::{is_message, message, wait_for};
 use crate::server::{IMAP, PASSWORD, SMTP, Server};
 
@@ -284,4 +284,33 @@ fn binary_mail_puts_no_words_into_the_servers_mouth() {
     assert!(whole.ends_with(&without_nul), "{}", whole.escape_ascii());
     assert!(sent.ends_with(content) && content.starts_with(b"x\n"), "{}", content.escape_ascii());
     assert!(fetched[0].text.contains("BINARY[1] ~{"), "{}", fetched[0].text);
+}
+
+#[test]
+fn large_binary_mail_comes_whole_in_the_clear_and_under_tls() {
+    const HEADER: &[u8] = b"Subject: large\r\n\r\n";
+    let server = Server::with_accounts(&[ALICE]);
+    let sent = [HEADER, b"ab\0\0cdefg".repeat(60_000).as_slice(), b"\r\n"].concat();
+    let mut smtp = server.smtp();
+    assert_eq!(smtp.code("MAIL FROM:<sender@elsewhere.test> BODY=BINARYMIME"), 250);
+    assert_eq!(smtp.code("RCPT TO:<alice@example.test>"), 250);
+    smtp.raw(format!("BDAT {} LAST\r\n", sent.len()).as_bytes()).expect("sent");
+    smtp.raw(&sent).expect("sent");
+    assert_eq!(smtp.reply().expect("a reply").0, 250);
+    wait_for(&server, ALICE, 1);
+    let without_nul: Vec<u8> = sent.iter().map(|&byte| if byte == 0 { 0x80 } else { byte }).collect();
+    let mut clear = server.imap(ALICE);
+    let mut sealed = Imap::connect(server.address(), IMAP).expect("a greeting");
+    sealed.ok("STARTTLS").expect("granted");
+    sealed.lines().start_tls(&server.data()).expect("a handshake");
+    sealed.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).expect("logged in");
+    for imap in [&mut clear, &mut sealed] {
+        imap.ok("SELECT INBOX").expect("opens");
+        let fetched = imap.ok("FETCH 1 (BODY.PEEK[] BODY.PEEK[TEXT]<100000.200000> UID)").expect("a message");
+        let [whole, part] = fetched[0].literals.as_slice() else {
+            panic!("{} literals", fetched[0].literals.len());
+        };
+        assert!(whole.ends_with(&without_nul));
+        assert!(part == &without_nul[HEADER.len()..][100_000..300_000]);
+    }
 }

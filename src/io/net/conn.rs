@@ -171,6 +171,16 @@ impl Conn {
         self.sent().await?;
         // The burst goes with its memory: a connection that waits for hours keeps no room for replies.
         let out = std::mem::take(&mut self.out);
+        if out.is_sent_as_it_lies() {
+            return self.send_burst(out).await;
+        }
+        for burst in out.into_bursts() {
+            self.send_burst(burst).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_burst(&mut self, out: Output) -> io::Result<()> {
         match self.tls {
             None => self.send(out).await,
             Some(_) => self.send_sealed(&out).await,
