@@ -1,9 +1,12 @@
 //! APPEND, whose message does not come with the command but behind it.
 
-use super::{Request, flag_list, mailbox, unknown};
+use super::{Request, flag, mailbox, unknown};
+use crate::limits::mailbox::KEYWORDS_MAX;
 use crate::mail::date;
+use crate::mail::flags::Flags;
 use crate::proto::imap::command::{AppendStart, Numbering};
 use crate::proto::imap::lexer::{Fault, Lexed, Lexer};
+use crate::proto::imap::reply::Code;
 
 /// What the literal at the end of an APPEND is, so far as it has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +33,7 @@ pub fn append_head(mut lexer: Lexer<'_>) -> Lexed<AppendHead> {
         AppendStart { mailbox: mailbox(&mut lexer)?, flags: Default::default(), internal: None, size: 0 };
     lexer.space()?;
     if lexer.peek() == Some(b'(') {
-        start.flags = flag_list(&mut lexer)?;
+        start.flags = flag_list_that_fits(&mut lexer)?;
         lexer.space()?;
     }
     if lexer.peek() == Some(b'"') {
@@ -41,6 +44,20 @@ pub fn append_head(mut lexer: Lexer<'_>) -> Lexed<AppendHead> {
     }
     lexer.end()?;
     Ok(AppendHead::Message(start))
+}
+
+/// The flags of a message that is to be taken: a keyword that is one too many, or too long, keeps it out no more than
+/// one for which the mailbox has no room.
+fn flag_list_that_fits(lexer: &mut Lexer<'_>) -> Lexed<Flags> {
+    let mut flags = Flags::default();
+    lexer.list_or_empty(|lexer| match flag(lexer, &mut flags) {
+        Err(Fault::Refused(Code::Limit, _)) => {
+            flags.keywords.truncate(KEYWORDS_MAX);
+            Ok(())
+        }
+        taken => taken,
+    })?;
+    Ok(flags)
 }
 
 #[cfg(test)]
@@ -83,5 +100,17 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(shown(text).as_deref(), *expected, "{text}");
         }
+    }
+
+    #[test]
+    fn keywords_that_do_not_fit_keep_no_message_out() {
+        let many: Vec<String> = (0..70).map(|number| format!("k{number}")).collect();
+        let long = "x".repeat(101);
+        let text = format!("a APPEND INBOX ({long} {} K3 \\Seen) ", many.join(" "));
+        let appended = head(text.as_bytes(), Dialect::Rev1).and_then(|head| head.append());
+        let Ok(AppendHead::Message(start)) = appended else {
+            panic!("a message");
+        };
+        assert_eq!((start.flags.system.0, &start.flags.keywords[..]), (8, &many[..64]));
     }
 }
