@@ -62,10 +62,15 @@ impl BatchHeader {
     /// The header at the beginning of `bytes`, if it is a good one of this segment. Whether it lies where it
     /// belongs is for the caller to say: compare `segment` and `page`.
     pub fn parse(bytes: &[u8], key: SegmentKey) -> Option<Self> {
+        Self::parse_with_own_key(bytes).filter(|_| bytes[8..16] == key.0.to_le_bytes())
+    }
+
+    /// The same of whichever segment: what it says is no proof of anything, since contents of mail can say it, too.
+    pub fn parse_with_own_key(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; BATCH_HEADER_BYTES] = bytes.first_chunk()?;
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if bytes[4..8] != MAGIC || u64_at(8) != key.0 || key.checksum(&bytes[4..]) != u32_at(0) {
+        if bytes[4..8] != MAGIC || SegmentKey(u64_at(8)).checksum(&bytes[4..]) != u32_at(0) {
             return None;
         }
         let header = Self {

@@ -30,13 +30,16 @@
 
 use std::fmt;
 
-use super::batch::PAGE_BYTES;
+use super::batch::{BATCH_HEADER_BYTES, BatchHeader, PAGE_BYTES};
 use super::fields::Put;
 use super::log::Position;
 use super::{LogId, Sequence};
 
 /// Where the first batch begins: behind the two pages of the header.
 pub const FIRST_BATCH_OFFSET: usize = 2 * PAGE_BYTES;
+
+/// What of a file is looked at to tell what it says of itself.
+pub const HEADING_BYTES: usize = FIRST_BATCH_OFFSET + BATCH_HEADER_BYTES;
 
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 
@@ -96,12 +99,15 @@ pub struct Base {
 /// What the first pages of a segment say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heading {
+    /// It has the number of the file.
     Good(SegmentHeader),
     /// Another version of the format, which must not be touched.
     Version(u16),
     /// Zeroes: the segment was made ready and not used.
     Blank,
-    /// Neither copy is good.
+    /// It was made ready from an old one, whose header this is, and not used.
+    Former(SegmentHeader),
+    /// Neither copy is good, or both are what there was before the batch that follows them.
     Lost,
 }
 
@@ -184,23 +190,41 @@ fn base_bytes(base: Option<Base>) -> [u8; 28] {
 }
 
 impl Heading {
-    /// Reads the header of a segment from its file.
-    pub fn read(file: &[u8]) -> Self {
+    /// Reads the header of the segment with this number from its file. A disk may have lost the write of a page and
+    /// still have what was there before it: the copy that is this segment's counts, and a file in which its first
+    /// batch begins is in use, whatever both copies say.
+    pub fn read(file: &[u8], number: u32) -> Self {
         let start = &file[..file.len().min(FIRST_BATCH_OFFSET)];
-        if start.iter().all(|&byte| byte == 0) {
-            return Self::Blank;
+        let (mut own, mut former) = (None, None);
+        for copy in start.chunks(PAGE_BYTES).filter_map(SegmentHeader::parse) {
+            match copy {
+                Err(version) => return Self::Version(version),
+                Ok(header) if header.number == number => own = own.or(Some(header)),
+                Ok(header) => former = former.or(Some(header)),
+            }
         }
-        match start.chunks(PAGE_BYTES).find_map(SegmentHeader::parse) {
-            Some(Ok(header)) => Self::Good(header),
-            Some(Err(version)) => Self::Version(version),
-            None => Self::Lost,
+        match (own, former) {
+            (Some(header), _) => Self::Good(header),
+            _ if has_first_batch(file, number) => Self::Lost,
+            (None, Some(header)) => Self::Former(header),
+            (None, None) if start.iter().all(|&byte| byte == 0) => Self::Blank,
+            (None, None) => Self::Lost,
         }
     }
 }
 
+/// Whether a batch of the segment with this number begins where its first does.
+fn has_first_batch(file: &[u8], number: u32) -> bool {
+    let batch = file.get(FIRST_BATCH_OFFSET..).and_then(BatchHeader::parse_with_own_key);
+    batch.is_some_and(|batch| batch.segment == number)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Base, FORMAT_VERSION, HEADER_BYTES_1, Heading, SegmentHeader, SegmentKey};
+    use super::{
+        Base, FIRST_BATCH_OFFSET, FORMAT_VERSION, HEADER_BYTES_1, Heading, SegmentHeader, SegmentKey,
+    };
+    use crate::store::batch::BatchHeader;
     use crate::store::log::Position;
     use crate::store::{LogId, Sequence};
 
@@ -226,13 +250,48 @@ mod tests {
     fn one_good_copy_is_enough() {
         let header = header();
         let mut pages = header.to_pages();
-        assert_eq!(Heading::read(&pages), Heading::Good(header));
+        assert_eq!(Heading::read(&pages, 9), Heading::Good(header));
         pages[..4096].fill(0xa5);
-        assert_eq!(Heading::read(&pages), Heading::Good(header));
+        assert_eq!(Heading::read(&pages, 9), Heading::Good(header));
         pages[4096 + 40] ^= 1;
-        assert_eq!(Heading::read(&pages), Heading::Lost);
-        assert_eq!(Heading::read(&[0; 8192]), Heading::Blank);
-        assert_eq!(Heading::read(&[]), Heading::Blank);
+        assert_eq!(Heading::read(&pages, 9), Heading::Lost);
+        assert_eq!(Heading::read(&[0; 8192], 9), Heading::Blank);
+        assert_eq!(Heading::read(&[], 9), Heading::Blank);
+    }
+
+    /// What a recycled file held before is not taken for what it holds now, whichever page the disk lost.
+    #[test]
+    fn a_page_from_a_former_life_does_not_hide_that_a_segment_is_used() {
+        let former = SegmentHeader { number: 4, key: SegmentKey(7), ..header() };
+        let (now, before) = (header().to_pages(), former.to_pages());
+        let [now, before] = [&now[..4096], &before[..4096]];
+        assert_eq!(Heading::read(&[before, now].concat(), 9), Heading::Good(header()));
+        assert_eq!(Heading::read(&[now, before].concat(), 9), Heading::Good(header()));
+        let batch = |segment: u32, key: SegmentKey| {
+            let (page, first) = ((FIRST_BATCH_OFFSET / 4096) as u32, Sequence(70));
+            let (incarnation, count, length, frames_checksum) = (1, 1, 0, 0);
+            let synced_through = Sequence(69);
+            let header = BatchHeader {
+                segment,
+                page,
+                incarnation,
+                count,
+                first,
+                synced_through,
+                length,
+                frames_checksum,
+            };
+            header.to_bytes(key)
+        };
+        let zeroes = [0; 4096];
+        for (pages, unused) in
+            [([before, before], Heading::Former(former)), ([&zeroes, &zeroes], Heading::Blank)]
+        {
+            let file = |batch: &[u8]| [pages[0], pages[1], batch].concat();
+            assert_eq!(Heading::read(&file(&[]), 9), unused);
+            assert_eq!(Heading::read(&file(&batch(4, SegmentKey(7))), 9), unused);
+            assert_eq!(Heading::read(&file(&batch(9, SegmentKey(1))), 9), Heading::Lost);
+        }
     }
 
     #[test]
@@ -240,11 +299,11 @@ mod tests {
         for base in [header().base, None] {
             let header = SegmentHeader { base, ..header() };
             let bytes = header.to_bytes();
-            assert_eq!(Heading::read(&bytes), Heading::Good(header));
+            assert_eq!(Heading::read(&bytes, 9), Heading::Good(header));
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes;
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Heading::read(&flipped), Heading::Lost, "bit {bit}");
+                assert_eq!(Heading::read(&flipped, 9), Heading::Lost, "bit {bit}");
             }
         }
     }
@@ -261,7 +320,7 @@ mod tests {
             bytes[HEADER_BYTES_1..].fill(0);
             let checksum = crc32fast::hash(&bytes[4..HEADER_BYTES_1]);
             bytes[..4].copy_from_slice(&checksum.to_le_bytes());
-            assert_eq!(Heading::read(&bytes), expected);
+            assert_eq!(Heading::read(&bytes, 9), expected);
         }
     }
 }

@@ -41,7 +41,8 @@ pub fn forget_indexes(data: &Path) {
 /// Gives each record of a segment to `change`, with its payload, and seals again what it changes.
 pub fn rewrite(path: &Path, mut change: impl FnMut(&Record, &mut [u8]) -> Option<Forged>) -> usize {
     let mut bytes = fs::read(path).expect("a segment can be read");
-    let Heading::Good(heading) = Heading::read(&bytes) else {
+    let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+    let Some(Heading::Good(heading)) = number.map(|number| Heading::read(&bytes, number)) else {
         return 0;
     };
     let (key, mut forged, mut at) = (heading.key, 0, FIRST_BATCH_OFFSET);

@@ -290,7 +290,7 @@ fn advance_checkpoints(sim: &Sim) {
 fn key_of(data: &DataDir, id: LogId) -> Option<ringpost::store::segment::SegmentKey> {
     let dir = data.log_dir(id);
     dir.segments().ok()?.into_iter().find_map(|number| {
-        match Heading::read(&std::fs::read(dir.segment(number)).ok()?) {
+        match Heading::read(&std::fs::read(dir.segment(number)).ok()?, number) {
             Heading::Good(header) => Some(header.log_key),
             _ => None,
         }

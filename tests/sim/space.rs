@@ -96,10 +96,11 @@ impl State {
     /// As a start without an index does.
     fn read_back(disk: &Disk) -> (Self, End) {
         let segments = disk.segments();
-        let newest = segments.iter().rev().find_map(|segment| match Heading::read(&segment.bytes) {
-            Heading::Good(header) if header.number == segment.number => Some(header),
-            _ => None,
-        });
+        let newest =
+            segments.iter().rev().find_map(|segment| match Heading::read(&segment.bytes, segment.number) {
+                Heading::Good(header) => Some(header),
+                _ => None,
+            });
         let base = newest.and_then(|header| header.base);
         let mut state = Self::new();
         if let Some(base) = base {
@@ -112,7 +113,9 @@ impl State {
                     other => panic!("{other:?} was never written"),
                 }
             }
-        } else if let Some(Heading::Good(first)) = segments.first().map(|first| Heading::read(&first.bytes)) {
+        } else if let Some(Heading::Good(first)) =
+            segments.first().map(|first| Heading::read(&first.bytes, first.number))
+        {
             assert_eq!(first.valid_through, Sequence(0), "nothing was freed without a base");
         }
         let from = base.map_or(0, |base| base.position.segment);
@@ -417,7 +420,7 @@ impl World {
 /// The body of a message, if it is there and whole.
 fn body_at(segments: &[SegmentFile], place: RecordPlace, message: Sequence) -> Option<&[u8]> {
     let segment = segments.iter().find(|segment| segment.number == place.segment)?;
-    let Heading::Good(header) = Heading::read(&segment.bytes) else {
+    let Heading::Good(header) = Heading::read(&segment.bytes, segment.number) else {
         return None;
     };
     let bytes = &segment.bytes[place.offset as usize..];

@@ -17,9 +17,9 @@ use rustix::fs::{Advice, fadvise};
 use super::file::File;
 use super::layout::{LogDir, list};
 use super::{DiskError, create_file};
-use crate::store::batch::BatchHeader;
+use crate::store::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::store::log::Position;
-use crate::store::segment::{FIRST_BATCH_OFFSET, Heading};
+use crate::store::segment::{HEADING_BYTES, Heading};
 
 /// Read, written and synced at once.
 const SLICE_BYTES: usize = 4 << 20;
@@ -49,9 +49,9 @@ pub fn files_of_log(dir: &LogDir, position: Position, large: &[u64]) -> Result<V
     let mut files = Vec::new();
     for number in dir.segments()?.into_iter().filter(|&number| number <= position.segment) {
         let path = dir.segment(number);
-        match Heading::read(&read(&path, 0, FIRST_BATCH_OFFSET)?) {
+        match Heading::read(&read(&path, 0, HEADING_BYTES)?, number) {
             Heading::Good(header) if number == position.segment => {
-                let at = read(&path, position.offset, FIRST_BATCH_OFFSET)?;
+                let at = read(&path, position.offset, BATCH_HEADER_BYTES)?;
                 let batch = BatchHeader::parse(&at, header.key).ok_or_else(|| {
                     DiskError::invalid("read the end of", &path, "its last batch is damaged")
                 })?;
@@ -59,8 +59,7 @@ pub fn files_of_log(dir: &LogDir, position: Position, large: &[u64]) -> Result<V
                 files.push(Extent { bytes, ..Extent::whole(path)? });
             }
             // Made ready and passed over.
-            Heading::Blank => {}
-            Heading::Good(header) if header.number != number => {}
+            Heading::Blank | Heading::Former(_) => {}
             _ => files.push(Extent::whole(path)?),
         }
     }

@@ -27,7 +27,7 @@ use crate::store::checkpoint::{IndexOwner, ended_at};
 use crate::store::log::{Log, Position, Ready, Sizes};
 use crate::store::record::{Part, Record};
 use crate::store::recover::{Damage, End, Found, Recovered, Scan, SegmentFile, Torn, Unreadable};
-use crate::store::segment::{Base, FIRST_BATCH_OFFSET, Heading, SegmentHeader};
+use crate::store::segment::{Base, HEADING_BYTES, Heading, SegmentHeader};
 use crate::store::{LogId, Sequence};
 
 /// A log that was read back and is ready to go on.
@@ -124,6 +124,7 @@ pub fn open_log<S>(
     // Whatever the state begins with: what a checkpoint had was durable.
     let promised = index.as_ref().and_then(|index| index.directory()).map(|directory| directory.reaches());
     damage.extend(end.promise(promised.unwrap_or_default()));
+    tell_strange(&dir, &end);
     let log = resume(&dir, &end, owner, data.sizes())?;
     let index = match index {
         Some(index) if matches!(start, Start::Checkpoint(_)) => index,
@@ -169,10 +170,22 @@ fn read_back<S>(
     Err(without_beginning(dir))
 }
 
+/// Nothing says that these hold mail, and nothing that they do not: they are left as they are.
+fn tell_strange(dir: &LogDir, end: &End) {
+    for segment in &end.strange {
+        let log = dir.id.0;
+        tracing::error!(
+            log,
+            segment,
+            "the header of a segment is lost, and with it whatever stands there; it is left alone"
+        );
+    }
+}
+
 /// What was taken for nothing must be readable, or it may be something.
 fn check_end(dir: &LogDir, end: &End) -> Result<(), DiskError> {
     let behind = end.tail.map(|tail| (tail.number, tail.offset..tail.bytes));
-    let unused = end.blank.iter().chain(&end.strange).map(|&number| (number, 0..FIRST_BATCH_OFFSET as u64));
+    let unused = end.blank.iter().chain(&end.strange).map(|&number| (number, 0..HEADING_BYTES as u64));
     for (number, range) in behind.into_iter().chain(unused) {
         let path = dir.segment(number);
         read_through(&path, range).map_err(DiskError::new("read", &path)).inspect_err(|_| {
@@ -288,9 +301,9 @@ pub fn scan_segment(dir: &LogDir, number: u32) -> Result<Scan, DiskError> {
 /// What the next segment that is used says of this one.
 fn valid_through(dir: &LogDir, number: u32) -> Result<Option<Sequence>, DiskError> {
     for later in dir.segments()?.into_iter().filter(|&later| later > number) {
-        match heading_of(&map_held(&dir.segment(later), dir.files.hold(later))?) {
-            Heading::Good(header) if header.number == later => return Ok(Some(header.valid_through)),
-            _ => {}
+        let bytes = map_held(&dir.segment(later), dir.files.hold(later))?;
+        if let Heading::Good(header) = heading_of(&bytes, later) {
+            return Ok(Some(header.valid_through));
         }
     }
     Ok(None)
@@ -393,8 +406,7 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, Untidy> {
         file.reread().map_err(DiskError::new("read again", &path))?;
         // Only now it can be told whether it was used: any number of them may have been made ready.
         used += match heading(dir, number)? {
-            Heading::Good(header) if header.number != number => 0,
-            Heading::Blank => 0,
+            Heading::Blank | Heading::Former(_) => 0,
             _ => 1,
         };
         if used == SUSPECTS {
@@ -407,22 +419,21 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, Untidy> {
 /// The header of the last segment that is used and has one.
 fn newest_header(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentHeader>, DiskError> {
     for &number in numbers.iter().rev() {
-        match heading(dir, number)? {
-            Heading::Good(header) if header.number == number => return Ok(Some(header)),
-            _ => {}
+        if let Heading::Good(header) = heading(dir, number)? {
+            return Ok(Some(header));
         }
     }
     Ok(None)
 }
 
 fn heading(dir: &LogDir, number: u32) -> Result<Heading, DiskError> {
-    map(&dir.segment(number)).map(|bytes| heading_of(&bytes))
+    map(&dir.segment(number)).map(|bytes| heading_of(&bytes, number))
 }
 
 /// What a mapped segment says of itself, of which nothing else is read.
-pub(super) fn heading_of(bytes: &[u8]) -> Heading {
-    read_ahead(&bytes[..bytes.len().min(FIRST_BATCH_OFFSET)]);
-    Heading::read(bytes)
+pub(super) fn heading_of(bytes: &[u8], number: u32) -> Heading {
+    read_ahead(&bytes[..bytes.len().min(HEADING_BYTES)]);
+    Heading::read(bytes, number)
 }
 
 enum Failure {
@@ -508,7 +519,7 @@ mod tests {
     use super::{Opened, newest_header, open_log, verify_log};
     use crate::bytes::Slice;
     use crate::io::disk::closed::note_end;
-    use crate::io::disk::layout::DataDir;
+    use crate::io::disk::layout::{DataDir, LogDir};
     use crate::io::disk::prepare::Preparer;
     use crate::io::disk::reader::{ReadError, Reader};
     use crate::io::disk::writer::LogEvent;
@@ -516,6 +527,7 @@ mod tests {
     use crate::store::checkpoint::{Directory, IndexOwner};
     use crate::store::log::{Outcome, Refused};
     use crate::store::record::{Body, Message, Record, Settled};
+    use crate::store::segment::{Heading, SegmentHeader, SegmentKey};
     use crate::store::{Locator, LogId, Place, Sequence};
 
     const ID: LogId = LogId(4);
@@ -596,6 +608,43 @@ mod tests {
         assert_eq!(records.len(), 2 * locators.len());
         assert_eq!((records.last(), opened.damage.len(), opened.torn.len()), (Some(&last), 0, 0));
         assert_eq!(verify_log(&data, ID).expect("readable").records, records.len() as u64);
+    }
+
+    /// A disk that lost the write of a header's page still has what was there when the file had another number.
+    #[test]
+    fn a_recycled_segment_with_a_page_of_its_former_life_is_not_taken_as_ready() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let preparer = Preparer::start().expect("started");
+        let (data, mut opened, _) = open(temporary.path());
+        let former = |dir: &LogDir| {
+            let bytes = read(dir.segment(1)).expect("read");
+            let mut header = SegmentHeader { number: 77, ..header_of(&bytes) };
+            header.key = SegmentKey(5);
+            header.to_pages()
+        };
+        append(&mut opened, &preparer, &mut [message(10)]);
+        let dir = opened.writer.dir().clone();
+        drop((opened, data));
+        let whole = read(dir.segment(1)).expect("read");
+        for (lost, found) in [(0..4096, 1), (4096..8192, 1), (0..8192, 0)] {
+            let mut bytes = whole.clone();
+            bytes[lost.clone()].copy_from_slice(&former(&dir)[lost]);
+            write(dir.segment(1), &bytes).expect("written");
+            let (data, mut opened, records) = open(temporary.path());
+            assert_eq!(records.len(), found);
+            // What a header would be needed for stays as it is.
+            assert_eq!(opened.log.wants_segment().map(|wanted| wanted.number), Some(2));
+            drop((opened, data));
+            assert_eq!(read(dir.segment(1)).expect("read"), bytes);
+            write(dir.segment(1), &whole).expect("put back");
+        }
+    }
+
+    fn header_of(bytes: &[u8]) -> SegmentHeader {
+        match Heading::read(bytes, 1) {
+            Heading::Good(header) => header,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

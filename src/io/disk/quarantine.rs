@@ -18,7 +18,7 @@ use super::layout::{LogDir, create_directory};
 use super::{DiskError, create_file, sync_parent};
 use crate::mail::header::Header;
 use crate::store::frame::Frame;
-use crate::store::segment::{FIRST_BATCH_OFFSET, Heading, SegmentKey};
+use crate::store::segment::{HEADING_BYTES, Heading, SegmentKey};
 use crate::store::{Locator, Place, RecordPlace, codec};
 
 const FOLDER: &str = "quarantine";
@@ -120,7 +120,7 @@ fn remains(dir: &LogDir, message: &Locator) -> Result<Remains, DiskError> {
         from => from.map_err(DiskError::new("open", &path))?,
     };
     let length = from.metadata().map_err(DiskError::new("look at", &path))?.len();
-    let Some(RecordPlace { offset, .. }) = record else {
+    let Some(RecordPlace { segment, offset }) = record else {
         let length = message.length.min(length);
         let bytes = read_what_can_be(&from, 0, usize::try_from(length).unwrap_or(0));
         return Ok(Remains { bytes, is_body: true });
@@ -128,7 +128,7 @@ fn remains(dir: &LogDir, message: &Locator) -> Result<Remains, DiskError> {
     let offset = u64::from(offset);
     let length = (message.length + FRAME_BYTES_MAX).min(length.saturating_sub(offset));
     let bytes = read_what_can_be(&from, offset, usize::try_from(length).unwrap_or(0));
-    let body = match Heading::read(&read_what_can_be(&from, 0, FIRST_BATCH_OFFSET)) {
+    let body = match Heading::read(&read_what_can_be(&from, 0, HEADING_BYTES), segment) {
         Heading::Good(header) => body_within(&bytes, header.key, message),
         _ => None,
     };

@@ -296,8 +296,8 @@ impl Reader {
         let key = match name {
             FileName::Segment(number) => {
                 read_anywhere(&bytes);
-                match heading_of(&bytes) {
-                    Heading::Good(header) if header.log == log && header.number == number => Some(header.key),
+                match heading_of(&bytes, number) {
+                    Heading::Good(header) if header.log == log => Some(header.key),
                     _ => None,
                 }
             }

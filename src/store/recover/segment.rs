@@ -47,15 +47,13 @@ pub fn head(log: LogId, files: Vec<SegmentFile>) -> Result<Vec<Segment>, Unreada
     let mut valid_through: Option<Sequence> = None;
     let mut base: Option<Base> = None;
     for SegmentFile { number, bytes } in files.into_iter().rev() {
-        let (header, is_blank) = match Heading::read(&bytes) {
+        let (header, is_blank) = match Heading::read(&bytes, number) {
             Heading::Version(version) => return Err(Unreadable::Version { segment: number, version }),
-            Heading::Good(header) if is_foreign(&header, log, later) => {
+            Heading::Good(header) | Heading::Former(header) if is_foreign(&header, log, later) => {
                 return Err(Unreadable::Foreign { segment: number });
             }
-            // What a recycled file says of its former life.
-            Heading::Good(header) if header.number != number => (None, true),
             Heading::Good(header) => (Some(header), false),
-            Heading::Blank => (None, true),
+            Heading::Blank | Heading::Former(_) => (None, true),
             Heading::Lost => (None, false),
         };
         let header = header.or_else(|| header_from_later(number, later?));
