@@ -1,7 +1,8 @@
 //! Which blobs of the index file hold what: the directory of a checkpoint, as it is kept between two of them.
 //!
 //! Invariants: the chunks of a mailbox ascend and do not overlap; a mailbox's chunks stand before its state, an
-//! account's blob before its mailboxes, so that one pass over a directory restores everything.
+//! account's blob before its mailboxes, so that one pass over a directory restores everything; a state counts as
+//! long as its mailbox's chunks are those that it was taken with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -44,9 +45,9 @@ impl Catalog {
             BlobKind::Account => self.accounts.entry(account).or_default().blob = Some(blob),
             BlobKind::State => self.of_mailbox(account, mailbox).state = Some(blob),
             BlobKind::Chunk => {
-                let chunks = &mut self.of_mailbox(account, mailbox).chunks;
-                let at = forget_chunks(chunks, &(uid_first..=uid_last));
-                chunks.insert(at, blob);
+                let found = self.of_mailbox(account, mailbox);
+                let at = found.forget_chunks(&(uid_first..=uid_last));
+                found.chunks.insert(at, blob);
             }
             BlobKind::Owed | BlobKind::Places => self.of_log.push(blob),
             BlobKind::Directory => {}
@@ -65,7 +66,7 @@ impl Catalog {
     /// The messages of these UIDs are all gone, or in a chunk that is put next.
     pub fn drop_chunks(&mut self, account: AccountId, mailbox: MailboxId, uids: &RangeInclusive<u32>) {
         if let Some(found) = self.accounts.get_mut(&account).and_then(|of| of.mailboxes.get_mut(&mailbox)) {
-            forget_chunks(&mut found.chunks, uids);
+            found.forget_chunks(uids);
         }
     }
 
@@ -86,7 +87,8 @@ impl Catalog {
         found.is_some_and(|of_mailbox| of_mailbox.state.is_some())
     }
 
-    /// For a directory. What has no account or no state yet is left out.
+    /// For a directory. What has no account or no state yet is left out: a mailbox that was deleted while the
+    /// checkpoint was gathered may have had new chunks by then, and never gets a state for them.
     pub fn blobs(&self) -> Vec<BlobRef> {
         let mut blobs = self.of_log.clone();
         for of_account in self.accounts.values() {
@@ -116,12 +118,15 @@ impl BlobName {
     }
 }
 
-/// Where a chunk of these UIDs belongs.
-fn forget_chunks(chunks: &mut Vec<BlobRef>, uids: &RangeInclusive<u32>) -> usize {
-    let from = chunks.partition_point(|chunk| chunk.name.uid_last < *uids.start());
-    let to = chunks.partition_point(|chunk| chunk.name.uid_last <= *uids.end());
-    chunks.drain(from..to.max(from));
-    from
+impl OfMailbox {
+    /// Says where a chunk of these UIDs belongs. The state knows the chunks that were, and goes with them.
+    fn forget_chunks(&mut self, uids: &RangeInclusive<u32>) -> usize {
+        let from = self.chunks.partition_point(|chunk| chunk.name.uid_last < *uids.start());
+        let to = self.chunks.partition_point(|chunk| chunk.name.uid_last <= *uids.end());
+        self.chunks.drain(from..to.max(from));
+        self.state = None;
+        from
+    }
 }
 
 #[cfg(test)]
@@ -163,11 +168,14 @@ mod tests {
         assert_eq!(Catalog::of(&catalog.blobs()), catalog);
         // A chunk that took in the last one, then one that took in both.
         catalog.put(chunk(384, 2, (91, 300)));
+        catalog.put(state(192, 2));
         assert_eq!(offsets(&catalog), [320, 256, 64, 384, 192]);
         catalog.put(chunk(448, 2, (5, 300)));
+        catalog.put(state(192, 2));
         catalog.put(chunk(512, 3, (5, 300)));
         assert_eq!(offsets(&catalog), [320, 256, 448, 192], "a chunk counts with a state that knows it");
         catalog.drop_chunks(ACCOUNT, MailboxId(2), &(1..=300));
+        catalog.put(state(192, 2));
         catalog.retain(ACCOUNT, &[MailboxId(2)].into());
         assert_eq!(offsets(&catalog), [320, 192]);
         assert!(catalog.has_state(ACCOUNT, MailboxId(2)) && !catalog.has_state(ACCOUNT, MailboxId(1)));
@@ -179,5 +187,20 @@ mod tests {
         assert_eq!(Catalog::of(&catalog.blobs()), catalog);
         catalog.drop_of_log();
         assert_eq!(offsets(&catalog), [320, 192]);
+    }
+
+    /// It was taken by the checkpoint before, got a chunk for this one, and was deleted before its state was taken.
+    #[test]
+    fn a_mailbox_that_is_deleted_behind_its_new_chunk_is_left_out() {
+        let mut catalog = Catalog::default();
+        catalog.put(at(64, BlobName::of_account(ACCOUNT, Sequence(9))));
+        for mailbox in [1, 2] {
+            catalog.put(chunk(128, mailbox, (1, 90)));
+            catalog.put(state(192, mailbox));
+        }
+        catalog.put(chunk(256, 1, (91, 200)));
+        assert_eq!(offsets(&catalog), [64, 128, 192]);
+        catalog.drop_chunks(ACCOUNT, MailboxId(2), &(1..=90));
+        assert_eq!(offsets(&catalog), [64]);
     }
 }
