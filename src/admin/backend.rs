@@ -112,10 +112,11 @@ impl ShardBackend {
         let shards = 0..self.server.shards();
         let release: Vec<Inbox<()>> = shards.map(|_| Inbox::new()).collect();
         // From the first one on they are let go of, whatever happens.
-        let pins = Pins::new(release.clone());
+        let lost = Inbox::new();
+        let pins = Pins::new(release.clone(), lost.clone());
         let ask = |(shard, release): (usize, Inbox<()>)| {
             let pinned = Inbox::new();
-            self.server.post(shard, Letter::Control(Request::Pin(pinned.clone(), release)));
+            self.server.post(shard, Letter::Control(Request::Pin(pinned.clone(), release, lost.clone())));
             pinned
         };
         let pinned: Vec<Inbox<()>> = release.into_iter().enumerate().map(ask).collect();

@@ -40,6 +40,10 @@ const CLIENTS_MAX: usize = 16;
 /// A client that says nothing for so long is gone; one that imports may be reading from a slow disk.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 
+/// Why a backup ends early.
+const FREED: &str = "the disk is full, and files that the backup needs had to be given up to make room; make room and \
+                     run it again";
+
 /// What a batch may hold besides one message as large as may be.
 pub const BATCH_BYTES: u64 = 8 << 20;
 pub const BATCH_MESSAGES: usize = 256;
@@ -369,11 +373,9 @@ impl Peer {
         self.reply(&Reply::AllKept { store })?;
         loop {
             match read_line(&mut self.reader)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)? {
+                _ if !pins.are_kept() => return Err(Refusal::unavailable(FREED).into()),
                 BackupItem::Still => {}
-                BackupItem::End => {
-                    drop(pins);
-                    return Ok(());
-                }
+                BackupItem::End => return Ok(()),
             }
         }
     }

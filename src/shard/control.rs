@@ -50,8 +50,8 @@ pub enum Request {
     Figures(Inbox<Figures>),
     /// Cleans all logs of the shard.
     Clean(Inbox<Vec<Cleaned>>),
-    /// Keeps all files as they are from the first on until the second.
-    Pin(Inbox<()>, Inbox<()>),
+    /// Keeps all files as they are from the first on until the second; the third is told if that cannot be.
+    Pin(Inbox<()>, Inbox<()>, Inbox<()>),
     /// The files of the shard's logs as of the cut with this number.
     FilesAt(u32, Inbox<Result<Vec<Extent>, String>>),
     /// Gives every mailbox of the shard a UIDVALIDITY above this one; says how many accounts there are.
@@ -147,7 +147,7 @@ impl Shard {
             Request::Purge(account, log, answer) => answer.post(self.purge(account, log).await),
             Request::Figures(answer) => answer.post(self.figures()),
             Request::Clean(answer) => answer.post(self.clean().await),
-            Request::Pin(pinned, release) => self.pin(pinned, release).await,
+            Request::Pin(pinned, release, lost) => self.pin(pinned, release, lost).await,
             Request::FilesAt(cut, answer) => answer.post(self.files_at(cut).await),
             Request::RaiseUidValidity(floor, answer) => answer.post(self.raise_uid_validity(floor).await),
             Request::Damage(request) => self.answer_damage(request).await,

@@ -11,10 +11,12 @@
 //!
 //! Invariants: a cut is one step of its shard, for all logs of it; all segments of all logs are pinned before the first
 //! shard is asked, so that nothing is freed that any log needs as of the cut; pins go with the [`Pins`] that stand for
-//! them, however their holder ends.
+//! them, however their holder ends. A log that is short of room lets go of its own before that, and says so: what has
+//! to be written goes before a copy.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::Shard;
 use super::clean::Pin;
@@ -31,19 +33,27 @@ pub struct Cuts {
     positions: RefCell<HashMap<LogId, Position>>,
 }
 
-/// Keeps the segments of all logs, and their large files, for as long as it lives.
-pub struct Pins(Vec<Inbox<()>>);
+/// Keeps the segments of all logs, and their large files, for as long as it lives, unless a log runs short of room.
+pub struct Pins {
+    release: Vec<Inbox<()>>,
+    lost: Inbox<()>,
+}
 
 impl Pins {
-    /// Of shards that each wait to be told by one of these.
-    pub fn new(release: Vec<Inbox<()>>) -> Self {
-        Self(release)
+    /// Of shards that each wait to be told by one of `release`, and tell `lost` when they cannot wait.
+    pub fn new(release: Vec<Inbox<()>>, lost: Inbox<()>) -> Self {
+        Self { release, lost }
+    }
+
+    /// Whether nothing was freed so far.
+    pub fn are_kept(&self) -> bool {
+        self.lost.is_empty()
     }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        self.0.iter().for_each(|release| release.post(()));
+        self.release.iter().for_each(|release| release.post(()));
     }
 }
 
@@ -86,9 +96,9 @@ impl Shard {
         Ok(files)
     }
 
-    /// Pins all logs until it is told otherwise.
-    pub async fn pin(&self, pinned: Inbox<()>, release: Inbox<()>) {
-        let pins: Vec<Pin> = self.cleaners.iter().map(|cleaner| cleaner.pin()).collect();
+    /// Pins all logs until it is told otherwise. `lost` is told if one of them lets go before.
+    pub async fn pin(&self, pinned: Inbox<()>, release: Inbox<()>, lost: Inbox<()>) {
+        let pins: Vec<Rc<Pin>> = self.cleaners.iter().map(|cleaner| cleaner.pin(lost.clone())).collect();
         pinned.post(());
         release.next().await;
         drop(pins);

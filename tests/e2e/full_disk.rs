@@ -136,6 +136,53 @@ fn a_disk_that_stays_full_is_emptied_message_by_message_in_the_default_reserve()
     server.kill();
 }
 
+/// A backup keeps what could be freed, and what must be written goes before it.
+#[test]
+fn a_backup_is_given_up_before_a_full_disk_has_no_room_for_outcomes() {
+    let mut server = Server::prepare(1, SMALL);
+    let Some(disk) = SmallDisk::mount(&server.data(), SMALL_DISK) else {
+        eprintln!("skipped: a small file system cannot be mounted here (it takes root)");
+        return;
+    };
+    server.add_account(ALICE);
+    server.start();
+    // The first one makes the file by which the store is known.
+    let first = server.folder().join("first");
+    server.done(&["backup", first.to_str().expect("a path")]);
+    let mut smtp = server.smtp();
+    let text = message(0, 6000);
+    let mut count = 0;
+    while smtp.message(SENDER, &[ALICE], &text).expect("a reply") {
+        count += 1;
+    }
+    disk.fill("ballast");
+    wait_for(&server, ALICE, count);
+    let folder = server.folder().join("backup");
+    let backup = server.spawn(&["backup", folder.to_str().expect("a path"), "--bytes-per-s", "10000"]);
+    let begun = Instant::now();
+    while !folder.join("log").exists() {
+        assert!(begun.elapsed() < PATIENCE, "nothing is copied");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut imap = server.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    // Many times what the reserve has.
+    for _ in 0..count {
+        imap.ok("UID STORE * +FLAGS.SILENT (\\Deleted)").expect("marked");
+        imap.ok("EXPUNGE").expect("expunged");
+    }
+    wait_for(&server, ALICE, 0);
+    let ended = backup.wait_with_output().expect("the command ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("the disk is full, and files that the backup needs"), "{said}");
+    while !try_message(&server, 6000) {
+        assert!(begun.elapsed() < 3 * PATIENCE, "no mail is taken; log:\n{}", server.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    server.kill();
+}
+
 #[test]
 fn a_quota_is_as_a_full_disk_also_where_writing_copies() {
     let mut server = Server::prepare(1, SMALL);

@@ -14,7 +14,7 @@ mod mark;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct Cleaner {
     sizings_idle: Cell<u32>,
     /// Segments with live messages that cannot be read.
     quarantined: RefCell<BTreeSet<u32>>,
-    pins: Cell<usize>,
+    pins: RefCell<Vec<Weak<Pin>>>,
     /// Who asked for a cycle.
     asked: RefCell<Vec<Inbox<Result<Cycle, String>>>>,
     /// Segments that are damaged and are to go.
@@ -85,8 +85,10 @@ pub struct Cycle {
     pub quarantined: u64,
 }
 
-/// As long as it lives no segment of the log is freed.
-pub struct Pin(Rc<Cleaner>);
+/// As long as it lives no segment of the log is freed, unless it was told to be lost.
+pub struct Pin {
+    lost: Inbox<()>,
+}
 
 /// What a cycle gave back.
 struct Given {
@@ -114,7 +116,7 @@ impl Cleaner {
             keep_bytes,
             sizings_idle: Cell::new(SIZINGS_KEPT),
             quarantined: RefCell::default(),
-            pins: Cell::new(0),
+            pins: RefCell::default(),
             asked: RefCell::default(),
             evicted: RefCell::default(),
         })
@@ -135,6 +137,7 @@ impl Cleaner {
             }
             sleep(PAUSE).await;
             rest = u32::saturating_sub(rest, 1);
+            self.unpin_for_room();
             let asked = std::mem::take(&mut *self.asked.borrow_mut());
             let urgency = match (asked.is_empty(), self.due()) {
                 (false, _) => Urgency::Now,
@@ -166,10 +169,32 @@ impl Cleaner {
         self.ask(answer);
     }
 
-    /// Keeps all segments, for somebody who copies them.
-    pub fn pin(self: &Rc<Self>) -> Pin {
-        self.pins.set(self.pins.get() + 1);
-        Pin(Rc::clone(self))
+    /// Keeps all segments, for somebody who copies them. `lost` is told when they cannot be kept any longer.
+    pub fn pin(&self, lost: Inbox<()>) -> Rc<Pin> {
+        let pin = Rc::new(Pin { lost });
+        let mut pins = self.pins.borrow_mut();
+        pins.retain(|pin| pin.strong_count() > 0);
+        pins.push(Rc::downgrade(&pin));
+        pin
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.pins.borrow().iter().any(|pin| pin.strong_count() > 0)
+    }
+
+    /// What goes into the reserve is what must be written: outcomes, or mail is sent twice. Before it is used up the
+    /// log is cleaned, whoever copies it.
+    fn unpin_for_room(&self) {
+        if !self.commit.is_using_reserve() {
+            return;
+        }
+        for pin in self.pins.take().iter().filter_map(Weak::upgrade) {
+            pin.lost.post(());
+            tracing::error!(
+                log = self.commit.id().0,
+                "the disk is full, and a backup keeps what could be freed: the backup is given up"
+            );
+        }
     }
 
     pub fn last(&self) -> Cycle {
@@ -185,7 +210,7 @@ impl Cleaner {
         let Cycle { turned_over, live_bytes, at, .. } = self.last.get();
         let grown = self.commit.turned_over().saturating_sub(turned_over);
         let used = self.commit.used_bytes();
-        if grown == 0 || self.pins.get() > 0 {
+        if grown == 0 || self.is_pinned() {
             return None;
         }
         if self.commit.is_short() {
@@ -297,7 +322,7 @@ impl Cleaner {
             return Ok(given);
         }
         for number in emptied.into_iter().filter(|&number| number < base.position.segment) {
-            if self.pins.get() > 0 {
+            if self.is_pinned() {
                 break;
             }
             let dir = self.commit.dir().clone();
@@ -349,7 +374,7 @@ impl Cleaner {
         let dead =
             self.commit.files().with_places(|places| places.dead_files(|message| live.is_live(message)));
         let count = dead.len() as u64;
-        if count > 0 && self.pins.get() == 0 {
+        if count > 0 && !self.is_pinned() {
             let dir = self.commit.dir().clone();
             let remove = move |number: u64| match dir.large(number).exists() {
                 true => remove_large_file(&dir, number),
@@ -357,7 +382,7 @@ impl Cleaner {
             };
             self.keeper.indexer().run(move |_| dead.into_iter().try_for_each(remove)).await??;
         }
-        if self.pins.get() == 0 {
+        if !self.is_pinned() {
             self.commit.files().change_places(|places| places.retain(|message| live.is_live(message)));
         }
         Ok(count)
@@ -391,12 +416,6 @@ impl Cleaner {
             tracing::error!(log, why, "the log could not be cleaned; no mail is lost");
         }
         why
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.0.pins.set(self.0.pins.get() - 1);
     }
 }
 

@@ -69,6 +69,11 @@ impl Commit {
         self.is_short.get()
     }
 
+    /// More than new mail is in want of space: a part of the reserve is gone.
+    pub fn is_using_reserve(&self) -> bool {
+        self.is_short.get() && !self.log.borrow().has_reserve()
+    }
+
     /// Whoever waits for space keeps its turn, but not before those that make it. Gives back what will never have a
     /// place.
     pub(super) fn place_in_turn(&self, group: Group) -> Option<(Group, NotStored)> {

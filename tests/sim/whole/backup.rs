@@ -101,7 +101,8 @@ impl Run {
     fn pin(&self) -> Vec<Inbox<()>> {
         let release: Vec<Inbox<()>> = self.server.inboxes().iter().map(|_| Inbox::new()).collect();
         let mut waiting = release.iter();
-        let pinned = self.ask_all(|pinned| Request::Pin(pinned, waiting.next().expect("one each").clone()));
+        let pinned = self
+            .ask_all(|pinned| Request::Pin(pinned, waiting.next().expect("one each").clone(), Inbox::new()));
         self.until("all is pinned", SETTLED_US, |_| pinned.iter().all(|pinned| !pinned.is_empty()));
         release
     }
