@@ -203,7 +203,7 @@ Examples:
         /// The address of the account
         #[arg(value_name = "USER@DOMAIN")]
         address: String,
-        /// Delete its mail too, for good
+        /// Delete its mail too, for good, and end its IMAP and POP3 sessions
         #[arg(long)]
         purge: bool,
         #[command(flatten)]

@@ -1,6 +1,6 @@
 //! An account at its owner: its mailboxes in memory beside the log they are written to.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::commit::{Commit, NotStored};
 use super::state::{Changing, State};
+use crate::io::net::{Conn, Deadlines};
 use crate::mailbox::account::Account;
 use crate::mailbox::{Change, Plan};
 use crate::store::{AccountId, MailboxId};
@@ -26,6 +27,10 @@ pub struct Seat {
     usage: RefCell<Arc<AtomicU64>>,
     /// What the last checkpoint does not know of it yet.
     changed: RefCell<Option<BTreeSet<MailboxId>>>,
+    /// The connections of its sessions.
+    sessions: Deadlines,
+    /// The account was purged: nobody is served any more.
+    is_gone: Cell<bool>,
 }
 
 impl Seats {
@@ -50,7 +55,15 @@ impl Seat {
     pub fn new(account: Account, commit: Rc<Commit>) -> Rc<Self> {
         let id = account.id();
         let account = State::new(account);
-        Rc::new(Self { id, account, commit, usage: RefCell::default(), changed: RefCell::default() })
+        Rc::new(Self {
+            id,
+            account,
+            commit,
+            usage: RefCell::default(),
+            changed: RefCell::default(),
+            sessions: Deadlines::default(),
+            is_gone: Cell::new(false),
+        })
     }
 
     pub fn id(&self) -> AccountId {
@@ -107,6 +120,23 @@ impl Seat {
     /// From now on changes are counted for the checkpoint after this one.
     pub fn take_changed(&self) -> Option<BTreeSet<MailboxId>> {
         self.changed.take()
+    }
+
+    /// A session begins; it ends when it sees that the account is gone, for which it is woken.
+    pub fn welcome(&self, conn: &Conn) {
+        conn.join(&self.sessions);
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.get()
+    }
+
+    /// Whether the account is still one of the directory. A purge that failed brings it back.
+    pub fn set_gone(&self, is_gone: bool) {
+        if is_gone && !self.is_gone.get() {
+            self.sessions.pass_all();
+        }
+        self.is_gone.set(is_gone);
     }
 
     /// Publishes the bytes in use where all shards look for them.

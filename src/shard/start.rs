@@ -347,6 +347,9 @@ impl Shard {
     /// mailboxes.
     pub async fn take_directory(self: &Rc<Self>, directory: Arc<Directory>) {
         *self.directory.borrow_mut() = Arc::clone(&directory);
+        for seat in self.seats.all() {
+            seat.set_gone(directory.account(seat.id().0).is_none());
+        }
         let default_quota = self.config.borrow().limits.account_bytes;
         let mut is_any_new = false;
         for account in directory.accounts() {
@@ -371,7 +374,7 @@ impl Shard {
     }
 
     /// The account's seat at this shard, made with its first mailboxes if there is none. `None` if this shard
-    /// does not drive the log, or cannot write to it.
+    /// does not drive the log, or cannot write to it, or if the account was purged.
     pub async fn open_seat(&self, account: AccountId, log: LogId) -> Option<Rc<Seat>> {
         let (seat, is_new) = self.begin_seat(account, log)?;
         if is_new {
@@ -385,6 +388,8 @@ impl Shard {
     /// As [`Shard::open_seat`], without waiting; and whether its first mailboxes are still to become durable.
     fn begin_seat(&self, account: AccountId, log: LogId) -> Option<(Rc<Seat>, bool)> {
         let commit = self.log(log)?;
+        // Whoever asks may have looked before a purge, behind which there is nothing of the account.
+        self.directory().account(account.0)?;
         let seat = self.seats.seat(account).unwrap_or_else(|| {
             let mut new = Account::new(account);
             new.allow_for(commit.lost_records());

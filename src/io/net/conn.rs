@@ -243,6 +243,11 @@ impl Conn {
         }
     }
 
+    /// From now on it is woken with these, too.
+    pub fn join(&self, deadlines: &Deadlines) {
+        deadlines.watch_too(&self.deadline);
+    }
+
     /// The time at which waiting for input ends.
     pub fn set_deadline(&self, at: Option<Instant>) {
         self.deadline.set(at);

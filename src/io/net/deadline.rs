@@ -38,6 +38,15 @@ impl Deadlines {
         deadline
     }
 
+    /// One that is watched already, for whoever wants to wake some connections and not all.
+    pub(super) fn watch_too(&self, deadline: &Rc<Deadline>) {
+        let mut watched = self.watched.borrow_mut();
+        if watched.len() == watched.capacity() {
+            watched.retain(|deadline| deadline.strong_count() > 0);
+        }
+        watched.push(Rc::downgrade(deadline));
+    }
+
     /// Wakes connections whose deadline has passed, and forgets those that are gone.
     pub fn sweep(&self, now: Instant) {
         self.watched.borrow_mut().retain(|deadline| {
@@ -51,7 +60,8 @@ impl Deadlines {
         });
     }
 
-    /// Wakes all connections that wait for input, as if their deadlines had passed; for a server that stops.
+    /// Wakes all connections that wait for input, as if their deadlines had passed; for a server that stops, or an
+    /// account that is gone.
     pub fn pass_all(&self) {
         for deadline in self.watched.borrow().iter().filter_map(Weak::upgrade) {
             if !deadline.is_stalled.get() {

@@ -55,18 +55,24 @@ impl Session {
     pub async fn run(mut self: Box<Self>) -> std::io::Result<()> {
         // The login that brought the session here still waits for its answer.
         self.engine.handle_done(Outcome::LoggedIn, self.conn.out(), clock::now());
+        self.seat.welcome(&self.conn);
         loop {
+            self.look_at_account();
             if !self.take_input().await? {
                 break;
             }
             self.conn.flush().await?;
             self.conn.set_deadline(self.engine.deadline());
+            if self.seat.is_gone() {
+                continue;
+            }
             match self.wait().await? {
                 Woken::Conn(Filled::Input) => {}
                 Woken::Conn(Filled::End) => break,
                 Woken::Conn(Filled::Deadline) if self.shard.is_stopping() => {
                     self.engine.handle_shutdown(self.conn.out(), "The server stops; come back soon");
                 }
+                Woken::Conn(Filled::Deadline) if self.seat.is_gone() => {}
                 Woken::Conn(Filled::Deadline) => self.engine.handle_timeout(self.conn.out(), clock::now()),
                 Woken::Bell => self.tell_idle(),
             }
@@ -98,10 +104,18 @@ impl Session {
                 self.conn.flush().await?;
                 breathe().await;
             }
+            self.look_at_account();
             if self.room_bytes() == 0 {
                 tracing::warn!(peer = %self.conn.peer(), held = self.held_bytes(), "an IMAP session holds too much");
                 self.engine.handle_shutdown(self.conn.out(), "[LIMIT] The session holds too much memory");
             }
+        }
+    }
+
+    /// Nobody goes on with an account that was purged.
+    fn look_at_account(&mut self) {
+        if self.seat.is_gone() {
+            self.engine.handle_shutdown(self.conn.out(), "The account was removed");
         }
     }
 

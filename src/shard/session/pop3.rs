@@ -104,6 +104,8 @@ pub async fn run(
         // Another login would belong to another shard.
         return close(conn).await;
     }
+    let is_gone = || seat.as_ref().is_some_and(|seat| seat.is_gone());
+    seat.iter().for_each(|seat| seat.welcome(&conn));
     loop {
         while let Some(event) = next_event(&mut conn, &mut engine) {
             let outcome = match event {
@@ -122,8 +124,15 @@ pub async fn run(
             send_rest(&mut conn, &mut engine).await?;
             breathe().await;
         }
+        // RFC 1939 has no last word for who is sent away.
+        if is_gone() {
+            return close(conn).await;
+        }
         if !wait(shard, &mut conn, &mut engine).await? {
             return Ok(());
+        }
+        if is_gone() {
+            return close(conn).await;
         }
     }
 }
