@@ -528,7 +528,7 @@ mod tests {
     use crate::store::log::{Outcome, Refused};
     use crate::store::record::{Body, Message, Record, Settled};
     use crate::store::segment::{Heading, SegmentHeader, SegmentKey};
-    use crate::store::{Locator, LogId, Place, Sequence};
+    use crate::store::{Locator, LogId, Place, RecordPlace, Sequence};
 
     const ID: LogId = LogId(4);
 
@@ -763,6 +763,12 @@ mod tests {
         let reader = Reader::new(&data);
         assert!(reader.message(&locators[0]).is_ok() && reader.message(&locators[2]).is_ok());
         assert!(matches!(reader.message(&locators[1]), Err(ReadError::Damaged(_))));
+        // How long it is can be told without it.
+        let record = RecordPlace { segment: number, offset };
+        assert!(reader.taken(locators[1].id, record).is_err());
+        let extent = reader.extent_of_taken(locators[1].id, record);
+        assert_eq!(extent.ok(), Some((locators[1].place, 9000)));
+        assert!(reader.extent_of_taken(locators[2].id, record).is_err(), "it is another");
         // The place is right and the message another.
         let wrong = Locator { place: locators[0].place, ..locators[2] };
         assert!(matches!(reader.message(&wrong), Err(ReadError::Elsewhere(_))));

@@ -165,6 +165,36 @@ impl Reader {
         }
     }
 
+    /// Where the bytes of a message are that was taken, and how many, from its record. Of bytes that lie there nothing
+    /// is read: how many they are is in the header, and whether they are good is for who wants them.
+    pub fn extent_of_taken(&self, id: MessageId, record: RecordPlace) -> Result<(Place, u64), ReadError> {
+        self.extent_at(id, record).or_else(|error| match self.moved(id, at(id, record).place) {
+            Some(record) => self.extent_at(id, record),
+            None => Err(error),
+        })
+    }
+
+    fn extent_at(&self, id: MessageId, record: RecordPlace) -> Result<(Place, u64), ReadError> {
+        let locator = at(id, record);
+        let body_bytes = {
+            let mut files = self.files.borrow_mut();
+            let file = self.file(&mut files, (id.log, FileName::Segment(record.segment)), &locator)?;
+            file.expect(record.offset as usize, FRAME_BYTES);
+            let bytes = file.bytes.get(record.offset as usize..).ok_or(ReadError::Elsewhere(locator))?;
+            let frame = Frame::parse(bytes, file.key).ok_or(ReadError::Damaged(locator))?;
+            let fields = bytes.get(frame.fields()).ok_or(ReadError::Damaged(locator))?;
+            if codec::message_of(frame.kind, frame.sequence, fields) != Some(id.sequence) {
+                return Err(ReadError::Elsewhere(locator));
+            }
+            frame.body().len() as u64
+        };
+        match body_bytes {
+            // It is in a file of its own, or has none.
+            0 => self.taken_at(id, record).map(|(kept, _)| (kept.message.place, kept.message.length)),
+            _ => Ok((locator.place, body_bytes)),
+        }
+    }
+
     /// Where a message was written again, if that is not where it was looked for.
     fn moved(&self, id: MessageId, place: Place) -> Option<RecordPlace> {
         let Place::Segment { number, offset } = place else {

@@ -83,18 +83,16 @@ impl Cleaner {
             behind = *last;
             let read = self.keeper.indexer().run(move |bench| {
                 let locate = |(sequence, record): (Sequence, RecordPlace)| {
-                    let taken = bench.reader.taken(MessageId { log, sequence }, record).ok();
-                    (sequence, record, taken.map(|(kept, _)| kept.message))
+                    let extent = bench.reader.extent_of_taken(MessageId { log, sequence }, record);
+                    (sequence, record, extent.ok())
                 };
                 owed.into_iter().map(locate).collect::<Vec<_>>()
             });
-            for (sequence, record, locator) in read.await? {
+            for (sequence, record, extent) in read.await? {
                 let place = Place::Segment { number: record.segment, offset: record.offset };
-                match locator {
-                    Some(Locator { place: Place::File { .. }, length, .. }) => {
-                        live.tell_record(sequence, place, length);
-                    }
-                    Some(Locator { length, .. }) => live.tell(sequence, place, length),
+                match extent {
+                    Some((Place::File { .. }, length)) => live.tell_record(sequence, place, length),
+                    Some((_, length)) => live.tell(sequence, place, length),
                     // It cannot be read, which keeps its segment.
                     None => live.tell(sequence, place, 0),
                 }
