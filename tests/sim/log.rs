@@ -109,6 +109,29 @@ impl World {
         self.ledger.groups.insert((appended.first, appended.last));
     }
 
+    fn append_all(&mut self, group: &mut [Record]) -> Sequence {
+        loop {
+            match self.log.append(&mut *group) {
+                Ok(appended) => return appended.first,
+                Err(Refused::NoSegment) => self.prepare(),
+                Err(Refused::TooLarge) => panic!("nothing here is so large"),
+            }
+        }
+    }
+
+    /// Appends a group that becomes durable.
+    fn acknowledge(&mut self, group: &mut [Record]) {
+        let first = self.append_all(group);
+        let numbered =
+            group.iter().enumerate().map(|(index, record)| (first + index as u64, bytes_of(record)));
+        self.ledger.appended.extend(numbered);
+        while let Some(write) = self.log.poll_write() {
+            self.disk.write(&write);
+            self.disk.sync();
+            self.log.handle_written(write.through, Outcome::Synced).expect("it was synced");
+        }
+    }
+
     /// A few records; sometimes a message that is delivered at once.
     fn group(&mut self) -> Vec<Record> {
         let mut group = Vec::new();
@@ -391,6 +414,45 @@ fn the_numbers_of_a_damaged_last_batch_are_not_given_again() {
     assert!(scanned.damage.is_empty() && scanned.end.next <= position.through);
     let log = Log::resume(&scanned.end, SegmentKey(9), SIZES);
     assert!(log.next_sequence() > position.through + 1);
+}
+
+/// A cleaning takes what it finds in a segment for the messages that somebody has, by their numbers: of a batch that a
+/// crash tore, frames stay behind the end of the log, and nothing that is acknowledged later may have theirs.
+#[test]
+fn what_a_torn_batch_left_stands_for_no_acknowledged_mail() {
+    let mut world = World::new(1);
+    world.acknowledge(&mut [filled(1, 100)]);
+    world.append_all(&mut [(); 6].map(|()| filled(2, 2500)));
+    let torn = world.log.poll_write().expect("there is something to write");
+    world.disk.write(&torn);
+    world.disk.sync();
+    // All of it reached the disk but its first sector.
+    world.disk.file_mut(torn.segment)[torn.offset as usize..][..512].fill(0);
+    let scanned = scan(&world.disk, None).expect("readable");
+    assert_eq!((scanned.damage.len(), scanned.end.torn.len()), (0, 1));
+    world.log = Log::resume(&scanned.end, SegmentKey(9), SIZES);
+    // One for the beginning of what is torn, one for which there is no room behind it.
+    for length in [100, 20_000] {
+        world.acknowledge(&mut [filled(3, length)]);
+    }
+    let mut stale = 0;
+    for file in world.disk.segments() {
+        for found in Scan::of_remains(ID, file, None).expect("readable") {
+            let Found::Record(found) = found.expect("readable") else {
+                continue;
+            };
+            match world.ledger.appended.get(&found.sequence) {
+                Some(bytes) => assert_eq!(bytes, &bytes_of(&found.record), "{:?}", found.sequence),
+                None => stale += usize::from(matches!(found.record, Record::Message(_))),
+            }
+        }
+    }
+    assert_eq!(stale, 5, "the first of the torn batch is gone with its sector");
+}
+
+fn filled(byte: u8, length: usize) -> Record {
+    let body = Body::Inline { bytes: Slice::from(vec![byte; length]), return_path_length: 0 };
+    Record::Message(Message { received: Timestamp::default(), accepted: None, body })
 }
 
 #[test]
