@@ -329,14 +329,18 @@ pub struct Backup {
     /// How many bytes to copy in a second at most [default: 67108864 beside a running server, else as many as can be]
     #[arg(long, value_name = "N")]
     pub bytes_per_s: Option<NonZeroU64>,
+    /// Read again what the folder has already, and copy anew what is not as it was
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub place: Place,
 }
 
 /// Make a data directory from a backup
 ///
-/// The backup is checked whole before anything is written. The data directory must be empty; no server takes it
-/// before the restore is finished. One that was interrupted is run again.
+/// The backup is checked whole before anything is written, and nothing is if it is damaged, unless --damaged is
+/// given. The data directory must be empty; no server takes it before the restore is finished. One that was
+/// interrupted is run again.
 ///
 /// What happened after the backup is lost, but clients and other servers remember it. So every mailbox gets a new
 /// UIDVALIDITY, by which mail programs fetch their mail again (POP3 programs that leave mail on the server too), and
@@ -360,6 +364,9 @@ pub struct Restore {
     /// Leave queued mail to be sent, though it may have been sent after the backup
     #[arg(long, conflicts_with = "check")]
     pub send_queue: bool,
+    /// Restore what can be read of a damaged backup, and say what is lost
+    #[arg(long, conflicts_with = "check")]
+    pub damaged: bool,
     #[command(flatten)]
     pub place: Place,
 }
@@ -618,6 +625,7 @@ mod tests {
             "backup",
             "backup b --bytes-per-s 0",
             "restore b --check --set-aside",
+            "restore b --check --damaged",
             "events --type X",
             "queue list --state lost",
             "queue list --older soon",

@@ -443,6 +443,57 @@ fn what_is_damaged_foreign_or_in_use_is_refused_by_name() {
     wait_for(&server, ALICE, 25);
 }
 
+/// Changes bytes in the middle of the copy of the first file of the log.
+fn damage_first_segment(folder: &Path) -> String {
+    let segment = folder.join("log/00/0000000001.seg.1");
+    let mut bytes = fs::read(&segment).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xa5);
+    fs::write(&segment, bytes).expect("damaged");
+    path(&segment).to_owned()
+}
+
+#[test]
+fn of_a_damaged_backup_is_restored_what_can_be_read() {
+    let (_server, folder) = with_backup(&[]);
+    let segment = damage_first_segment(&folder);
+    // Of the accounts there is a copy.
+    fs::remove_file(folder.join("directory.1")).expect("removed");
+    let mut target = Server::prepare(1, SMALL);
+    let refused = target.command(&["restore", path(&folder)], b"");
+    let said = text(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("and 1 more files are; `ringpost restore --damaged`"),
+        "{said}"
+    );
+    assert!(!target.data().exists());
+    let said = target.done(&["restore", path(&folder), "--damaged"]);
+    assert!(said.contains(&format!("damaged: {segment}: its checksum is wrong")), "{said}");
+    assert!(said.contains("directory.1"), "{said}");
+    let lost: Vec<&str> = said.lines().filter(|line| line.starts_with("lost: ")).collect();
+    assert!(lost.len() == 1 && lost[0].contains(ALICE), "{said}");
+    target.start();
+    let mut imap = target.imap(ALICE);
+    imap.ok("SELECT INBOX").expect("opens");
+    let bodies = imap.command("FETCH 1:* BODY.PEEK[]").expect("a reply");
+    let numbers: BTreeSet<usize> =
+        bodies.iter().flat_map(|body| &body.literals).filter_map(|body| number_of(body)).collect();
+    assert_eq!(numbers.len(), 24, "{numbers:?}");
+}
+
+#[test]
+fn a_copy_that_went_bad_is_made_again_by_a_backup_that_looks() {
+    let (server, folder) = with_backup(&[]);
+    damage_first_segment(&folder);
+    server.done(&["backup", path(&folder)]);
+    assert!(!server.command(&["restore", path(&folder), "--check"], b"").status.success(), "nobody looked");
+    let said = server.done(&["backup", path(&folder), "--check"]);
+    assert!(said.contains("0000000001.seg.1 has gone bad and is copied again"), "{said}");
+    assert!(server.done(&["restore", path(&folder), "--check"]).contains("is whole"));
+    let said = server.done(&["backup", path(&folder), "--check"]);
+    assert!(!said.contains("gone bad"), "{said}");
+}
+
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("listed").flatten() {
         match entry.path().is_dir() {

@@ -27,7 +27,8 @@ use crate::admin::offline::{OpenStore, Session};
 use crate::admin::storage::progress_bar;
 use crate::admin::user;
 use crate::io::clock;
-use crate::io::disk::copy::{copy, is_alike};
+use crate::io::disk::DiskError;
+use crate::io::disk::copy::{checksum, copy, is_alike};
 use crate::io::disk::layout::create_directory;
 use crate::io::disk::write_file;
 use crate::limits::store::BACKUP_BYTES_PER_S;
@@ -52,8 +53,13 @@ pub fn backup(backup: &Backup, open: OpenStore) -> Result<(), Failure> {
         (None, false) => BACKUP_BYTES_PER_S,
         (None, true) => u64::MAX,
     };
-    let mut copier =
-        Copier { session, data: config.data, pace: Pace::begin(bytes_per_s), spoken: clock::instant() };
+    let mut copier = Copier {
+        session,
+        data: config.data,
+        pace: Pace::begin(bytes_per_s),
+        spoken: clock::instant(),
+        checks: backup.check,
+    };
     let copied = copier.copy_all(&folder, kept, taken).and_then(|copied| copier.end().map(|()| copied));
     let Copied { manifest, files, bytes } = copied.map_err(|failure| without_harm(&folder, failure))?;
     let all = (manifest.files.len(), manifest.files.values().map(|stored| stored.bytes).sum::<u64>());
@@ -117,6 +123,8 @@ struct Copier {
     pace: Pace,
     /// When the server was told last that its files are needed.
     spoken: Instant,
+    /// Whether what the folder has already is read again.
+    checks: bool,
 }
 
 struct Copied {
@@ -132,10 +140,14 @@ impl Copier {
         let mut fresh = Vec::new();
         for file in kept {
             match self.known(folder, &file) {
-                Some(stored) => drop(manifest.files.insert(file.path, stored)),
-                None => fresh.push(file),
+                Some(stored) if self.is_good(&folder.place(&file.path, stored.number), &stored)? => {
+                    manifest.files.insert(file.path, stored);
+                }
+                _ => fresh.push(file),
             }
         }
+        // What was read again has taken time, and of what is copied nothing.
+        self.pace.begun = clock::instant();
         self.pace.bar.set_length(fresh.iter().filter_map(|file| Some(file.extent?.bytes)).sum());
         let mut copied = (0, 0);
         for KeptFile { path, extent } in fresh {
@@ -169,14 +181,38 @@ impl Copier {
         is_same.then_some(stored)
     }
 
+    /// Whether a copy is what was copied, as far as that is looked at. One that is not is made anew while there is what
+    /// it is a copy of.
+    fn is_good(&mut self, place: &Path, stored: &Stored) -> Result<bool, Failure> {
+        if !self.checks {
+            return Ok(true);
+        }
+        let mut spoken = Ok(());
+        let found = checksum(place, stored.bytes, |_| {
+            spoken = self.say_still();
+            Ok::<_, DiskError>(())
+        });
+        spoken?;
+        let is_good = found.is_ok_and(|crc| crc == stored.crc);
+        if !is_good {
+            writeln!(io::stdout(), "{} has gone bad and is copied again", place.display())?;
+        }
+        Ok(is_good)
+    }
+
+    fn say_still(&mut self) -> Result<(), Failure> {
+        if clock::instant() >= self.spoken + BETWEEN_WORDS {
+            self.session.control().send(&BackupItem::Still)?;
+            self.spoken = clock::instant();
+        }
+        Ok(())
+    }
+
     /// So many bytes are done: not faster than it may, and the server hears of it.
     fn go_on(&mut self, bytes: u64) -> Result<(), Failure> {
         let mut rest = self.pace.rest_after(bytes);
         loop {
-            if clock::instant() >= self.spoken + BETWEEN_WORDS {
-                self.session.control().send(&BackupItem::Still)?;
-                self.spoken = clock::instant();
-            }
+            self.say_still()?;
             if rest.is_zero() {
                 return Ok(());
             }

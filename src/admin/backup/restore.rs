@@ -5,9 +5,13 @@
 //! that can have been in use by now, mailboxes of accounts to be made as well; and queued mail is held, for the
 //! operator to say what is to become of it.
 //!
+//! A backup that is damaged is not restored, unless that is wanted: then what can be read is put back, the store finds
+//! what is missing as it does after a bad sector, and all of that is told.
+//!
 //! Invariants: all of the backup is checked before anything is written; until all is done and durable the directory is
 //! marked, and no server takes it; a restore that begins again begins anew.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +25,13 @@ use crate::admin::directory_file;
 use crate::admin::failure::Failure;
 use crate::admin::offline::{OpenStore, sizes};
 use crate::admin::queue::words::{QueueReply, QueueRequest};
-use crate::admin::server::Backend;
+use crate::admin::server::{Backend, Finding};
 use crate::admin::storage::progress_bar;
 use crate::admin::user;
 use crate::config::Config;
 use crate::io::clock;
-use crate::io::disk::copy::{checksum, copy, lengthen};
+use crate::io::disk::DiskError;
+use crate::io::disk::copy::{checksum, copy, copy_what_can_be, lengthen};
 use crate::io::disk::layout::{DataDir, create_directory};
 use crate::io::disk::sync_directory;
 use crate::mail::date::Rfc3339;
@@ -39,14 +44,19 @@ pub fn restore(restore: &Restore, open: OpenStore) -> Result<(), Failure> {
     user::become_configured(&config)?;
     check_apart(&restore.folder, &config.data)?;
     let folder = Folder::open_finished(&restore.folder)?;
-    check(&folder)?;
+    let damaged = check(&folder)?;
+    if let Some(first) = damaged.values().next()
+        && !restore.damaged
+    {
+        return Err(refusal(first, damaged.len()));
+    }
     let taken = Rfc3339(Timestamp::utc(folder.manifest.taken)).to_string();
     if restore.check {
         writeln!(io::stdout(), "the backup of {taken} is whole")?;
         return Ok(());
     }
     let data = take_directory(&config, restore)?;
-    write(&folder, &config.data)?;
+    write(&folder, &config.data, &damaged)?;
     let floor = raise_floor(&config)?;
     let backend = open(&config, data.with_sizes(sizes(&config)))?;
     let accounts = backend.raise_uid_validity(floor)?;
@@ -54,39 +64,78 @@ pub fn restore(restore: &Restore, open: OpenStore) -> Result<(), Failure> {
         true => 0,
         false => hold_queue(&backend, &taken)?,
     };
+    if !damaged.is_empty() {
+        tell_lost(&damaged, &*backend)?;
+    }
     DataDir::finish_restore(&config.data)?;
     tell(&config, accounts, held, &taken)
 }
 
+/// Files of a backup that are not as they were, by the paths that they have in a store, with what is wrong.
+type Damaged = BTreeMap<String, String>;
+
 /// Reads every file and compares its checksum.
-fn check(folder: &Folder) -> Result<(), Failure> {
+fn check(folder: &Folder) -> Result<Damaged, Failure> {
+    let mut damaged = Damaged::new();
     let bar = progress_bar("{bar:30} {bytes} of {total_bytes} checked, {eta} left");
     bar.set_length(folder.manifest.files.values().map(|stored| stored.bytes).sum());
     for (path, stored) in &folder.manifest.files {
         let place = folder.place(path, stored.number);
-        let length = place.metadata().map_err(|error| damaged(&place, error))?.len();
-        if length != stored.bytes {
-            return Err(damaged(&place, format!("it has {length} bytes and not {}", stored.bytes)));
+        if let Err(why) = check_file(&place, stored, |bytes| bar.inc(bytes)) {
+            damaged.insert(path.clone(), format!("{}: {why}", place.display()));
         }
-        let found = checksum(&place, stored.bytes, |bytes| {
-            bar.inc(bytes);
-            Ok::<_, Failure>(())
-        });
-        found.and_then(|crc| compare(&place, stored, crc))?;
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(damaged)
 }
 
-fn compare(place: &Path, stored: &Stored, crc: u32) -> Result<(), Failure> {
-    match crc == stored.crc {
-        true => Ok(()),
-        false => Err(damaged(place, "its checksum is wrong")),
+/// What is wrong with a file, if anything is.
+fn check_file(place: &Path, stored: &Stored, mut each: impl FnMut(u64)) -> Result<(), String> {
+    let length = place.metadata().map_err(|error| error.to_string())?.len();
+    if length != stored.bytes {
+        return Err(format!("it has {length} bytes and not {}", stored.bytes));
+    }
+    let found = checksum(place, stored.bytes, |bytes| {
+        each(bytes);
+        Ok::<_, DiskError>(())
+    });
+    match found {
+        Ok(crc) if crc == stored.crc => Ok(()),
+        Ok(_) => Err("its checksum is wrong".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-fn damaged(place: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::wrong(format!("the backup is damaged and was not restored: {}: {why}", place.display()))
+fn refusal(first: &str, count: usize) -> Failure {
+    let others = match count - 1 {
+        0 => String::new(),
+        others => format!(", and {others} more files are"),
+    };
+    Failure::wrong(format!(
+        "the backup is damaged and was not restored: {first}{others}; `ringpost restore --damaged` restores what \
+         can be read and says what is lost"
+    ))
+}
+
+/// Which files were not whole, and what of the mail in them cannot be read.
+fn tell_lost(damaged: &Damaged, backend: &dyn Backend) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    for why in damaged.values() {
+        writeln!(out, "damaged: {why}")?;
+    }
+    let mut lost = 0;
+    backend.verify(&mut |finding| {
+        let Finding::Damage(row) = finding else {
+            return Ok(());
+        };
+        lost += 1;
+        writeln!(out, "lost: {}", row.text)
+    })?;
+    match lost {
+        0 => writeln!(out, "nothing in the store misses what was in them")?,
+        _ => writeln!(out, "run `ringpost store repair` to put aside what is damaged")?,
+    }
+    Ok(())
 }
 
 /// An empty directory, locked and marked.
@@ -113,8 +162,8 @@ fn in_use(path: &Path) -> Failure {
     Failure::unavailable(format!("another process uses {}; end it first", path.display()))
 }
 
-/// Copies every file to its place; what was read is checked once more.
-fn write(folder: &Folder, data: &Path) -> Result<(), Failure> {
+/// Copies every file to its place; what was read is checked once more, but for what is damaged.
+fn write(folder: &Folder, data: &Path, damaged: &Damaged) -> Result<(), Failure> {
     let bar = progress_bar("{bar:30} {bytes} of {total_bytes} written, {bytes_per_sec}, {eta} left");
     bar.set_length(folder.manifest.files.values().map(|stored| stored.bytes).sum());
     let mut folders = vec![data.to_owned()];
@@ -126,12 +175,15 @@ fn write(folder: &Folder, data: &Path) -> Result<(), Failure> {
                 folders.push(above);
             }
         }
+        let is_damaged = damaged.contains_key(path);
         let (place, path) = (folder.place(path, stored.number), data.join(path));
-        let copied = copy(&place, &path, stored.bytes, |bytes| {
-            bar.inc(bytes);
-            Ok::<_, Failure>(())
-        });
-        compare(&place, stored, copied?)?;
+        if is_damaged && !place.exists() {
+            continue;
+        }
+        match is_damaged {
+            true => copy_what_can_be(&place, &path, stored.bytes)?,
+            false => copy_whole(&place, &path, stored, |bytes| bar.inc(bytes))?,
+        }
         if stored.length > stored.bytes {
             lengthen(&path, stored.length)?;
         }
@@ -141,6 +193,17 @@ fn write(folder: &Folder, data: &Path) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+fn copy_whole(from: &Path, to: &Path, stored: &Stored, mut each: impl FnMut(u64)) -> Result<(), Failure> {
+    let crc = copy(from, to, stored.bytes, |bytes| {
+        each(bytes);
+        Ok::<_, Failure>(())
+    })?;
+    match crc == stored.crc {
+        true => Ok(()),
+        false => Err(refusal(&format!("{}: its checksum is wrong", from.display()), 1)),
+    }
 }
 
 /// Accounts that are made from here on begin above everything, as those will that are there. The clock is the only

@@ -24,6 +24,9 @@ use crate::store::segment::{HEADING_BYTES, Heading};
 /// Read, written and synced at once.
 const SLICE_BYTES: usize = 4 << 20;
 
+/// What a disk reads or does not.
+const SECTOR_BYTES: usize = 512;
+
 /// So much at either end tells two files of one name apart: headers have a random key, large files end with checksums.
 const SAMPLE_BYTES: u64 = 128;
 
@@ -129,6 +132,38 @@ pub fn copy<E: From<DiskError>>(
     Ok(checksum)
 }
 
+/// As much of the first `bytes` of a file as the disk gives, in a new one: zeroes are in the place of the rest.
+pub fn copy_what_can_be(from: &Path, to: &Path, bytes: u64) -> Result<(), DiskError> {
+    let copy = create_file(to)?;
+    let file = Source::open(from).map_err(DiskError::new("open", from))?;
+    let mut buffer = vec![0; SLICE_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let count = buffer.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+        let slice = &mut buffer[..count];
+        slice.fill(0);
+        read_sectors(&file, slice, offset);
+        copy.write_all_at(slice, offset).map_err(DiskError::new("write", to))?;
+        copy.sync_data().map_err(DiskError::new("sync", to))?;
+        offset += count as u64;
+    }
+    copy.sync_all().map_err(DiskError::new("sync", to))
+}
+
+/// Sector by sector where the whole cannot be read; what is missing stays as it is.
+fn read_sectors(file: &Source, bytes: &mut [u8], offset: u64) {
+    if file.read_exact_at(bytes, offset).is_ok() {
+        return;
+    }
+    bytes.fill(0);
+    for (number, sector) in (0..).zip(bytes.chunks_mut(SECTOR_BYTES)) {
+        let mut read = [0; SECTOR_BYTES];
+        if let Ok(count) = file.read_at(&mut read[..sector.len()], offset + number * SECTOR_BYTES as u64) {
+            sector[..count].copy_from_slice(&read[..count]);
+        }
+    }
+}
+
 /// Makes a file as long as it was; what is added is zeroes.
 pub fn lengthen(path: &Path, length: u64) -> Result<(), DiskError> {
     let file = File::open(path).map_err(DiskError::new("open", path))?;
@@ -171,7 +206,7 @@ fn read_through<E: From<DiskError>>(
 mod tests {
     use std::fs;
 
-    use super::{SLICE_BYTES, checksum, copy, is_alike, lengthen};
+    use super::{SLICE_BYTES, checksum, copy, copy_what_can_be, is_alike, lengthen};
     use crate::io::disk::DiskError;
 
     #[test]
@@ -194,6 +229,15 @@ mod tests {
             lengthen(&to, count + 50).expect("longer");
             assert_eq!(fs::read(&to).expect("read")[length..], [0; 50]);
         }
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_zeroes_where_what_can_be_is_copied() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::write(&from, [7; 700]).expect("written");
+        copy_what_can_be(&from, &to, 1500).expect("copied");
+        assert_eq!(fs::read(&to).expect("read"), [[7; 700].to_vec(), vec![0; 800]].concat());
     }
 
     #[test]
