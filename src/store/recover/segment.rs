@@ -56,7 +56,7 @@ pub fn head(log: LogId, files: Vec<SegmentFile>) -> Result<Vec<Segment>, Unreada
             Heading::Blank | Heading::Former(_) => (None, true),
             Heading::Lost => (None, false),
         };
-        let header = header.or_else(|| header_from_later(number, later?));
+        let header = header.or_else(|| header_from_later(number, &bytes, later?));
         if later.is_some_and(|later| is_freed_between(number, later.number, base)) {
             valid_through = None;
         }
@@ -84,18 +84,17 @@ fn is_foreign(header: &SegmentHeader, log: LogId, later: Option<SegmentHeader>) 
 }
 
 /// What the header of a segment must have been, from that of the next one. What it said of its own records and
-/// of earlier segments is unknown: it binds nobody.
-fn header_from_later(number: u32, later: SegmentHeader) -> Option<SegmentHeader> {
+/// of earlier segments its first batch says, too: between two segments there may be numbers that nobody was given. If
+/// that is lost as well, it is unknown and binds nobody.
+fn header_from_later(number: u32, bytes: &[u8], later: SegmentHeader) -> Option<SegmentHeader> {
     let is_next = later.number == number + 1 && later.key_before != SegmentKey(0);
-    is_next.then_some(SegmentHeader {
-        number,
-        key: later.key_before,
-        key_before: SegmentKey(0),
-        first: Sequence(0),
-        valid_through: Sequence(u64::MAX),
-        base: None,
-        ..later
-    })
+    let key = is_next.then_some(later.key_before)?;
+    let batch = bytes.get(FIRST_BATCH_OFFSET..).and_then(|bytes| BatchHeader::parse(bytes, key));
+    let batch = batch
+        .filter(|batch| batch.segment == number && batch.page as usize == FIRST_BATCH_OFFSET / PAGE_BYTES);
+    let (first, valid_through) =
+        batch.map_or((Sequence(0), Sequence(u64::MAX)), |batch| (batch.first, batch.synced_through));
+    Some(SegmentHeader { number, key, key_before: SegmentKey(0), first, valid_through, base: None, ..later })
 }
 
 /// What looks like a frame in a damaged range and is none, before we stop looking there.
