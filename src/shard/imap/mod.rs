@@ -50,11 +50,6 @@ fn mailbox_gone() -> Done {
     Done::no(Some(Code::NonExistent), "The mailbox was deleted")
 }
 
-/// What a command ends with whose account was purged.
-fn account_gone() -> Done {
-    Done::no(Some(Code::Unavailable), "The account was removed")
-}
-
 /// What a command ends with that names messages by numbers, of which the client does not know yet that they are gone
 /// (RFC 5530 3).
 fn expunged() -> Done {

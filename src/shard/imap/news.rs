@@ -58,11 +58,6 @@ impl Session {
         };
         self.seat.account().mailbox(selected.view.mailbox()).is_none()
     }
-
-    /// Whether the account was purged: until then it has its first mailboxes.
-    pub(super) fn has_lost_its_account(&self) -> bool {
-        self.seat.account().named("INBOX").is_none()
-    }
 }
 
 /// Tells of new keywords, if there are any, before some message is told with them.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_lite::future::or;
 
-use super::{account_gone, mailbox_gone};
+use super::mailbox_gone;
 use crate::io::clock;
 use crate::io::net::{Conn, Filled};
 use crate::io::share::{breathe, is_long};
@@ -126,16 +126,15 @@ impl Session {
                 if announce_modseq {
                     self.announce_modseq();
                 }
-                let done = if self.has_lost_its_account() {
-                    account_gone()
-                } else if command.held_bytes() <= self.room_bytes() {
+                let done = match command.held_bytes() <= self.room_bytes() {
                     // Boxed, so that an idle session does not carry the room that the largest command needs.
-                    Box::pin(self.execute(command)).await
-                } else {
-                    if command.saves() {
-                        self.clear_saved();
+                    true => Box::pin(self.execute(command)).await,
+                    false => {
+                        if command.saves() {
+                            self.clear_saved();
+                        }
+                        too_much("The command needs more memory than a session may hold")
                     }
-                    too_much("The command needs more memory than a session may hold")
                 };
                 self.tell_news();
                 done
@@ -174,16 +173,14 @@ impl Session {
             }
         };
         self.engine.handle_done(Outcome::Done(done), self.conn.out(), clock::now());
-        self.end_if_lost();
+        self.look_at_mailbox();
         Ok(true)
     }
 
     /// What is selected is gone: behind the answer to its command the client is sent away, so that it learns of it and
     /// begins anew (RFC 2180 3.3).
-    fn end_if_lost(&mut self) {
-        if self.has_lost_its_account() {
-            self.engine.handle_shutdown(self.conn.out(), "The account was removed");
-        } else if self.has_lost_its_mailbox() {
+    fn look_at_mailbox(&mut self) {
+        if self.has_lost_its_mailbox() && !self.seat.is_gone() {
             self.engine.handle_shutdown(self.conn.out(), "The mailbox was deleted");
         }
     }
@@ -240,7 +237,7 @@ impl Session {
 
     fn tell_idle(&mut self) {
         self.tell_news();
-        self.end_if_lost();
+        self.look_at_mailbox();
     }
 
     /// RFC 7162 3.1: a client that enables CONDSTORE with a mailbox selected is told where it stands.
