@@ -130,8 +130,8 @@ pub fn scaling_measures() -> Vec<Measure> {
     ]
 }
 
-/// The same offered load on one executor and on two, and half of it on one: the less comes in, the fewer messages share a
-/// sync. Server and load share all processors.
+/// The same offered load on one executor and on two, and half of it on one: the less comes in, the fewer messages
+/// share a sync. Server and load share all processors.
 pub fn measure_scaling(bench: &Bench, server: Server) -> io::Result<Samples> {
     bench.on_all(|| scaling(bench, server))
 }

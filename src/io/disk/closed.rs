@@ -19,7 +19,8 @@ pub fn note_end(dir: &LogDir, owner: IndexOwner, position: Position) -> Result<(
     replace_file(&dir.closed(), &closing_note(owner, position))
 }
 
-/// Takes away what was noted, for [`ended_at`](crate::store::checkpoint::ended_at). Waits for the disk, if anything was.
+/// Takes away what was noted, for [`ended_at`](crate::store::checkpoint::ended_at). Waits for the disk, if there is
+/// something.
 pub fn take_note(dir: &LogDir) -> Result<Option<Vec<u8>>, DiskError> {
     let path = dir.closed();
     let note = match fs::read(&path) {
