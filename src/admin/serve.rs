@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::admin::backend::ShardBackend;
@@ -30,8 +32,8 @@ const FIRST_USER: &str = "me";
 
 /// Runs the server until a signal ends it.
 pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
-    // Before the start, which may take long: what comes meanwhile waits, and does not end the process.
-    let signals = Signals::new([SIGHUP, SIGXFSZ]).map_err(Failure::unavailable)?;
+    let is_starting = Arc::new(AtomicBool::new(true));
+    let signals = take_signals(&is_starting).map_err(Failure::unavailable)?;
     let serve = serve.settled();
     let config = Arc::new(serve.load()?);
     log_to_stderr(config.log_level);
@@ -52,7 +54,8 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
         directory = next;
         welcome = Some(words);
     }
-    let (server, threads) = start(&config, &data, &Arc::new(directory.clone()), Some(addresses))?;
+    let shared = Arc::new(directory.clone());
+    let (server, threads) = start(&config, &data, &shared, Some(addresses), is_starting)?;
     // Before the signals' thread: whoever stops the server afterwards finds it whole.
     let backend =
         ShardBackend::new(server.clone(), Arc::clone(&data), Arc::clone(&config), Arc::new(directory));
@@ -78,7 +81,7 @@ pub fn open_store(config: &Config, data: DataDir) -> Result<Arc<dyn Backend>, Fa
     let (config, data) = (Arc::new(config.clone()), Arc::new(data));
     let directory = Arc::new(directory_file::read(&config.data, &config.domains)?);
     directory_file::mend(&config.data)?;
-    let (server, threads) = start(&config, &data, &directory, None)?;
+    let (server, threads) = start(&config, &data, &directory, None, Arc::default())?;
     let backend = ShardBackend::new(server, data, config, directory);
     Ok(Arc::new(backend.with_events(threads.detach())))
 }
@@ -117,6 +120,7 @@ fn start(
     data: &Arc<DataDir>,
     directory: &Arc<Directory>,
     addresses: Option<Vec<Addresses>>,
+    is_starting: Arc<AtomicBool>,
 ) -> Result<(Server, Threads), Failure> {
     let tls = ServerTls::open(config, clock::timestamp()).map_err(Failure::unavailable)?;
     let client_tls = ClientTls::open().map_err(Failure::unavailable)?;
@@ -128,6 +132,7 @@ fn start(
         data: Arc::clone(data),
         shards: shards(config),
         addresses,
+        is_starting,
     };
     Server::start(parts).map_err(Failure::unavailable)
 }
@@ -209,6 +214,15 @@ fn name(protocol: Protocol, tls: TlsMode) -> &'static str {
     }
 }
 
+/// From now on signals wait for who answers them, but for those that end a server which is not up yet: a start may take
+/// long.
+fn take_signals(is_starting: &Arc<AtomicBool>) -> io::Result<Signals> {
+    for signal in [SIGTERM, SIGINT] {
+        flag::register_conditional_default(signal, Arc::clone(is_starting))?;
+    }
+    Signals::new([SIGHUP, SIGXFSZ, SIGTERM, SIGINT])
+}
+
 /// The first SIGTERM or SIGINT winds the server down, the second ends the process at once: what was acknowledged
 /// is synced already. SIGHUP reads configuration and certificates again. SIGXFSZ, which would end the process, says
 /// what the write that was too long for a limit of the system says too.
@@ -218,10 +232,6 @@ fn answer_signals(
     server: Server,
     backend: Arc<ShardBackend>,
 ) -> Result<(), Failure> {
-    // A server that is not up yet just ends.
-    for signal in [SIGTERM, SIGINT] {
-        signals.add_signal(signal).map_err(Failure::unavailable)?;
-    }
     let answer = move || {
         let mut stopping = false;
         for signal in signals.forever() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::channel;
 
 use futures_lite::future::block_on;
@@ -54,6 +54,8 @@ pub struct Parts {
     pub shards: usize,
     /// For each shard; `None` for work on the store alone, such as an import.
     pub addresses: Option<Vec<Addresses>>,
+    /// Becomes false before the first connection is taken.
+    pub is_starting: Arc<AtomicBool>,
 }
 
 /// Why there is no server.
@@ -74,7 +76,7 @@ impl Server {
     /// Starts all shards; returns when all of them serve.
     pub fn start(parts: Parts) -> Result<(Self, Threads), ServerError> {
         ring::check(ring::raise_limits()).map_err(ServerError::Ring)?;
-        let Parts { config, tls, client_tls, directory, data, shards, addresses } = parts;
+        let Parts { config, tls, client_tls, directory, data, shards, addresses, is_starting } = parts;
         let listens = addresses.is_some();
         let mut addresses = addresses.into_iter().flatten();
         let cpus = executor::allowed_cpus();
@@ -118,6 +120,7 @@ impl Server {
                 events: events.door(),
                 memory: (Arc::clone(&memory), notes.clone()),
                 silent: Arc::clone(&silent),
+                is_starting: Arc::clone(&is_starting),
                 ready: ready.clone(),
             };
             let cpu = cpus.get(own).copied();

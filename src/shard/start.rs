@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Setup {
     pub memory: (Arc<Memory>, Workers),
     /// Shards that send nothing any more, on their way down.
     pub silent: Arc<AtomicUsize>,
+    /// Until the first connection may be taken.
+    pub is_starting: Arc<AtomicBool>,
     /// Told once, when the shard serves or cannot.
     pub ready: Sender<Result<(), StartError>>,
 }
@@ -92,7 +94,7 @@ pub enum StartError {
 pub async fn run(setup: Setup) {
     let ready = setup.ready.clone();
     let (listens, silent) = (setup.addresses.is_some(), Arc::clone(&setup.silent));
-    let memory = Arc::clone(&setup.memory.0);
+    let (memory, is_starting) = (Arc::clone(&setup.memory.0), Arc::clone(&setup.is_starting));
     let (listeners, shard) = match start(setup).await {
         Ok(started) => started,
         Err(error) => {
@@ -118,6 +120,7 @@ pub async fn run(setup: Setup) {
         spawn_vital("sweep", outbound::sweep::run(Rc::clone(&shard)));
         spawn_vital("memory", outbound::memory::run(Rc::clone(&shard)));
     }
+    is_starting.store(false, Ordering::Relaxed);
     for (listener, config) in listeners {
         spawn_vital("accept", accept::run(Rc::clone(&shard), listener, config));
     }

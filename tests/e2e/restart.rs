@@ -1,13 +1,16 @@
 //! Starts are bounded by checkpoints, and nothing that a client can see depends on whether one was used.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::{Imap, Smtp};
 use crate::flow::message;
-use crate::server::{IMAP, PASSWORD, SMTP, Server};
+use crate::server::{IMAP, PASSWORD, SMTP, START_MAX, Server};
 
 const ALICE: &str = "alice@example.test";
 const BOB: &str = "bob@example.test";
@@ -37,6 +40,26 @@ fn after_a_clean_stop_hardly_anything_is_read_back() {
     // The next message goes behind the others.
     fill(&server, 500, 501);
     assert_eq!(count(&server, ALICE), 85 + 1);
+}
+
+/// Connections are taken before the server says that it is ready.
+#[test]
+fn who_takes_connections_is_stopped_in_good_order() {
+    let mut server = server("");
+    fill(&server, 0, 10);
+    server.stop();
+    for _ in 0..5 {
+        let mut child = server.spawn(&["serve"]);
+        let begun = Instant::now();
+        let greets = || TcpStream::connect((server.address(), IMAP))?.read_exact(&mut [0; 4]);
+        while greets().is_err() {
+            assert!(begun.elapsed() < START_MAX, "nobody is greeted");
+        }
+        let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+        let ended = child.wait().expect("it ends");
+        assert!(told.success() && ended.success(), "{ended}");
+        assert!(log_dir(&server, "00").join("closed").exists());
+    }
 }
 
 #[test]

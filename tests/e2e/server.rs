@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::client::{Imap, Pop3, Smtp};
 
 /// A debug build on a busy machine still starts well within this.
-const START_MAX: Duration = Duration::from_secs(60);
+pub const START_MAX: Duration = Duration::from_secs(60);
 /// Of its log, when a test fails.
 const LOG_LINES_SHOWN: usize = 40;
 

@@ -229,6 +229,7 @@ impl Server {
                     events: events.clone(),
                     memory: (Arc::default(), hashing.clone()),
                     silent: Arc::clone(&silent),
+                    is_starting: Arc::default(),
                     ready: ready.clone(),
                 };
                 world.spawn(world.life(), "shard", start::run(setup));
