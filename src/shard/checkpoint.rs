@@ -248,7 +248,7 @@ impl Keeper {
     async fn take(&self, seat: &Seat, changed: &BTreeSet<MailboxId>) -> Result<(), Unkept> {
         let id = seat.id();
         let mailboxes: BTreeSet<MailboxId> = seat.account().mailboxes().map(|mailbox| mailbox.id()).collect();
-        let mut parts = vec![(BlobName::of_account(id, self.applied()), seat.account().snapshot())];
+        let mut parts = vec![(BlobName::of_account(id, self.applied()), seat.snapshot())];
         self.catalog.borrow_mut().retain(id, &mailboxes);
         let is_stale =
             |mailbox: &MailboxId| changed.contains(mailbox) || !self.catalog.borrow().has_state(id, *mailbox);

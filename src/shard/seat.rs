@@ -103,6 +103,14 @@ impl Seat {
         self.usage.borrow().store(account.usage().bytes, Ordering::Relaxed);
     }
 
+    /// All of the account but its messages, for a checkpoint or a base, without the keys of deliveries that nobody asks
+    /// for again.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut account = self.account_mut();
+        account.trim_delivered(self.commit.id(), self.commit.settled_below());
+        account.snapshot()
+    }
+
     /// The next checkpoint has to take the account again, and this mailbox of it.
     pub fn mark(&self, mailbox: Option<MailboxId>) {
         self.changed.borrow_mut().get_or_insert_default().extend(mailbox);

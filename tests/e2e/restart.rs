@@ -42,6 +42,33 @@ fn after_a_clean_stop_hardly_anything_is_read_back() {
     assert_eq!(count(&server, ALICE), 85 + 1);
 }
 
+/// Keys of deliveries are kept until they are settled, and not with the account for ever.
+#[test]
+fn what_was_delivered_long_ago_makes_no_checkpoint_longer() {
+    const MESSAGES: usize = 200;
+    let mut server = server("");
+    fill(&server, 0, MESSAGES);
+    server.stop();
+    let accounts: Vec<u64> =
+        ["00", "01"].iter().flat_map(|log| account_blobs(&log_dir(&server, log))).collect();
+    // A key has 12 bytes.
+    assert!(
+        accounts.len() >= 2 && accounts.iter().all(|bytes| *bytes < 12 * MESSAGES as u64),
+        "{accounts:?}"
+    );
+}
+
+/// The lengths of what the index of a log has of accounts, as docs/storage.md draws it.
+fn account_blobs(dir: &PathBuf) -> Vec<u64> {
+    const HEADER: usize = 64;
+    const ACCOUNT: u8 = 3;
+    let index = files_in(dir).into_iter().find(|path| path.extension().is_some_and(|end| end == "idx"));
+    let bytes = index.map(|path| fs::read(path).expect("readable")).unwrap_or_default();
+    let headers =
+        bytes.chunks_exact(HEADER).filter(|header| &header[4..8] == b"RPX1" && header[8] == ACCOUNT);
+    headers.map(|header| u64::from_le_bytes(header[40..48].try_into().expect("eight bytes"))).collect()
+}
+
 /// Connections are taken before the server says that it is ready.
 #[test]
 fn who_takes_connections_is_stopped_in_good_order() {

@@ -102,7 +102,7 @@ async fn put_account(seat: &Seat, parts: &mut Parts<'_>) -> Result<(), Unclean> 
     let account = seat.id();
     let name = |kind, mailbox| Name { kind, account, mailbox };
     let mailboxes: Vec<MailboxId> = seat.account().mailboxes().map(|mailbox| mailbox.id()).collect();
-    let bytes = seat.account().snapshot();
+    let bytes = seat.snapshot();
     parts.put(name(PartKind::Account, MailboxId(0)), bytes).await?;
     for id in mailboxes {
         let mut above = 0;

@@ -217,6 +217,11 @@ impl Commit {
         self.owed.borrow().low_water(self.next_sequence())
     }
 
+    /// Every message of this log below this is durable and settled.
+    pub fn settled_below(&self) -> Sequence {
+        self.owed.borrow().low_water(Sequence(self.applied().0 + 1))
+    }
+
     /// What is owed.
     pub fn owed(&self) -> Ref<'_, Owed> {
         self.owed.borrow()
