@@ -272,16 +272,29 @@ fn take_record(take: &mut Take<'_>) -> Result<Record, Malformed> {
 fn take_messages(take: &mut Take<'_>) -> Result<Messages, Malformed> {
     let len = take.count(13)?;
     let mut messages = Messages {
-        uids: (0..len).map(|_| take.u32()).collect::<Result<_, _>>()?,
-        flags: (0..len).map(|_| Ok(SystemFlags(take.u8()?))).collect::<Result<_, Malformed>>()?,
-        modseqs: (0..len).map(|_| take.u64()).collect::<Result<_, _>>()?,
+        uids: take_column(take, len, Take::u32)?,
+        flags: take_column(take, len, |take| take.u8().map(SystemFlags))?,
+        modseqs: take_column(take, len, Take::u64)?,
         keywords: Vec::new(),
     };
     check(messages.flags.iter().all(|&flags| SystemFlags::ALL.contains(flags)), take)?;
     if take.u8()? != 0 {
-        messages.keywords = (0..len).map(|_| take.u64()).collect::<Result<_, _>>()?;
+        messages.keywords = take_column(take, len, Take::u64)?;
     }
     Ok(messages)
+}
+
+/// So many values, which are known to fit into what is left. Their room is made at once: a large mailbox has many.
+fn take_column<'a, T>(
+    take: &mut Take<'a>,
+    len: usize,
+    each: impl Fn(&mut Take<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let mut column = Vec::with_capacity(len);
+    for _ in 0..len {
+        column.push(each(take)?);
+    }
+    Ok(column)
 }
 
 fn put_counts(counts: Counts, out: &mut Vec<u8>) {
