@@ -45,32 +45,17 @@ impl Bells {
         let Some(bells) = hung.get_mut(&(account, mailbox)) else {
             return;
         };
-        ring_all(bells);
+        bells.retain(|bell| {
+            let Some(bell) = bell.upgrade() else {
+                return false;
+            };
+            bell.ring();
+            true
+        });
         if bells.is_empty() {
             hung.remove(&(account, mailbox));
         }
     }
-
-    /// Rings for all mailboxes of an account.
-    pub fn ring_for_all(&self, account: AccountId) {
-        self.hung.borrow_mut().retain(|(of, _), bells| {
-            if *of == account {
-                ring_all(bells);
-            }
-            !bells.is_empty()
-        });
-    }
-}
-
-/// Rings bells, and forgets those that were dropped.
-fn ring_all(bells: &mut Hung) {
-    bells.retain(|bell| {
-        let Some(bell) = bell.upgrade() else {
-            return false;
-        };
-        bell.ring();
-        true
-    });
 }
 
 impl Bell {
@@ -107,9 +92,6 @@ mod tests {
         let bell = bells.hang(AccountId(1), MailboxId(1));
         bells.ring(AccountId(1), MailboxId(2));
         bells.ring(AccountId(1), MailboxId(1));
-        block_on(bell.rung());
-        bells.ring_for_all(AccountId(2));
-        bells.ring_for_all(AccountId(1));
         block_on(bell.rung());
         drop(bell);
         bells.ring(AccountId(1), MailboxId(1));

@@ -59,12 +59,8 @@ impl Commit {
                     seat.apply(change);
                     seat.mark(mailbox);
                 }
-                match mailbox {
-                    Some(mailbox) => self.bells.ring(account, mailbox),
-                    None if matches!(change.record, Record::AccountPurged(_)) => {
-                        self.bells.ring_for_all(account)
-                    }
-                    None => {}
+                if let Some(mailbox) = mailbox {
+                    self.bells.ring(account, mailbox);
                 }
             }
             group.ticket.answer(Fate::Stored);
