@@ -188,7 +188,7 @@ impl Shard {
     /// time. `message` need not know its place: its record does. The delivery of `told` is to be told.
     fn send_out(&self, commit: &Commit, message: Locator, told: &[u32]) {
         let now = clock::timestamp().seconds;
-        let low_water = commit.low_water();
+        let low_water = commit.settled_below();
         let directory = self.directory();
         for row in commit.owed().of_message(message.id.sequence) {
             let Way::Local(AccountId(account)) = row.way else {

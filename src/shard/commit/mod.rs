@@ -212,11 +212,6 @@ impl Commit {
         self.lost_records
     }
 
-    /// Every message of this log below this is settled.
-    pub fn low_water(&self) -> Sequence {
-        self.owed.borrow().low_water(self.next_sequence())
-    }
-
     /// Every message of this log below this is durable and settled.
     pub fn settled_below(&self) -> Sequence {
         self.owed.borrow().low_water(Sequence(self.applied().0 + 1))

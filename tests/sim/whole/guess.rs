@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::server::{PASSWORD, SHARDS, address};
-use super::with_server;
+use super::{Run, with_server};
 use crate::world::CLIENTS;
 use crate::world::net::Lines;
 
@@ -52,18 +52,7 @@ fn many_connections_are_no_more_guesses_than_one() {
 
 #[test]
 fn right_logins_that_come_all_at_once_wait_for_nothing() {
-    with_server("", |run| {
-        let right = Rc::new(Cell::new(0));
-        for _ in 0..CONNECTIONS {
-            let right = Rc::clone(&right);
-            run.sim.spawn(CLIENTS, "device", async move {
-                let (_lines, answer) = log_in(PASSWORD).await;
-                assert!(answer.starts_with("a OK"), "{answer}");
-                right.set(right.get() + 1);
-            });
-        }
-        run.until("all are in", SOON_US, |_| right.get() == CONNECTIONS);
-    });
+    with_server("", |run| all_devices_log_in(run, SOON_US));
 }
 
 #[test]
@@ -99,7 +88,7 @@ fn who_is_one_too_many_is_asked_to_come_back() {
 fn a_proof_that_does_not_come_holds_nobody_up_for_long() {
     const PROOF_MAX_US: u64 = 4_000_000;
     with_server("", |run| {
-        let (silent, right) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let silent = Rc::new(Cell::new(0));
         for _ in 0..SHARDS {
             let silent = Rc::clone(&silent);
             run.sim.spawn(CLIENTS, "silent", async move {
@@ -110,16 +99,22 @@ fn a_proof_that_does_not_come_holds_nobody_up_for_long() {
             });
         }
         run.until("both have their challenge", SOON_US, |_| silent.get() == SHARDS);
-        for _ in 0..CONNECTIONS {
-            let right = Rc::clone(&right);
-            run.sim.spawn(CLIENTS, "device", async move {
-                let (_lines, answer) = log_in(PASSWORD).await;
-                assert!(answer.starts_with("a OK"), "{answer}");
-                right.set(right.get() + 1);
-            });
-        }
-        run.until("all are in", PROOF_MAX_US + SOON_US, |_| right.get() == CONNECTIONS);
+        all_devices_log_in(run, PROOF_MAX_US + SOON_US);
     });
+}
+
+/// With the right password, all at once and within so long.
+fn all_devices_log_in(run: &Run, span_us: u64) {
+    let right = Rc::new(Cell::new(0));
+    for _ in 0..CONNECTIONS {
+        let right = Rc::clone(&right);
+        run.sim.spawn(CLIENTS, "device", async move {
+            let (_lines, answer) = log_in(PASSWORD).await;
+            assert!(answer.starts_with("a OK"), "{answer}");
+            right.set(right.get() + 1);
+        });
+    }
+    run.until("all are in", span_us, |_| right.get() == CONNECTIONS);
 }
 
 async fn guess(how: How) -> String {
