@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use super::flight::{Outlook, Pending, changed_flags, changed_keywords};
 use super::journal::{ExpungeChain, FlagNotes, History};
-use super::rows::{Cursor, Kept, Rows, Seal, SealWhen, TailRow};
+use super::rows::{Cursor, Rows, Seal, SealWhen, TailRow};
 use crate::limits::mailbox::KEYWORDS_MAX;
 use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
 use crate::mail::set::Ranges;
-use crate::store::index::{Chunk, Row};
+use crate::mail::time::Timestamp;
+use crate::store::index::{Chunk, Kept, LazyDigest};
 use crate::store::record::{Delivered, Expunged, FlagsChanged, KeywordAdded, MailboxCreated, SpecialUse};
 use crate::store::{Locator, MailboxId};
 
@@ -53,6 +54,21 @@ pub(super) struct Messages {
     pub modseqs: Vec<u64>,
     /// Empty while no message ever had a keyword.
     pub keywords: Vec<u64>,
+}
+
+/// One message as it is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row<'a> {
+    pub uid: u32,
+    pub modseq: u64,
+    pub flags: SystemFlags,
+    /// Bits of the mailbox's keyword table.
+    pub keywords: u64,
+    pub internal: Timestamp,
+    /// Unix seconds.
+    pub saved: i64,
+    pub locator: Locator,
+    pub digest: LazyDigest<'a>,
 }
 
 /// The counts of STATUS.

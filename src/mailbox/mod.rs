@@ -44,7 +44,7 @@ pub mod thread;
 pub mod view;
 
 pub use account::Account;
-pub use mailbox::Mailbox;
+pub use mailbox::{Mailbox, Row};
 pub use renumber::RAISE_MIN;
 pub use view::View;
 

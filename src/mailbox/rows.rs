@@ -22,22 +22,13 @@ use crate::mail::digest::Digest;
 use crate::mail::set::Ranges;
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
-use crate::store::index::{Chunk, ChunkBuilder, LazyDigest};
+use crate::store::index::{Chunk, ChunkBuilder, Kept};
 
 /// So many chunks before a new one are worth being written again with it.
 const ALIKE_MIN: usize = 3;
 
 /// Fewer are, where hardly more would fit.
 const FULL_ROWS_MIN: usize = CHUNK_ROWS_MAX / 4 * 3;
-
-/// What never changes of a message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kept<'a> {
-    pub internal: Timestamp,
-    pub saved: i64,
-    pub locator: Locator,
-    pub digest: LazyDigest<'a>,
-}
 
 /// The rows of one mailbox.
 #[derive(Debug, Default)]
@@ -247,13 +238,13 @@ impl Seal {
         let mut cursor = rows.cursor();
         let (first, mut last) = (*uids.start(), *uids.end());
         let from = live.uids.partition_point(|&uid| uid < first);
-        for (index, &uid) in live.uids.iter().enumerate().skip(from).take_while(|(_, uid)| **uid <= last) {
+        for &uid in live.uids[from..].iter().take_while(|&&uid| uid <= last) {
             if builder.is_full() {
                 last = uid - 1;
                 break;
             }
             if let Some(kept) = cursor.find(uid) {
-                builder.push(&live.row(index, kept));
+                builder.push(uid, &kept);
             }
         }
         Self { uids: first..=last, bytes: builder.finish() }
@@ -267,7 +258,7 @@ impl TailRow {
         Self { uid, internal, saved, locator, digest: None }
     }
 
-    pub(super) fn kept(&self) -> Kept<'_> {
+    pub fn kept(&self) -> Kept<'_> {
         Kept {
             internal: self.internal,
             saved: self.saved,
@@ -281,11 +272,10 @@ impl<'a> Cursor<'a> {
     /// The row of `uid`, which is most often the one after the last that was asked for.
     pub fn find(&mut self, uid: u32) -> Option<Kept<'a>> {
         let at = self.step(uid)?;
-        let Some(sealed) = self.rows.chunks.get(self.block) else {
-            return self.rows.tail.get(at).map(TailRow::kept);
-        };
-        let ((internal, saved), locator) = (sealed.chunk.came(at), sealed.chunk.locator(at));
-        Some(Kept { internal, saved, locator, digest: LazyDigest::Sealed(&sealed.chunk, at) })
+        match self.rows.chunks.get(self.block) {
+            Some(Sealed { chunk, .. }) => Some(chunk.kept(at)),
+            None => self.rows.tail.get(at).map(TailRow::kept),
+        }
     }
 
     /// The row without its texts, which are not looked at.
@@ -339,17 +329,10 @@ impl<'a> Cursor<'a> {
 fn holds_all(chunk: &Chunk, live: &Messages, uids: &RangeInclusive<u32>) -> bool {
     let from = live.uids.partition_point(|uid| uid < uids.start());
     let to = live.uids.partition_point(|uid| uid <= uids.end());
-    let mut at = 0;
-    for uid in &live.uids[from..to] {
-        while at < chunk.len() && chunk.uid(at) < *uid {
-            at += 1;
-        }
-        if at == chunk.len() || chunk.uid(at) != *uid {
-            return false;
-        }
-    }
+    let mut rows = chunk.uids();
+    let have_rows = live.uids[from..to].iter().all(|&uid| rows.find(|&row| row >= uid) == Some(uid));
     let ends = chunk.len().checked_sub(1).map(|last| (chunk.uid(0), chunk.uid(last)));
-    ends.is_none_or(|(first, last)| uids.contains(&first) && uids.contains(&last))
+    have_rows && ends.is_none_or(|(first, last)| uids.contains(&first) && uids.contains(&last))
 }
 
 #[cfg(test)]

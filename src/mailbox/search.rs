@@ -13,6 +13,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
+use super::mailbox::Row;
 use super::saved::Saved;
 use super::view::{Look, Message, Numbering, intersect};
 use crate::bytes::Slice;
@@ -26,7 +27,7 @@ use crate::mail::set::Ranges;
 use crate::mail::text::{Needle, body_contains, header_contains, is_plainly_without, text_contains};
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
-use crate::store::index::{Row, RowDigest};
+use crate::store::index::RowDigest;
 
 /// Where bodies come from.
 pub trait Bodies {

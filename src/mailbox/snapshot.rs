@@ -160,9 +160,9 @@ impl Mailbox {
         let uids = self.messages.uids.get(from..from + CHUNK_ROWS_MAX)?;
         let mut builder = ChunkBuilder::new();
         let mut cursor = self.rows.cursor();
-        for (index, &uid) in (from..).zip(uids) {
+        for &uid in uids {
             if let Some(row) = cursor.find_bare(uid) {
-                builder.push(&self.messages.row(index, row.kept()));
+                builder.push(uid, &row.kept());
             }
         }
         Some((*uids.last()?, builder.finish()))
@@ -246,8 +246,7 @@ fn chunks_first(chunks: Vec<Chunk>) -> Option<Rows> {
 fn live_rows(chunks: &[Chunk], messages: &Messages) -> Rows {
     let mut rows = Rows::default();
     for chunk in chunks {
-        for at in 0..chunk.len() {
-            let uid = chunk.uid(at);
+        for (at, uid) in chunk.uids().enumerate() {
             let is_next = rows.last_uid().is_none_or(|last| last < uid);
             if is_next && messages.uids.binary_search(&uid).is_ok() {
                 rows.push(TailRow::bare(uid, chunk, at));

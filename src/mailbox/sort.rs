@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use super::mailbox::Row;
 use super::search::{Bodies, Budget, Nothing, Progress};
 use super::view::Look;
 use crate::mail::address_list::first_mailbox;
@@ -16,7 +17,6 @@ use crate::mail::header::Header;
 use crate::mail::query::{SortBy, SortKey};
 use crate::mail::set::Ranges;
 use crate::mail::subject::base_subject;
-use crate::store::index::Row;
 
 /// A sort under way.
 pub struct Sort {

@@ -23,14 +23,13 @@
 use std::sync::Arc;
 
 use super::journal::ExpungeNote;
-use super::mailbox::{Mailbox, as_count};
+use super::mailbox::{Mailbox, Row, as_count};
 use super::rows::Cursor;
 use super::saved::Saved;
 use crate::limits::mailbox::RECENT_RANGES_MAX;
 use crate::mail::flags::SystemFlags;
 use crate::mail::set::{NumberSet, Ranges};
 use crate::store::MailboxId;
-use crate::store::index::Row;
 
 /// Kept by a session while it has the mailbox selected.
 #[derive(Debug)]

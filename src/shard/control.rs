@@ -253,7 +253,7 @@ impl Shard {
         let uids = mailbox.uids();
         let from = uids.partition_point(|&uid| uid <= above);
         let rows = uids[from..].iter().take(count).filter_map(|&uid| mailbox.row(uid));
-        let held = |row: crate::store::index::Row<'_>| {
+        let held = |row: crate::mailbox::Row<'_>| {
             let mut flags = Flags::system(row.flags);
             for (bit, keyword) in mailbox.keywords().iter().enumerate() {
                 if row.keywords >> bit & 1 == 1 {

@@ -192,11 +192,11 @@ fn read_chunk(bytes: Vec<u8>) {
     let Ok(chunk) = Chunk::open(Slice::from(bytes)) else {
         return;
     };
-    for index in 0..chunk.len() {
-        let row = chunk.row(index);
-        assert_eq!(chunk.find(row.uid), Some(index));
-        black_box((row.modseq, row.flags, row.internal, row.locator, chunk.is_ended(index)));
-        black_box(row.digest.get().is_some());
+    for (index, uid) in chunk.uids().enumerate() {
+        let kept = chunk.kept(index);
+        assert_eq!((chunk.find(uid), chunk.uid(index)), (Some(index), uid));
+        black_box((kept.internal, kept.saved, kept.locator, chunk.is_ended(index)));
+        black_box(kept.digest.get().is_some());
     }
 }
 

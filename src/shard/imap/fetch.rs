@@ -477,9 +477,10 @@ mod tests {
     use crate::mail::section::Partial;
     use crate::mail::set::NumberSet;
     use crate::mail::time::Timestamp;
+    use crate::mailbox::Row;
     use crate::proto::imap::command::{FetchBinary, FetchItem, FetchSection};
     use crate::proto::imap::reply::Status;
-    use crate::store::index::{LazyDigest, Row};
+    use crate::store::index::LazyDigest;
     use crate::store::{LogId, MessageId, Place, Sequence};
 
     /// What is told of a message, how many octets were looked through for it, and how the command ends.

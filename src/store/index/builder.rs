@@ -1,10 +1,9 @@
 //! Making a chunk.
 
 use super::columns::{
-    Column, HAS_DIGEST, Header, IS_PLAIN, IS_UNENDED, Ids, MAGIC, Marks, ROW_BYTES, Source, Texts, Times,
-    VERSION,
+    Column, HAS_DIGEST, Header, IS_PLAIN, IS_UNENDED, Layout, MAGIC, Source, Texts, Times, VERSION,
 };
-use super::{Row, RowDigest};
+use super::{Kept, RowDigest};
 use crate::limits;
 
 /// Gathers rows, ascending by UID, into the bytes of a chunk.
@@ -14,11 +13,9 @@ pub struct ChunkBuilder {
     uid_first: u32,
     uid_last: u32,
     uids: Vec<u8>,
-    marks: Vec<u8>,
     times: Vec<u8>,
     sources: Vec<u8>,
     texts: Vec<u8>,
-    ids: Vec<u8>,
     heap: Vec<u8>,
 }
 
@@ -27,30 +24,27 @@ impl ChunkBuilder {
         Self::default()
     }
 
-    pub fn push(&mut self, row: &Row<'_>) {
-        assert!(self.rows == 0 || row.uid > self.uid_last, "rows ascend by UID");
+    pub fn push(&mut self, uid: u32, kept: &Kept<'_>) {
+        assert!(self.rows == 0 || uid > self.uid_last, "rows ascend by UID");
         if self.rows == 0 {
-            self.uid_first = row.uid;
+            self.uid_first = uid;
         }
-        (self.rows, self.uid_last) = (self.rows + 1, row.uid);
-        self.uids.extend_from_slice(&row.uid.to_le_bytes());
-        let (modseq, keywords, flags) = (row.modseq.into(), row.keywords.into(), row.flags.0);
-        Marks { modseq, keywords, flags }.put(&mut self.marks);
-        let digest = row.digest.get();
+        (self.rows, self.uid_last) = (self.rows + 1, uid);
+        self.uids.extend_from_slice(&uid.to_le_bytes());
+        let digest = kept.digest.get();
         let sent = digest.and_then(|digest| digest.sent);
         let times = Times {
-            internal: row.internal.seconds.into(),
-            internal_zone: row.internal.zone_minutes.into(),
-            saved: row.saved.into(),
+            internal: kept.internal.seconds.into(),
+            internal_zone: kept.internal.zone_minutes.into(),
+            saved: kept.saved.into(),
             sent: sent.unwrap_or_default().seconds.into(),
             sent_zone: sent.unwrap_or_default().zone_minutes.into(),
             has_sent: u8::from(sent.is_some()),
             spare: 0,
         };
         times.put(&mut self.times);
-        Source::of(&row.locator).put(&mut self.sources);
+        Source::of(&kept.locator).put(&mut self.sources);
         self.push_texts(digest);
-        Ids { thread: 0.into(), email: [0; 16] }.put(&mut self.ids);
     }
 
     fn push_texts(&mut self, digest: Option<RowDigest<'_>>) {
@@ -93,16 +87,17 @@ impl ChunkBuilder {
             checksum: 0.into(),
             magic: MAGIC,
             version: VERSION.into(),
-            row_bytes: (ROW_BYTES as u16).into(),
+            row_bytes: (Layout::NEWEST.row_bytes as u16).into(),
             rows: u32::try_from(self.rows).expect("rows have different UIDs").into(),
             uid_first: self.uid_first.into(),
             uid_last: self.uid_last.into(),
             heap_bytes: (self.heap.len() as u64).into(),
             spare: [0; 32],
         };
-        let mut bytes = Vec::with_capacity(size_of::<Header>() + self.rows * ROW_BYTES + self.heap.len());
+        let columns_end = size_of::<Header>() + self.rows * Layout::NEWEST.row_bytes;
+        let mut bytes = Vec::with_capacity(columns_end + self.heap.len());
         header.put(&mut bytes);
-        for part in [self.uids, self.marks, self.times, self.sources, self.texts, self.ids] {
+        for part in [self.uids, self.times, self.sources, self.texts] {
             bytes.extend_from_slice(&part);
         }
         header.checksum = crc32fast::hash(&bytes[4..]).into();

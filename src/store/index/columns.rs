@@ -3,11 +3,9 @@
 //! ```text
 //! header      64  see Header
 //! uid          4  × rows
-//! marks       17  × rows
 //! times       30  × rows
 //! source      35  × rows
 //! texts       29  × rows
-//! ids         24  × rows   zero: thread and email ids come later
 //! heap            envelope, body, body structure and fields of each row, one behind the other
 //! ```
 
@@ -16,15 +14,14 @@ use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 use rkyv::rend::unaligned::{i16_ule, i64_ule, u16_ule, u32_ule, u64_ule};
 
-use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
 use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 
 pub const MAGIC: [u8; 4] = *b"RPC1";
 
-/// Raised with a change of what follows. A chunk of the index of another version is made again from the log; a base in
-/// the log holds chunks as well, without texts, and those of older versions must go on being read.
-pub const VERSION: u16 = 2;
+/// Raised with a change of what follows. A chunk of a version that is not known is made again from the log; a base in the
+/// log holds chunks as well, without texts, and those of older versions must go on being read.
+pub const VERSION: u16 = 3;
 
 /// A struct of a column: its bytes are exactly its fields, and any bytes are one.
 ///
@@ -91,15 +88,6 @@ column! {
 }
 
 column! {
-    /// What may change; here as it was when the chunk was sealed.
-    Marks 17 {
-        modseq: u64_ule,
-        keywords: u64_ule,
-        flags: u8,
-    }
-}
-
-column! {
     Times 30 {
         internal: i64_ule,
         internal_zone: i16_ule,
@@ -141,13 +129,6 @@ column! {
     }
 }
 
-column! {
-    Ids 24 {
-        thread: u64_ule,
-        email: [u8; 16],
-    }
-}
-
 /// There is a digest.
 pub const HAS_DIGEST: u8 = 1;
 /// There is, and it is of a message whose last line lacks its CRLF.
@@ -155,13 +136,36 @@ pub const IS_UNENDED: u8 = 2;
 /// There is, and it is of a message that is text as it lies.
 pub const IS_PLAIN: u8 = 4;
 
-/// All columns of a row together.
-pub const ROW_BYTES: usize = size_of::<u32_ule>()
-    + size_of::<Marks>()
-    + size_of::<Times>()
-    + size_of::<Source>()
-    + size_of::<Texts>()
-    + size_of::<Ids>();
+/// Which columns a version has: all of a row together, and how much of it is in front of each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    pub row_bytes: usize,
+    pub times: usize,
+    pub source: usize,
+    pub texts: usize,
+}
+
+impl Layout {
+    pub const NEWEST: Self = Self::behind(size_of::<u32_ule>(), 0);
+
+    /// Flags as they once were stood behind the UIDs (17 bytes), and ids that nobody ever gave at the end (24).
+    const SECOND: Self = Self::behind(size_of::<u32_ule>() + 17, 24);
+
+    const fn behind(front: usize, end: usize) -> Self {
+        let (times, source) = (front, front + size_of::<Times>());
+        let texts = source + size_of::<Source>();
+        Self { row_bytes: texts + size_of::<Texts>() + end, times, source, texts }
+    }
+
+    /// `None` for a version that is not known.
+    pub fn of(version: u16) -> Option<Self> {
+        match version {
+            VERSION => Some(Self::NEWEST),
+            2 => Some(Self::SECOND),
+            _ => None,
+        }
+    }
+}
 
 /// The element at `index` of a column that begins at `from`. `None` beyond the end of `bytes`.
 pub fn at<T>(bytes: &[u8], from: usize, index: usize) -> Option<&T>
@@ -227,11 +231,5 @@ impl Texts {
 
     pub fn is_plain(&self) -> bool {
         self.has & (HAS_DIGEST | IS_PLAIN) == HAS_DIGEST | IS_PLAIN
-    }
-}
-
-impl Marks {
-    pub fn flags(&self) -> SystemFlags {
-        SystemFlags(self.flags) & SystemFlags::ALL
     }
 }

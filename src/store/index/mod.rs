@@ -2,8 +2,8 @@
 //!
 //! A chunk is a header, columns of fixed stride, and a heap of pre-rendered wire bytes. The columns are rkyv
 //! archives that are laid out by hand: little-endian, unaligned, no pointers, every bit pattern a value, so that
-//! the bytes on disk are what `docs/storage.md` draws. A chunk never changes; flags that change later are deltas
-//! over it, an expunge is a tombstone beside it.
+//! the bytes on disk are what `docs/storage.md` draws. A chunk never changes, and holds only what does not change of a
+//! message: flags, and which messages are gone, stand elsewhere.
 //!
 //! Invariants: a chunk is used only after its checksum was found good; rows ascend by UID; a range of the heap
 //! that is not inside of it reads as empty, never as a panic.
@@ -16,18 +16,12 @@ pub use builder::ChunkBuilder;
 pub use chunk::{Chunk, ChunkError};
 
 use crate::mail::digest::Digest;
-use crate::mail::flags::SystemFlags;
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
 
-/// One message, as it is pushed and as it is read back.
+/// What never changes of a message, as it is pushed and as it is read back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Row<'a> {
-    pub uid: u32,
-    pub modseq: u64,
-    pub flags: SystemFlags,
-    /// Bits of the mailbox's keyword table.
-    pub keywords: u64,
+pub struct Kept<'a> {
     pub internal: Timestamp,
     /// Unix seconds.
     pub saved: i64,
