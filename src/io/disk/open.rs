@@ -7,6 +7,8 @@
 //! A page that the disk does not give looks like zeroes, and zeroes are where a log ends. So what cannot be read is
 //! asked for again, and a log whose very end cannot be read is not opened: it would be written over.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -23,6 +25,7 @@ use super::mapping::{map, map_held, read_ahead};
 use super::sigbus::lost_pages;
 use super::writer::Writer;
 use super::{DiskError, random_key};
+use crate::bytes::Slice;
 use crate::store::checkpoint::{IndexOwner, ended_at};
 use crate::store::log::{Log, Position, Ready, Sizes};
 use crate::store::record::{Part, Record};
@@ -99,7 +102,7 @@ pub fn open_log<S>(
     let (back, has_gaps) = loop {
         let lost_before = lost_pages();
         let back = match tidy(&dir) {
-            Ok(numbers) => read_back(&dir, &numbers, closing_note.as_deref(), &mut begin, &mut replay),
+            Ok(segments) => read_back(&segments, closing_note.as_deref(), &mut begin, &mut replay),
             Err(Untidy::Unread(error)) => Err(error),
             Err(Untidy::NotSynced(error)) => return Err(error),
         };
@@ -135,21 +138,21 @@ pub fn open_log<S>(
 }
 
 fn read_back<S>(
-    dir: &LogDir,
-    numbers: &[u32],
+    segments: &Segments<'_>,
     closing_note: Option<&[u8]>,
     begin: &mut impl FnMut(Begin<'_>) -> Option<S>,
     replay: &mut impl FnMut(&mut S, Recovered),
 ) -> Result<ReadBack<S>, DiskError> {
-    let newest = newest_header(dir, numbers)?;
+    let dir = segments.dir;
+    let newest = segments.newest_header()?;
     let log_key = newest.map(|header| header.log_key);
     let owner = IndexOwner { log: dir.id, key: log_key.unwrap_or_else(random_key) };
     let found = IndexFile::open(dir.clone(), owner)
         .inspect_err(|error| tracing::warn!(log = dir.id.0, %error, "the index cannot be read"));
     let lacks_index = found.is_err();
     let index = found.unwrap_or_default();
-    for start in starts(dir, numbers, index.as_ref(), newest.and_then(|header| header.base))? {
-        let Some(mut scan) = scan_behind(dir, numbers, start)? else {
+    for start in starts(segments, index.as_ref(), newest.and_then(|header| header.base))? {
+        let Some(mut scan) = scan_behind(segments, start)? else {
             continue;
         };
         if let Some(end) = closing_note.and_then(|note| ended_at(note, owner)) {
@@ -157,7 +160,7 @@ fn read_back<S>(
         }
         let state = match start {
             Start::Checkpoint(_) => index.as_ref().and_then(|index| begin(Begin::Checkpoint(index))),
-            Start::Base(base) => parts(dir, numbers, base)?.and_then(|parts| begin(Begin::Base(parts))),
+            Start::Base(base) => parts(segments, base)?.and_then(|parts| begin(Begin::Base(parts))),
             Start::Beginning => begin(Begin::Nothing),
         };
         let Some(state) = state else {
@@ -216,8 +219,7 @@ fn read_through(path: &Path, range: Range<u64>) -> io::Result<()> {
 /// What can be started from, the best first. As long as nothing else is wrong, one of them is whole: a cleaning frees
 /// no segment before both a base and a checkpoint stand for it.
 fn starts(
-    dir: &LogDir,
-    numbers: &[u32],
+    segments: &Segments<'_>,
     index: Option<&IndexFile>,
     base: Option<Base>,
 ) -> Result<Vec<Start>, DiskError> {
@@ -225,12 +227,12 @@ fn starts(
     let checkpoint = directory.map(|directory| Start::Checkpoint(directory.position));
     let position = directory.and_then(|directory| directory.position);
     let Some(base) = base else {
-        let beginning = (!lacks_beginning(dir, numbers)?).then_some(Start::Beginning);
+        let beginning = (!segments.lacks_beginning()?).then_some(Start::Beginning);
         return Ok(checkpoint.into_iter().chain(beginning).collect());
     };
     // What is before the base may have been freed in places, and a checkpoint from there is of use only if it was not.
     let is_behind = position.is_some_and(|position| position.through >= base.position.through);
-    let is_kept = |number: u32| numbers.binary_search(&number).is_ok();
+    let is_kept = |number: u32| segments.numbers.binary_search(&number).is_ok();
     let is_whole = position.is_some_and(|position| (position.segment..=base.position.segment).all(is_kept));
     let base = Start::Base(base);
     Ok(match checkpoint {
@@ -256,13 +258,13 @@ fn tell_passed_over(dir: &LogDir, start: Start) {
 }
 
 /// The parts of the log's base; `None` if one of them is gone: then the state cannot be known, and nothing is guessed.
-fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Option<Vec<Part>>, DiskError> {
-    let Some(scan) = scan_behind(dir, numbers, Start::Base(base))? else {
+fn parts(segments: &Segments<'_>, base: Base) -> Result<Option<Vec<Part>>, DiskError> {
+    let Some(scan) = scan_behind(segments, Start::Base(base))? else {
         return Ok(None);
     };
     let mut parts = Vec::new();
     for found in scan {
-        match found.map_err(|unreadable| unreadable_at(dir, unreadable))? {
+        match found.map_err(|unreadable| unreadable_at(segments.dir, unreadable))? {
             Found::Record(recovered) if recovered.sequence > base.last => break,
             Found::Record(Recovered { record: Record::Part(part), .. })
                 if part.snapshot == base.position.through =>
@@ -273,17 +275,6 @@ fn parts(dir: &LogDir, numbers: &[u32], base: Base) -> Result<Option<Vec<Part>>,
         }
     }
     Ok((parts.len() == base.parts as usize).then_some(parts))
-}
-
-/// Whether records were durable before the first segment that is there.
-fn lacks_beginning(dir: &LogDir, numbers: &[u32]) -> Result<bool, DiskError> {
-    let Some(&first) = numbers.first().filter(|&&first| first > 1) else {
-        return Ok(false);
-    };
-    match heading(dir, first)? {
-        Heading::Good(header) => Ok(header.valid_through > Sequence(0)),
-        _ => Ok(true),
-    }
 }
 
 fn without_beginning(dir: &LogDir) -> DiskError {
@@ -310,16 +301,16 @@ fn valid_through(dir: &LogDir, number: u32) -> Result<Option<Sequence>, DiskErro
 }
 
 /// A scan from where a start wants it; `None` if that place is not in the log.
-fn scan_behind(dir: &LogDir, numbers: &[u32], start: Start) -> Result<Option<Scan>, DiskError> {
+fn scan_behind(segments: &Segments<'_>, start: Start) -> Result<Option<Scan>, DiskError> {
+    let dir = segments.dir;
     let position = match start {
         Start::Checkpoint(position) => position,
         Start::Base(base) => Some(base.position),
         Start::Beginning => None,
     };
-    let scan = match (scan_from(dir, numbers, position), position) {
+    let scan = match (scan_from(segments, position), position) {
         (Err(Failure::Unreadable(Unreadable::NoSuchPosition)), Some(position)) => {
-            let segments = map_from(dir, numbers, 0)?;
-            let scan = Scan::behind(dir.id, segments, position).map_err(Failure::Unreadable);
+            let scan = Scan::behind(dir.id, segments.from(0)?, position).map_err(Failure::Unreadable);
             scan.inspect(|_| {
                 let (log, segment, offset) = (dir.id.0, position.segment, position.offset);
                 tracing::error!(
@@ -391,21 +382,21 @@ impl From<DiskError> for Untidy {
     }
 }
 
-/// Removes what a crash left half made; gives the numbers of the segments, the last that are used, and all behind them,
-/// in the state of the disk.
-fn tidy(dir: &LogDir) -> Result<Vec<u32>, Untidy> {
+/// Removes what a crash left half made; gives the segments, the last that are used, and all behind them, in the state
+/// of the disk.
+fn tidy(dir: &LogDir) -> Result<Segments<'_>, Untidy> {
     for path in dir.unfinished()? {
         file::remove(&path).map_err(DiskError::new("remove", &path))?;
     }
-    let numbers = dir.segments()?;
+    let segments = Segments { dir, numbers: dir.segments()?, mapped: RefCell::default() };
     let mut used = 0;
-    for &number in numbers.iter().rev() {
+    for &number in segments.numbers.iter().rev() {
         let path = dir.segment(number);
         let file = File::open(&path).map_err(DiskError::new("open", &path))?;
         file.sync_data().map_err(DiskError::new("sync", &path)).map_err(Untidy::NotSynced)?;
         file.reread().map_err(DiskError::new("read again", &path))?;
         // Only now it can be told whether it was used: any number of them may have been made ready.
-        used += match heading(dir, number)? {
+        used += match segments.segment(number)?.1 {
             Heading::Blank | Heading::Former(_) => 0,
             _ => 1,
         };
@@ -413,21 +404,55 @@ fn tidy(dir: &LogDir) -> Result<Vec<u32>, Untidy> {
             break;
         }
     }
-    Ok(numbers)
+    Ok(segments)
 }
 
-/// The header of the last segment that is used and has one.
-fn newest_header(dir: &LogDir, numbers: &[u32]) -> Result<Option<SegmentHeader>, DiskError> {
-    for &number in numbers.iter().rev() {
-        if let Heading::Good(header) = heading(dir, number)? {
-            return Ok(Some(header));
+/// The segments of a log that is read back. Each is mapped once, when it is first looked at: then it must be in the
+/// state of the disk.
+struct Segments<'a> {
+    dir: &'a LogDir,
+    /// Ascending.
+    numbers: Vec<u32>,
+    mapped: RefCell<BTreeMap<u32, (Slice, Heading)>>,
+}
+
+impl Segments<'_> {
+    /// The header of the last segment that is used and has one.
+    fn newest_header(&self) -> Result<Option<SegmentHeader>, DiskError> {
+        for &number in self.numbers.iter().rev() {
+            if let Heading::Good(header) = self.segment(number)?.1 {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether records were durable before the first segment that is there.
+    fn lacks_beginning(&self) -> Result<bool, DiskError> {
+        let Some(&first) = self.numbers.first().filter(|&&first| first > 1) else {
+            return Ok(false);
+        };
+        match self.segment(first)?.1 {
+            Heading::Good(header) => Ok(header.valid_through > Sequence(0)),
+            _ => Ok(true),
         }
     }
-    Ok(None)
-}
 
-fn heading(dir: &LogDir, number: u32) -> Result<Heading, DiskError> {
-    map(&dir.segment(number)).map(|bytes| heading_of(&bytes, number))
+    /// Those from a number on.
+    fn from(&self, number: u32) -> Result<Vec<SegmentFile>, DiskError> {
+        let file = |&number: &u32| Ok(SegmentFile { number, bytes: self.segment(number)?.0 });
+        self.numbers.iter().filter(|&&at| at >= number).map(file).collect()
+    }
+
+    fn segment(&self, number: u32) -> Result<(Slice, Heading), DiskError> {
+        if let Some(known) = self.mapped.borrow().get(&number) {
+            return Ok(known.clone());
+        }
+        let bytes = map(&self.dir.segment(number))?;
+        let heading = heading_of(&bytes, number);
+        self.mapped.borrow_mut().insert(number, (bytes.clone(), heading));
+        Ok((bytes, heading))
+    }
 }
 
 /// What a mapped segment says of itself, of which nothing else is read.
@@ -456,22 +481,16 @@ pub fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
     DiskError::invalid("read the log in", first.parent().unwrap_or(Path::new(".")), unreadable)
 }
 
-fn scan_from(dir: &LogDir, numbers: &[u32], start: Option<Position>) -> Result<Scan, Failure> {
+fn scan_from(segments: &Segments<'_>, start: Option<Position>) -> Result<Scan, Failure> {
     let from = start.map_or(0, |position| position.segment);
-    let segments = map_from(dir, numbers, from).map_err(Failure::Disk)?;
-    if let (Some(position), Some(first)) = (start, segments.first()) {
+    let files = segments.from(from).map_err(Failure::Disk)?;
+    if let (Some(position), Some(first)) = (start, files.first()) {
         // All of it is looked at: for what was written last, then for anything later. In the meantime there is the
         // state to be read.
         let offset = usize::try_from(position.offset).unwrap_or(usize::MAX);
         read_ahead(first.bytes.get(offset..).unwrap_or_default());
     }
-    Scan::new(dir.id, segments, start).map_err(Failure::Unreadable)
-}
-
-/// The segments from a number on.
-fn map_from(dir: &LogDir, numbers: &[u32], from: u32) -> Result<Vec<SegmentFile>, DiskError> {
-    let mapped = |&number: &u32| Ok(SegmentFile { number, bytes: map(&dir.segment(number))? });
-    numbers.iter().filter(|&&number| number >= from).map(mapped).collect()
+    Scan::new(segments.dir.id, files, start).map_err(Failure::Unreadable)
 }
 
 fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Result<Vec<Damage>, DiskError> {
@@ -489,19 +508,21 @@ fn read(scan: &mut Scan, dir: &LogDir, mut replay: impl FnMut(Recovered)) -> Res
 fn resume(dir: &LogDir, end: &End, owner: IndexOwner, sizes: Sizes) -> Result<Log, DiskError> {
     let mut log = Log::resume(end, owner.key, sizes);
     let tail = end.tail.map_or(0, |tail| tail.number);
-    let length = |path: &Path| Ok(path.metadata().map_err(DiskError::new("look at", path))?.len());
-    let sizes = dir.segment_sizes()?;
-    log.set_used(sizes.iter().filter(|(number, _)| !end.blank.contains(number)).map(|(_, bytes)| *bytes));
-    for &number in &end.blank {
+    let sizes = dir.segment_sizes()?.into_iter();
+    let (blank, used): (Vec<_>, Vec<_>) = sizes.partition(|(number, _)| end.blank.contains(number));
+    log.set_used(used.into_iter().map(|(_, bytes)| bytes));
+    for (number, bytes) in blank {
         let path = dir.segment(number);
         if number > tail {
-            log.give_segment(Ready { number, bytes: length(&path)?, key: random_key() });
+            log.give_segment(Ready { number, bytes, key: random_key() });
         } else {
             file::remove(&path).map_err(DiskError::new("remove", &path))?;
         }
     }
     for number in dir.old_segments()? {
-        dir.files.add_spare(number, length(&dir.old_segment(number))?, None);
+        let path = dir.old_segment(number);
+        let bytes = path.metadata().map_err(DiskError::new("look at", &path))?.len();
+        dir.files.add_spare(number, bytes, None);
     }
     Ok(log)
 }
@@ -516,7 +537,7 @@ mod tests {
 
     use futures_lite::future::block_on;
 
-    use super::{Opened, newest_header, open_log, verify_log};
+    use super::{Opened, open_log, tidy, verify_log};
     use crate::bytes::Slice;
     use crate::io::disk::closed::note_end;
     use crate::io::disk::layout::{DataDir, LogDir};
@@ -823,7 +844,10 @@ mod tests {
             drop((opened, data));
             next.0 - kept[0].id.sequence.0
         };
-        let key = newest_header(&dir, &[end.segment]).expect("readable").expect("it is good").log_key;
+        let Ok(segments) = tidy(&dir) else {
+            panic!("it can be read");
+        };
+        let key = segments.newest_header().expect("readable").expect("there is one").log_key;
         note_end(&dir, IndexOwner { log: ID, key }, end).expect("noted");
         assert_eq!(goes_on_behind(), 2, "the number between is for the start");
         assert!(!dir.closed().exists());
