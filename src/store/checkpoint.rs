@@ -229,6 +229,15 @@ impl Root {
         sealed(bytes)
     }
 
+    /// Whose root the bytes say that they are.
+    pub fn named_owner(bytes: &[u8]) -> Option<IndexOwner> {
+        let mut take = Take::new(bytes);
+        take.take(10).ok()?;
+        let log = LogId(take.u16().ok()?);
+        take.take(4).ok()?;
+        Some(IndexOwner { log, key: SegmentKey(take.u64().ok()?) })
+    }
+
     /// The root in these bytes, if it is whole and of this log.
     pub fn parse(bytes: &[u8], owner: IndexOwner) -> Option<Self> {
         let mut take = Take::new(bytes);

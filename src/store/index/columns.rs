@@ -19,8 +19,8 @@ use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 
 pub const MAGIC: [u8; 4] = *b"RPC1";
 
-/// Raised with a change of what follows. A chunk of a version that is not known is made again from the log; a base in the
-/// log holds chunks as well, without texts, and those of older versions must go on being read.
+/// Raised with a change of what follows. A chunk of a version that is not known is made again from the log; a base in
+/// the log holds chunks as well, without texts, and those of older versions must go on being read.
 pub const VERSION: u16 = 3;
 
 /// A struct of a column: its bytes are exactly its fields, and any bytes are one.
