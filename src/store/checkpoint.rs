@@ -366,6 +366,7 @@ mod tests {
         let bytes = root.to_bytes(OWNER);
         assert_eq!(Root::parse(&bytes, OWNER), Some(root));
         assert_eq!(Root::parse(&bytes, OTHER), None);
+        assert_eq!(Root::named_owner(&bytes), Some(OWNER));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
