@@ -20,7 +20,6 @@ use crate::admin::user;
 use crate::auth::password::{ENTROPY_BYTES, RANDOM_PASSWORD_BYTES, random_password};
 use crate::auth::{Cost, Directory, NewAccount, PasswordRecord};
 use crate::config::{Config, LogLevel, Protocol, TlsMode};
-use crate::io::disk::index_file::IndexFile;
 use crate::io::disk::layout::DataDir;
 use crate::io::tls::{ClientTls, ServerTls};
 use crate::io::{clock, executor, privilege, random, ring, stderr};
@@ -46,7 +45,6 @@ pub fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
         _ => user::no_directory(&config, &error),
     })?;
     let data = Arc::new(data.with_sizes(sizes(&config)));
-    IndexFile::read_ahead_all(Arc::clone(&data));
     let mut directory = directory_file::read(&config.data, &config.domains)?;
     directory_file::mend(&config.data)?;
     let mut welcome = None;

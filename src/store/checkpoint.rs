@@ -229,15 +229,6 @@ impl Root {
         sealed(bytes)
     }
 
-    /// Whose root the bytes say that they are.
-    pub fn named_owner(bytes: &[u8]) -> Option<IndexOwner> {
-        let mut take = Take::new(bytes);
-        take.take(10).ok()?;
-        let log = LogId(take.u16().ok()?);
-        take.take(4).ok()?;
-        Some(IndexOwner { log, key: SegmentKey(take.u64().ok()?) })
-    }
-
     /// The root in these bytes, if it is whole and of this log.
     pub fn parse(bytes: &[u8], owner: IndexOwner) -> Option<Self> {
         let mut take = Take::new(bytes);
@@ -366,7 +357,6 @@ mod tests {
         let bytes = root.to_bytes(OWNER);
         assert_eq!(Root::parse(&bytes, OWNER), Some(root));
         assert_eq!(Root::parse(&bytes, OTHER), None);
-        assert_eq!(Root::named_owner(&bytes), Some(OWNER));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -6,12 +6,10 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
 
 use super::closed::note_end;
 use super::file::{self, File};
-use super::layout::{DataDir, LogDir};
+use super::layout::LogDir;
 use super::mapping::{map_through, read_ahead};
 use super::{DiskError, create_file, replace_file, sync_parent};
 use crate::bytes::Slice;
@@ -68,21 +66,6 @@ impl IndexFile {
         index.directory = index.read_directory(&root);
         index.directory.iter().for_each(|directory| index.read_ahead(directory));
         Ok(index.directory.is_some().then_some(index))
-    }
-
-    /// Has the disk read what a start will look at, of the indexes of all logs, on a thread of its own: meanwhile the
-    /// rest of the program comes from the disk. It decides nothing, and whoever opens an index asks again for what was
-    /// not read.
-    pub fn read_ahead_all(data: Arc<DataDir>) {
-        let read = move || {
-            for dir in data.logs().unwrap_or_default().into_iter().map(|id| data.log_dir(id)) {
-                let root = std::fs::read(dir.index_root()).unwrap_or_default();
-                if let Some(owner) = Root::named_owner(&root) {
-                    let _ = Self::open(dir, owner);
-                }
-            }
-        };
-        let _ = thread::Builder::new().name("read-ahead".to_owned()).spawn(read);
     }
 
     /// An empty index, beside whatever there is, which goes with the first commit.
