@@ -170,6 +170,8 @@ fn a_backup_is_given_up_before_a_full_disk_has_no_room_for_outcomes() {
     for _ in 0..count {
         imap.ok("UID STORE * +FLAGS.SILENT (\\Deleted)").expect("marked");
         imap.ok("EXPUNGE").expect("expunged");
+        // At this pace the disk is full and not full in turns.
+        std::thread::sleep(Duration::from_millis(4));
     }
     wait_for(&server, ALICE, 0);
     let ended = backup.wait_with_output().expect("the command ends");

@@ -40,6 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES_AFTER_FAILURE: u32 = 30;
 const PAUSES_WHEN_FULL: u32 = 5;
 
+/// A disk that was full is taken for full for so many pauses more: what was freed is soon written to again.
+const PAUSES_SHORT: u32 = 30;
+
 /// So often is looked how large a base would be, which goes over all accounts, and whether there is less to keep.
 const PAUSES_PER_SIZING: u32 = 60;
 
@@ -54,6 +57,8 @@ pub struct Cleaner {
     commit: Rc<Commit>,
     keeper: Rc<Keeper>,
     last: Cell<Cycle>,
+    /// Pauses for which space is still taken to be short.
+    short_pauses: Cell<u32>,
     /// Bytes of freed segments that are kept to be used again: as much as was needed between two cycles of late.
     keep_bytes: Cell<u64>,
     /// Looks since a cycle needed half of that or more.
@@ -113,6 +118,7 @@ impl Cleaner {
             commit,
             keeper,
             last: Cell::default(),
+            short_pauses: Cell::default(),
             keep_bytes,
             sizings_idle: Cell::new(SIZINGS_KEPT),
             quarantined: RefCell::default(),
@@ -137,6 +143,10 @@ impl Cleaner {
             }
             sleep(PAUSE).await;
             rest = u32::saturating_sub(rest, 1);
+            self.short_pauses.set(match self.commit.is_short() {
+                true => PAUSES_SHORT,
+                false => self.short_pauses.get().saturating_sub(1),
+            });
             self.unpin_for_room();
             let asked = std::mem::take(&mut *self.asked.borrow_mut());
             let urgency = match (asked.is_empty(), self.due()) {
@@ -348,7 +358,7 @@ impl Cleaner {
     /// that is full may have no room for a checkpoint, and cannot wait for it.
     async fn is_kept_twice(&self, shard: &Shard, base: Base) -> Result<bool, Unclean> {
         let is_kept = || self.keeper.has_checkpoint_behind(base.position.through);
-        if is_kept() || self.commit.is_short() {
+        if is_kept() || self.is_short_of_late() {
             return Ok(true);
         }
         if shard.is_stopping() {
@@ -359,9 +369,14 @@ impl Cleaner {
         Ok(is_kept())
     }
 
+    /// Space was wanting a moment ago, if it is not now.
+    fn is_short_of_late(&self) -> bool {
+        self.commit.is_short() || self.short_pauses.get() > 0
+    }
+
     /// When no more space can be had, half of the reserve stays for others.
     fn costs(&self) -> Costs {
-        let room_bytes = match self.commit.is_short() {
+        let room_bytes = match self.is_short_of_late() {
             true => (self.commit.ready_bytes() / 2).max(self.commit.last_bytes()),
             false => u64::MAX,
         };
