@@ -147,6 +147,7 @@ async fn start(setup: Setup) -> Result<(Vec<(Listener, config::Listener)>, Rc<Sh
     let (mut logs, mut keepers) = (Vec::new(), Vec::new());
     for id in own_logs(&setup.data, &setup.directory, &mesh).map_err(StartError::Disk)? {
         let around = Around {
+            others: mesh.shards() - 1,
             preparer: setup.preparer.clone(),
             large_files: setup.large_files.clone(),
             sockets: sockets.clone(),

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use self::gather::Batches;
 use self::group::{Group, body_bytes};
 pub use self::slices::{SliceOf, Slices};
 pub use self::ticket::{NotStored, Ticket};
@@ -73,8 +74,7 @@ pub struct Commit {
     /// The server ends, and what comes now comes too late.
     is_sealed: Cell<bool>,
     driver: Cell<Option<Waker>>,
-    /// Groups in the last batch.
-    batch_groups: Cell<usize>,
+    batches: Batches,
     /// Since the start.
     records: Cell<u64>,
     syncs: Cell<u64>,
@@ -94,7 +94,7 @@ pub struct Commit {
 impl Commit {
     /// What is owed and how many records are lost, as a start found.
     pub fn new(log: Log, writer: Writer, (owed, lost_records): (Owed, u64), around: Around) -> Rc<Self> {
-        let Around { preparer, large_files, sockets, seats, bells, alarm } = around;
+        let Around { others, preparer, large_files, sockets, seats, bells, alarm } = around;
         let dues = owed.dues().map(|due| (item(&due), due.at));
         let schedule = Schedule::of(dues, owed.row_count());
         let commit = Rc::new(Self {
@@ -115,7 +115,7 @@ impl Commit {
             soon: Cell::new(false),
             is_sealed: Cell::new(false),
             driver: Cell::default(),
-            batch_groups: Cell::new(0),
+            batches: Batches::beside(others),
             records: Cell::new(0),
             syncs: Cell::new(0),
             bytes: Cell::new(0),
@@ -415,7 +415,7 @@ impl Commit {
                 }
             }
         }
-        self.batch_groups.set(groups);
+        self.batches.count(groups);
         let upkeep_bytes = if is_upkeep { write.length } else { upkeep_bytes };
         self.upkeep_bytes.set(self.upkeep_bytes.get() + upkeep_bytes);
     }
@@ -445,6 +445,8 @@ impl Commit {
 
 /// What a log needs around it.
 pub struct Around {
+    /// Shards beside this one, which sync on the same disk.
+    pub others: usize,
     pub preparer: Preparer,
     pub large_files: LargeFiles,
     pub sockets: Sockets,
