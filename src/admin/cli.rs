@@ -197,13 +197,13 @@ Examples:
     },
     /// Remove an account
     ///
-    /// It takes no more mail and nobody logs in to it. Its mail stays, and is there again when the account is
-    /// added again, unless --purge is given, which also works on an account that was removed before.
+    /// It takes no more mail, its sessions end, and nobody logs in to it. Its mail stays, and is there again when the
+    /// account is added again, unless --purge is given, which also works on an account that was removed before.
     Remove {
         /// The address of the account
         #[arg(value_name = "USER@DOMAIN")]
         address: String,
-        /// Delete its mail too, for good, and end its IMAP and POP3 sessions
+        /// Delete its mail too, for good
         #[arg(long)]
         purge: bool,
         #[command(flatten)]

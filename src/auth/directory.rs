@@ -277,6 +277,11 @@ impl Directory {
         self.accounts.get(&id).map(|account| &**account)
     }
 
+    /// Whether it is there and was not removed.
+    pub fn is_open(&self, id: u32) -> bool {
+        self.account(id).is_some_and(|account| !account.is_closed)
+    }
+
     /// The account of exactly this address, open or closed.
     pub fn account_at(&self, address: &Address) -> Option<&Account> {
         self.account(*self.ids.get(&address_key(address))?)

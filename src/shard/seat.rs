@@ -29,7 +29,7 @@ pub struct Seat {
     changed: RefCell<Option<BTreeSet<MailboxId>>>,
     /// The connections of its sessions.
     sessions: Deadlines,
-    /// The account was purged: nobody is served any more.
+    /// The account was removed: nobody is served any more.
     is_gone: Cell<bool>,
 }
 
@@ -139,7 +139,7 @@ impl Seat {
         self.is_gone.get()
     }
 
-    /// Whether the account is still one of the directory. A purge that failed brings it back.
+    /// Whether the account was removed. Whoever adds it again brings it back, and so does a purge that failed.
     pub fn set_gone(&self, is_gone: bool) {
         if is_gone && !self.is_gone.get() {
             self.sessions.pass_all();

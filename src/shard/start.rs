@@ -352,7 +352,7 @@ impl Shard {
     pub async fn take_directory(self: &Rc<Self>, directory: Arc<Directory>) {
         *self.directory.borrow_mut() = Arc::clone(&directory);
         for seat in self.seats.all() {
-            seat.set_gone(directory.account(seat.id().0).is_none());
+            seat.set_gone(!directory.is_open(seat.id().0));
         }
         let default_quota = self.config.borrow().limits.account_bytes;
         let mut is_any_new = false;

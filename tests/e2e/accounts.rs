@@ -163,8 +163,20 @@ fn a_purge_that_the_disk_refuses_can_be_made_again() {
 }
 
 #[test]
-fn the_sessions_of_an_account_that_is_purged_end() {
+fn the_sessions_of_an_account_that_is_removed_end() {
     let mut server = Server::with_accounts(&[ALICE, OTHER]);
+    removal_ends_sessions(&server, &["account", "remove", ALICE]);
+    server.add_account(ALICE);
+    removal_ends_sessions(&server, &["account", "remove", ALICE, "--purge"]);
+    server.kill();
+    server.start();
+    server.add_account(ALICE);
+    let mut fresh = server.imap(ALICE);
+    let status = fresh.texts("STATUS INBOX (MESSAGES)");
+    assert!(status[0].contains("MESSAGES 0"), "{status:?}");
+}
+
+fn removal_ends_sessions(server: &Server, removal: &[&str]) {
     let mut open = server.imap(ALICE);
     open.append("INBOX", &message(1, 300)).expect("a reply");
     open.ok("SELECT INBOX").expect("opens");
@@ -173,20 +185,20 @@ fn the_sessions_of_an_account_that_is_purged_end() {
     idle.send("IDLE").expect("sent");
     while !idle.response().expect("a line").text.starts_with('+') {}
     let mut pop3 = Pop3::login(server.address(), POP3, ALICE, PASSWORD).expect("logged in");
+    let (mut sender, mut between) = (server.submission(ALICE), server.submission(ALICE));
+    assert_eq!(between.code("MAIL FROM:<>"), 250);
     let mut other = server.imap(OTHER);
-    server.done(&["account", "remove", ALICE, "--purge"]);
+    server.done(removal);
     for session in [&mut open, &mut idle] {
         assert!(session.response().expect("a last word").text.starts_with("* BYE"));
         assert!(session.response().is_err(), "it goes on");
     }
     assert!(pop3.command("STAT").is_err(), "it goes on");
+    for from in ["", ALICE] {
+        assert_eq!(sender.code(&format!("MAIL FROM:<{from}>")), 550, "{from:?}");
+    }
+    assert_eq!(between.code("RCPT TO:<far@elsewhere.test>"), 550, "mail goes out for nobody");
     other.ok("SELECT INBOX").expect("that of another account goes on");
-    server.kill();
-    server.start();
-    server.add_account(ALICE);
-    let mut fresh = server.imap(ALICE);
-    let status = fresh.texts("STATUS INBOX (MESSAGES)");
-    assert!(status[0].contains("MESSAGES 0"), "{status:?}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Nobody goes on with an account that was purged.
+    /// Nobody goes on with an account that was removed.
     fn look_at_account(&mut self) {
         if self.seat.is_gone() {
             self.engine.handle_shutdown(self.conn.out(), "The account was removed");

@@ -295,6 +295,8 @@ fn judge_sender(
         return SenderVerdict::NoSpace;
     }
     match (role, login, &transaction.envelope.sender) {
+        // It was removed meanwhile.
+        (_, Some(login), _) if !shard.directory().is_open(login.account.0) => SenderVerdict::Denied,
         // On port 25 too: a login there is no way around the check.
         (_, Some(login), Some(sender)) => match shard.directory().may_send_as(login.account.0, sender) {
             true => SenderVerdict::Accepted,
@@ -321,7 +323,8 @@ fn judge_recipient(
     transaction: &Transaction,
     recipient: &Recipient,
 ) -> (RecipientVerdict, Option<Vec<Target>>) {
-    let relaying = match login.is_some() || is_relay_client(shard, peer) {
+    let is_ours = login.is_some_and(|login| shard.directory().is_open(login.account.0));
+    let relaying = match is_ours || is_relay_client(shard, peer) {
         true => Relaying::Allowed,
         false => Relaying::Denied,
     };
