@@ -80,7 +80,7 @@ impl Loading {
             let of = Of { account: part.account, mailbox: part.mailbox };
             match part.kind {
                 PartKind::Account => loading.restore_account(of, part.sequence, &payload)?,
-                PartKind::Chunk => chunks.push((of, Chunk::open(Slice::from(payload)).ok()?)),
+                PartKind::Chunk => chunks.push((of, Chunk::open_bare(Slice::from(payload)).ok()?)),
                 PartKind::State => {
                     let chunks = std::mem::take(&mut chunks);
                     loading.restore_bare_mailbox(of, &payload, chunks)?;

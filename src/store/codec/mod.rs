@@ -56,7 +56,10 @@ const RELEASED_AT: u8 = 23;
 const REBOUND: u8 = 17;
 pub const MOVED: u8 = 18;
 const REASON_MOVED: u8 = 19;
-const PART: u8 = 20;
+/// With chunks of the third version or an older one.
+const OLDER_PART: u8 = 20;
+/// So that a server that would not know its chunks refuses the log.
+const PART: u8 = 24;
 const BASED: u8 = 21;
 const UID_VALIDITY_RAISED: u8 = 22;
 
@@ -209,7 +212,7 @@ pub fn decode(kind: u8, fields: &[u8], body: Slice) -> Result<Record, Malformed>
             Record::Moved(Moved { message, content: take_message(&mut take, body)? })
         }
         REASON_MOVED => Record::ReasonMoved(take_reason_moved(&mut take)?),
-        PART => Record::Part(take_part(&mut take, body)?),
+        PART | OLDER_PART => Record::Part(take_part(&mut take, body)?),
         BASED => Record::Based(Based { snapshot: Sequence(take.u64()?) }),
         UID_VALIDITY_RAISED => {
             let (account, mailbox) = take_mailbox(&mut take)?;

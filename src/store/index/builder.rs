@@ -1,7 +1,7 @@
 //! Making a chunk.
 
 use super::columns::{
-    Column, HAS_DIGEST, Header, IS_PLAIN, IS_UNENDED, Layout, MAGIC, Source, Texts, Times, VERSION,
+    Came, Column, HAS_DIGEST, Header, Heading, IS_PLAIN, IS_UNENDED, MAGIC, ROW_BYTES, Source, Texts, VERSION,
 };
 use super::{Kept, RowDigest};
 use crate::limits;
@@ -13,7 +13,7 @@ pub struct ChunkBuilder {
     uid_first: u32,
     uid_last: u32,
     uids: Vec<u8>,
-    times: Vec<u8>,
+    came: Vec<u8>,
     sources: Vec<u8>,
     texts: Vec<u8>,
     heap: Vec<u8>,
@@ -31,41 +31,42 @@ impl ChunkBuilder {
         }
         (self.rows, self.uid_last) = (self.rows + 1, uid);
         self.uids.extend_from_slice(&uid.to_le_bytes());
-        let digest = kept.digest.get();
-        let sent = digest.and_then(|digest| digest.sent);
-        let times = Times {
+        let came = Came {
             internal: kept.internal.seconds.into(),
             internal_zone: kept.internal.zone_minutes.into(),
             saved: kept.saved.into(),
-            sent: sent.unwrap_or_default().seconds.into(),
-            sent_zone: sent.unwrap_or_default().zone_minutes.into(),
-            has_sent: u8::from(sent.is_some()),
-            spare: 0,
         };
-        times.put(&mut self.times);
+        came.put(&mut self.came);
         Source::of(&kept.locator).put(&mut self.sources);
-        self.push_texts(digest);
+        let texts =
+            kept.digest.get().map_or(Texts { has: 0, offset: 0.into() }, |digest| self.push_texts(&digest));
+        texts.put(&mut self.texts);
     }
 
-    fn push_texts(&mut self, digest: Option<RowDigest<'_>>) {
+    fn push_texts(&mut self, digest: &RowDigest<'_>) -> Texts {
         let from = self.heap.len();
-        let mut add = |text: &[u8]| {
-            self.heap.extend_from_slice(text);
-            u32::try_from(text.len()).expect("a digest is bounded").into()
+        let texts = [digest.envelope, digest.body, digest.body_structure, digest.fields];
+        let [envelope, body, body_structure, fields] =
+            texts.map(|text| u32::try_from(text.len()).expect("a digest is bounded").into());
+        let sent = digest.sent.unwrap_or_default();
+        let heading = Heading {
+            checksum: 0.into(),
+            sent: sent.seconds.into(),
+            sent_zone: sent.zone_minutes.into(),
+            has_sent: u8::from(digest.sent.is_some()),
+            envelope,
+            body,
+            body_structure,
+            fields,
         };
-        let [envelope, body, body_structure, fields] = match &digest {
-            Some(digest) => {
-                [digest.envelope, digest.body, digest.body_structure, digest.fields].map(&mut add)
-            }
-            None => [0.into(); 4],
-        };
-        let has = digest.map_or(0, |digest| {
-            let is_unended = if digest.is_ended { 0 } else { IS_UNENDED };
-            let is_plain = if digest.is_plain { IS_PLAIN } else { 0 };
-            HAS_DIGEST | is_unended | is_plain
-        });
-        let (offset, checksum) = ((from as u64).into(), crc32fast::hash(&self.heap[from..]).into());
-        Texts { has, offset, envelope, body, body_structure, fields, checksum }.put(&mut self.texts);
+        heading.put(&mut self.heap);
+        texts.iter().for_each(|text| self.heap.extend_from_slice(text));
+        let (checksum, checked) = self.heap[from..].split_at_mut(size_of_val(&heading.checksum));
+        checksum.copy_from_slice(&crc32fast::hash(checked).to_le_bytes());
+        let is_unended = if digest.is_ended { 0 } else { IS_UNENDED };
+        let is_plain = if digest.is_plain { IS_PLAIN } else { 0 };
+        let offset = u32::try_from(from).expect("a heap is bounded").into();
+        Texts { has: HAS_DIGEST | is_unended | is_plain, offset }
     }
 
     /// Whether the chunk should be sealed before anything more is pushed.
@@ -87,17 +88,17 @@ impl ChunkBuilder {
             checksum: 0.into(),
             magic: MAGIC,
             version: VERSION.into(),
-            row_bytes: (Layout::NEWEST.row_bytes as u16).into(),
+            row_bytes: (ROW_BYTES as u16).into(),
             rows: u32::try_from(self.rows).expect("rows have different UIDs").into(),
             uid_first: self.uid_first.into(),
             uid_last: self.uid_last.into(),
             heap_bytes: (self.heap.len() as u64).into(),
             spare: [0; 32],
         };
-        let columns_end = size_of::<Header>() + self.rows * Layout::NEWEST.row_bytes;
+        let columns_end = size_of::<Header>() + self.rows * ROW_BYTES;
         let mut bytes = Vec::with_capacity(columns_end + self.heap.len());
         header.put(&mut bytes);
-        for part in [self.uids, self.times, self.sources, self.texts] {
+        for part in [self.uids, self.came, self.sources, self.texts] {
             bytes.extend_from_slice(&part);
         }
         header.checksum = crc32fast::hash(&bytes[4..]).into();

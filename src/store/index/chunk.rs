@@ -5,8 +5,10 @@ use std::fmt;
 
 use rkyv::rend::unaligned::u32_ule;
 
-use super::columns::{Column, Header, Layout, MAGIC, Source, Texts, Times, at};
-use super::{Kept, LazyDigest, RowDigest};
+use super::columns::{
+    CAME, Came, Column, Header, Heading, MAGIC, ROW_BYTES, SOURCE, Source, TEXTS, Texts, VERSION, at,
+};
+use super::{Kept, LazyDigest, RowDigest, older};
 use crate::bytes::Slice;
 use crate::mail::time::Timestamp;
 use crate::store::Locator;
@@ -17,7 +19,6 @@ use crate::store::Locator;
 #[derive(Clone)]
 pub struct Chunk {
     bytes: Slice,
-    layout: Layout,
     rows: usize,
     heap_at: usize,
     checked: RefCell<Checked>,
@@ -32,7 +33,7 @@ struct Checked {
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// Why bytes are not a chunk: in each case it is made again from the log.
+/// Why bytes are not a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChunkError {
     Version,
@@ -42,30 +43,25 @@ pub enum ChunkError {
 
 impl Chunk {
     pub fn open(bytes: Slice) -> Result<Self, ChunkError> {
-        let header: &Header = at(&bytes, 0, 0).ok_or(ChunkError::Layout)?;
-        if header.magic != MAGIC {
-            return Err(ChunkError::Layout);
-        }
-        let layout = Layout::of(header.version.to_native())
-            .filter(|layout| layout.row_bytes == usize::from(header.row_bytes.to_native()))
-            .ok_or(ChunkError::Version)?;
-        let rows = header.rows.to_native() as usize;
-        let heap_bytes = usize::try_from(header.heap_bytes.to_native()).map_err(|_| ChunkError::Layout)?;
-        let heap_at = size_of::<Header>() + rows * layout.row_bytes;
-        if heap_at.checked_add(heap_bytes) != Some(bytes.len()) {
-            return Err(ChunkError::Layout);
-        }
-        if header.checksum.to_native() != crc32fast::hash(&bytes[4..heap_at]) {
-            return Err(ChunkError::Checksum);
-        }
-        let chunk = Self { bytes, layout, rows, heap_at, checked: RefCell::default() };
+        let is_newest = |version| version == VERSION;
+        let Measured { rows, heap_at } =
+            Measured::of(&bytes, |version| is_newest(version).then_some(ROW_BYTES))?;
+        let chunk = Self { bytes, rows, heap_at, checked: RefCell::default() };
         let ascends = chunk.uids().is_sorted_by(|one, next| one < next);
         ascends.then_some(chunk).ok_or(ChunkError::Layout)
     }
 
+    /// A chunk without texts, as a base has it, of any version.
+    pub fn open_bare(bytes: Slice) -> Result<Self, ChunkError> {
+        match Self::open(bytes.clone()) {
+            Err(ChunkError::Version) => Self::open(Slice::from(older::renewed(&bytes)?)),
+            opened => opened,
+        }
+    }
+
     /// How much of a chunk of so many rows is looked at when it is opened.
     pub fn opened_bytes(rows: u64) -> u64 {
-        (size_of::<Header>() as u64).saturating_add(rows.saturating_mul(Layout::NEWEST.row_bytes as u64))
+        (size_of::<Header>() as u64).saturating_add(rows.saturating_mul(ROW_BYTES as u64))
     }
 
     pub fn len(&self) -> usize {
@@ -113,38 +109,38 @@ impl Chunk {
 
     /// When the message came, and when it was put here, in Unix seconds.
     pub fn came(&self, index: usize) -> (Timestamp, i64) {
-        let times = self.times(index);
-        (times.internal(), times.saved.to_native())
+        let came: &Came = self.element(CAME, index);
+        (came.internal(), came.saved.to_native())
     }
 
     pub fn locator(&self, index: usize) -> Locator {
-        self.element::<Source>(self.layout.source, index).locator()
+        self.element::<Source>(SOURCE, index).locator()
     }
 
     /// `None` if the row was sealed without, or if the texts are not as they were written.
     pub fn digest(&self, index: usize) -> Option<RowDigest<'_>> {
         let texts = self.texts(index);
         let is_ended = texts.is_ended()?;
-        let lengths = [texts.envelope, texts.body, texts.body_structure, texts.fields];
-        let length: u64 = lengths.iter().map(|length| u64::from(length.to_native())).sum();
-        let from = usize::try_from(texts.offset.to_native()).ok()?;
-        let heap = &self.bytes[self.heap_at..];
-        let whole = heap.get(from..from.checked_add(usize::try_from(length).ok()?)?)?;
+        let own = self.bytes.get(self.heap_at + texts.offset.to_native() as usize..)?;
+        let heading: &Heading = at(own, 0, 0)?;
+        let lengths = [heading.envelope, heading.body, heading.body_structure, heading.fields];
+        let length: usize = lengths.iter().map(|length| length.to_native() as usize).sum();
+        let own = own.get(..size_of::<Heading>() + length)?;
         let lost_parts = self.bytes.lost_parts();
         if !self.checked.borrow().holds(index, lost_parts) {
-            if crc32fast::hash(whole) != texts.checksum.to_native() {
+            if crc32fast::hash(&own[size_of::<u32_ule>()..]) != heading.checksum.to_native() {
                 return None;
             }
             self.checked.borrow_mut().add(index, self.rows, lost_parts);
         }
-        let mut rest = whole;
+        let mut rest = &own[size_of::<Heading>()..];
         let mut next = |length: u32_ule| {
             let (text, after) = rest.split_at(length.to_native() as usize);
             rest = after;
             text
         };
         let [envelope, body, body_structure, fields] = lengths.map(&mut next);
-        let (sent, is_plain) = (self.times(index).sent(), texts.is_plain());
+        let (sent, is_plain) = (heading.sent(), texts.is_plain());
         Some(RowDigest { envelope, body, body_structure, fields, sent, is_ended, is_plain })
     }
 
@@ -158,12 +154,8 @@ impl Chunk {
         self.texts(index).is_plain()
     }
 
-    fn times(&self, index: usize) -> &Times {
-        self.element(self.layout.times, index)
-    }
-
     fn texts(&self, index: usize) -> &Texts {
-        self.element(self.layout.texts, index)
+        self.element(TEXTS, index)
     }
 
     /// An element of the column in front of which a row has `before` bytes in other columns.
@@ -175,6 +167,33 @@ impl Chunk {
         assert!(index < self.rows, "row {index} of {}", self.rows);
         at(&self.bytes, size_of::<Header>() + before * self.rows, index)
             .expect("all columns are inside, as `open` found")
+    }
+}
+
+/// What the header of a chunk says, found good together with the columns.
+pub struct Measured {
+    pub rows: usize,
+    pub heap_at: usize,
+}
+
+impl Measured {
+    /// `row_bytes` are those of a row in all columns; `None` for a version that is not wanted.
+    pub fn of(bytes: &[u8], row_bytes: impl Fn(u16) -> Option<usize>) -> Result<Self, ChunkError> {
+        let header: &Header = at(bytes, 0, 0).ok_or(ChunkError::Layout)?;
+        if header.magic != MAGIC {
+            return Err(ChunkError::Layout);
+        }
+        let row_bytes = row_bytes(header.version.to_native())
+            .filter(|row_bytes| *row_bytes == usize::from(header.row_bytes.to_native()))
+            .ok_or(ChunkError::Version)?;
+        let rows = header.rows.to_native() as usize;
+        let heap_bytes = usize::try_from(header.heap_bytes.to_native()).map_err(|_| ChunkError::Layout)?;
+        let heap_at = size_of::<Header>() + rows * row_bytes;
+        if heap_at.checked_add(heap_bytes) != Some(bytes.len()) {
+            return Err(ChunkError::Layout);
+        }
+        let is_good = header.checksum.to_native() == crc32fast::hash(&bytes[4..heap_at]);
+        is_good.then_some(Self { rows, heap_at }).ok_or(ChunkError::Checksum)
     }
 }
 
@@ -204,7 +223,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::{Chunk, ChunkError, Header, Layout};
+    use super::{Chunk, ChunkError};
     use crate::bytes::{Owner, Slice};
     use crate::mail::digest::Digest;
     use crate::mail::time::Timestamp;
@@ -264,32 +283,6 @@ mod tests {
             (0, 1, uids.len())
         );
         assert!(Chunk::open(Slice::from(ChunkBuilder::new().finish())).expect("empty").is_empty());
-    }
-
-    /// As the second version laid them out.
-    fn with_older_columns(chunk: &[u8], rows: usize) -> Vec<u8> {
-        let (header, columns) = chunk.split_at(size_of::<Header>());
-        let (uids, columns) = columns.split_at(rows * Layout::NEWEST.times);
-        let (others, heap) = columns.split_at(rows * (Layout::NEWEST.row_bytes - Layout::NEWEST.times));
-        let marks = vec![0x15; rows * 17];
-        let ids = vec![0; rows * 24];
-        let mut older = [header, uids, &marks, others, &ids].concat();
-        older[8..10].copy_from_slice(&2_u16.to_le_bytes());
-        older[10..12].copy_from_slice(&139_u16.to_le_bytes());
-        let checksum = crc32fast::hash(&older[4..]);
-        older[..4].copy_from_slice(&checksum.to_le_bytes());
-        [older.as_slice(), heap].concat()
-    }
-
-    #[test]
-    fn chunks_of_the_second_version_are_read() {
-        let uids = [1, 2, 3, 5, 8, 13, 21];
-        let older = with_older_columns(&chunk(&uids), uids.len());
-        let chunk = Chunk::open(Slice::from(older)).expect("the version is known");
-        assert!(chunk.uids().eq(uids));
-        for (index, uid) in uids.into_iter().enumerate() {
-            assert_eq!((chunk.uid(index), chunk.kept(index)), (uid, kept(uid, digest(uid).as_ref())));
-        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! ```text
 //! header      64  see Header
 //! uid          4  × rows
-//! times       30  × rows
-//! source      35  × rows
-//! texts       29  × rows
-//! heap            envelope, body, body structure and fields of each row, one behind the other
+//! came        18  × rows
+//! source      31  × rows
+//! texts        5  × rows
+//! heap            of each row with a digest the heading of its texts, and the texts
 //! ```
 
 use rkyv::Portable;
@@ -19,9 +19,9 @@ use crate::store::{Locator, LogId, MessageId, Place, Sequence};
 
 pub const MAGIC: [u8; 4] = *b"RPC1";
 
-/// Raised with a change of what follows. A chunk of a version that is not known is made again from the log; a base in
-/// the log holds chunks as well, without texts, and those of older versions must go on being read.
-pub const VERSION: u16 = 3;
+/// Raised with a change of what follows. A chunk of another version is made again from the log; a base in the log holds
+/// chunks as well, without texts, and those of older versions must go on being read (see `older`).
+pub const VERSION: u16 = 4;
 
 /// A struct of a column: its bytes are exactly its fields, and any bytes are one.
 ///
@@ -46,6 +46,8 @@ macro_rules! column {
         const _: () = assert!(size_of::<$name>() == $bytes && align_of::<$name>() == 1);
     };
 }
+
+pub(super) use column;
 
 /// What can be an element of a column.
 pub trait Column: Portable + Sized {
@@ -73,7 +75,7 @@ impl<const N: usize> Column for [u8; N] {
 column! {
     /// The beginning of a chunk.
     Header 64 {
-        /// Of all that follows this field, to the end of the columns. Each row has one of its own for its texts.
+        /// Of all that follows this field, to the end of the columns. The texts of each row have one of their own.
         checksum: u32_ule,
         magic: [u8; 4],
         version: u16_ule,
@@ -88,26 +90,24 @@ column! {
 }
 
 column! {
-    Times 30 {
+    /// When the message came, and when it was put here.
+    Came 18 {
         internal: i64_ule,
         internal_zone: i16_ule,
         saved: i64_ule,
-        sent: i64_ule,
-        sent_zone: i16_ule,
-        /// 1 if there is a sent date.
-        has_sent: u8,
-        spare: u8,
     }
 }
 
 column! {
     /// The locator.
-    Source 35 {
+    Source 31 {
         log: u16_ule,
         sequence: u64_ule,
         /// 0: in a segment, 1: in a large file.
         place: u8,
-        number: u64_ule,
+        /// Of the segment; of a large file the lower half of its number.
+        number: u32_ule,
+        /// In the segment; of a large file the upper half of its number.
         offset: u32_ule,
         length: u64_ule,
         return_path_length: u32_ule,
@@ -115,17 +115,28 @@ column! {
 }
 
 column! {
-    /// Where the digest is in the heap.
-    Texts 29 {
+    /// What is known of the digest without looking at it, and where it is.
+    Texts 5 {
         /// Bits: `HAS_DIGEST`, and with it `IS_UNENDED`, `IS_PLAIN`.
         has: u8,
-        offset: u64_ule,
+        /// Of its heading in the heap.
+        offset: u32_ule,
+    }
+}
+
+column! {
+    /// In front of a row's texts, so that who lists it looks in one place.
+    Heading 31 {
+        /// Of the rest of the heading and of the texts behind it.
+        checksum: u32_ule,
+        sent: i64_ule,
+        sent_zone: i16_ule,
+        /// 1 if there is a sent date.
+        has_sent: u8,
         envelope: u32_ule,
         body: u32_ule,
         body_structure: u32_ule,
         fields: u32_ule,
-        /// Of the four texts, as they stand in the heap.
-        checksum: u32_ule,
     }
 }
 
@@ -136,36 +147,11 @@ pub const IS_UNENDED: u8 = 2;
 /// There is, and it is of a message that is text as it lies.
 pub const IS_PLAIN: u8 = 4;
 
-/// Which columns a version has: all of a row together, and how much of it is in front of each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Layout {
-    pub row_bytes: usize,
-    pub times: usize,
-    pub source: usize,
-    pub texts: usize,
-}
-
-impl Layout {
-    pub const NEWEST: Self = Self::behind(size_of::<u32_ule>(), 0);
-
-    /// Flags as they once were stood behind the UIDs (17 bytes), and ids that nobody ever gave at the end (24).
-    const SECOND: Self = Self::behind(size_of::<u32_ule>() + 17, 24);
-
-    const fn behind(front: usize, end: usize) -> Self {
-        let (times, source) = (front, front + size_of::<Times>());
-        let texts = source + size_of::<Source>();
-        Self { row_bytes: texts + size_of::<Texts>() + end, times, source, texts }
-    }
-
-    /// `None` for a version that is not known.
-    pub fn of(version: u16) -> Option<Self> {
-        match version {
-            VERSION => Some(Self::NEWEST),
-            2 => Some(Self::SECOND),
-            _ => None,
-        }
-    }
-}
+/// How much of a row is in front of each column, and all of it.
+pub const CAME: usize = size_of::<u32_ule>();
+pub const SOURCE: usize = CAME + size_of::<Came>();
+pub const TEXTS: usize = SOURCE + size_of::<Source>();
+pub const ROW_BYTES: usize = TEXTS + size_of::<Texts>();
 
 /// The element at `index` of a column that begins at `from`. `None` beyond the end of `bytes`.
 pub fn at<T>(bytes: &[u8], from: usize, index: usize) -> Option<&T>
@@ -180,8 +166,8 @@ where
 impl Source {
     pub fn of(locator: &Locator) -> Self {
         let (place, number, offset) = match locator.place {
-            Place::Segment { number, offset } => (0, u64::from(number), offset),
-            Place::File { number } => (1, number, 0),
+            Place::Segment { number, offset } => (0, number, offset),
+            Place::File { number } => (1, number as u32, (number >> 32) as u32),
         };
         Self {
             log: locator.id.log.0.into(),
@@ -195,10 +181,10 @@ impl Source {
     }
 
     pub fn locator(&self) -> Locator {
-        let number = self.number.to_native();
-        let place = match (self.place, u32::try_from(number)) {
-            (0, Ok(number)) => Place::Segment { number, offset: self.offset.to_native() },
-            _ => Place::File { number },
+        let (number, offset) = (self.number.to_native(), self.offset.to_native());
+        let place = match self.place {
+            0 => Place::Segment { number, offset },
+            _ => Place::File { number: u64::from(number) | u64::from(offset) << 32 },
         };
         Locator {
             id: MessageId { log: LogId(self.log.to_native()), sequence: Sequence(self.sequence.to_native()) },
@@ -209,11 +195,13 @@ impl Source {
     }
 }
 
-impl Times {
+impl Came {
     pub fn internal(&self) -> Timestamp {
         Timestamp { seconds: self.internal.to_native(), zone_minutes: self.internal_zone.to_native() }
     }
+}
 
+impl Heading {
     pub fn sent(&self) -> Option<Timestamp> {
         let sent = Timestamp { seconds: self.sent.to_native(), zone_minutes: self.sent_zone.to_native() };
         (self.has_sent == 1).then_some(sent)

@@ -11,6 +11,7 @@
 mod builder;
 mod chunk;
 mod columns;
+mod older;
 
 pub use builder::ChunkBuilder;
 pub use chunk::{Chunk, ChunkError};
