@@ -55,6 +55,7 @@ impl Batches {
         self.average.set(self.average.get() + (groups as f32 - self.average.get()) * WEIGHT);
     }
 
+    /// Whether the first group of a batch waits for a second.
     fn have_company(&self) -> bool {
         self.has_others && self.average.get() >= SHARED_GROUPS
     }

@@ -429,7 +429,7 @@ mod tests {
     use proptest::prelude::{Strategy, any, proptest};
     use proptest::{option, prop_assert_eq};
 
-    use super::{MESSAGE, SPECIAL_USES, body, decode, encode, fields_length, kind};
+    use super::{MESSAGE, OLDER_PART, PART, SPECIAL_USES, body, decode, encode, fields_length, kind};
     use crate::bytes::Slice;
     use crate::mail::address::Address;
     use crate::mail::envelope::{BodyKind, ByMode, DeliverBy, Envelope, Notify, Recipient, Ret};
@@ -580,6 +580,14 @@ mod tests {
             let again = decode(kind(&record), &fields, body_of(&record)).expect("it was just written");
             assert_eq!(format!("{again:?}"), format!("{record:?}"));
             assert_eq!(*body_of(&again), *body_of(&record));
+        }
+    }
+
+    #[test]
+    fn parts_as_older_servers_wrote_them_are_read() {
+        for record in records().into_iter().filter(|record| kind(record) == PART) {
+            let again = decode(OLDER_PART, &fields(&record), body_of(&record)).expect("it is a part");
+            assert_eq!(format!("{again:?}"), format!("{record:?}"));
         }
     }
 

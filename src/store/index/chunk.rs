@@ -43,9 +43,8 @@ pub enum ChunkError {
 
 impl Chunk {
     pub fn open(bytes: Slice) -> Result<Self, ChunkError> {
-        let is_newest = |version| version == VERSION;
-        let Measured { rows, heap_at } =
-            Measured::of(&bytes, |version| is_newest(version).then_some(ROW_BYTES))?;
+        let row_bytes = |version| (version == VERSION).then_some(ROW_BYTES);
+        let Measured { rows, heap_at } = Measured::of(&bytes, row_bytes)?;
         let chunk = Self { bytes, rows, heap_at, checked: RefCell::default() };
         let ascends = chunk.uids().is_sorted_by(|one, next| one < next);
         ascends.then_some(chunk).ok_or(ChunkError::Layout)

@@ -40,7 +40,8 @@ const TEXTS_BYTES: usize = 29;
 const THIRD: (usize, usize) = (size_of::<u32_ule>(), 0);
 const SECOND: (usize, usize) = (size_of::<u32_ule>() + 17, 24);
 
-/// The same rows as a chunk of the newest version, without texts. `Version` if it is none of an older one.
+/// The same rows as a chunk of the newest version, without texts. `ChunkError::Version` if the chunk is not of an older
+/// one that is known.
 pub fn renewed(bytes: &[u8]) -> Result<Vec<u8>, ChunkError> {
     let header: &Header = at(bytes, 0, 0).ok_or(ChunkError::Layout)?;
     let (front, end) = match header.version.to_native() {
@@ -50,13 +51,14 @@ pub fn renewed(bytes: &[u8]) -> Result<Vec<u8>, ChunkError> {
     };
     let row_bytes = front + size_of::<Times>() + size_of::<Source>() + TEXTS_BYTES + end;
     let rows = Measured::of(bytes, |_| Some(row_bytes))?.rows;
+    // Where the column begins in front of which a row has so many bytes in others.
+    let column = |before| size_of::<Header>() + before * rows;
     let mut builder = ChunkBuilder::new();
     let mut last = 0;
     for index in 0..rows {
-        let uid: &u32_ule = element(bytes, rows, 0, index)?;
-        let times: &Times = element(bytes, rows, front, index)?;
-        let source: &Source = element(bytes, rows, front + size_of::<Times>(), index)?;
-        let uid = uid.to_native();
+        let uid = at::<u32_ule>(bytes, column(0), index).ok_or(ChunkError::Layout)?.to_native();
+        let times = at(bytes, column(front), index).ok_or(ChunkError::Layout)?;
+        let source = at(bytes, column(front + size_of::<Times>()), index).ok_or(ChunkError::Layout)?;
         if uid <= last {
             return Err(ChunkError::Layout);
         }
@@ -64,15 +66,6 @@ pub fn renewed(bytes: &[u8]) -> Result<Vec<u8>, ChunkError> {
         builder.push(uid, &kept(times, source));
     }
     Ok(builder.finish())
-}
-
-/// An element of the column in front of which a row has `before` bytes in other columns.
-fn element<T>(bytes: &[u8], rows: usize, before: usize, index: usize) -> Result<&T, ChunkError>
-where
-    T: Column
-        + for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rkyv::rancor::Failure>>,
-{
-    at(bytes, size_of::<Header>() + before * rows, index).ok_or(ChunkError::Layout)
 }
 
 fn kept(times: &Times, source: &Source) -> Kept<'static> {
