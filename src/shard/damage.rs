@@ -159,7 +159,7 @@ impl Shard {
         if self.reader().message(&kept.message).is_ok() {
             return None;
         }
-        let envelope = taken.accepted.map(|accepted| accepted.envelope).unwrap_or_default();
+        let envelope = taken.accepted.map(Arc::unwrap_or_clone).unwrap_or_default().envelope;
         let recipient = |row: &Row| envelope.recipients.get(row.recipient as usize);
         let recipients = rows.iter().filter_map(recipient).map(|to| to.address.to_string()).collect();
         let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();

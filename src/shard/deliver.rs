@@ -139,7 +139,7 @@ impl Shard {
         let is_held = accepted.envelope.hold_until.is_some_and(|until| until > received.seconds);
         changes.push(change(Record::Message(record::Message {
             received,
-            accepted: Some(Box::new(accepted)),
+            accepted: Some(Arc::new(accepted)),
             body,
         })));
         let mut digest = None;

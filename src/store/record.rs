@@ -4,6 +4,8 @@
 //! what a start replays are the same `apply`. Records that belong together are appended together and land in
 //! one batch, which is valid whole or not at all.
 
+use std::sync::Arc;
+
 use super::{AccountId, Locator, MailboxId, MessageId, RecordPlace, Sequence};
 use crate::bytes::Slice;
 use crate::mail::envelope::Envelope;
@@ -41,8 +43,8 @@ pub enum Record {
 #[derive(Clone, Debug)]
 pub struct Message {
     pub received: Timestamp,
-    /// `None` for a message that a client or an import put into a mailbox. Boxed: all other records are small.
-    pub accepted: Option<Box<Accepted>>,
+    /// `None` for a message that a client or an import put into a mailbox. Shared with who waits for its sync.
+    pub accepted: Option<Arc<Accepted>>,
     pub body: Body,
 }
 

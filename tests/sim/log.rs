@@ -1,6 +1,7 @@
 //! A log through many lives: appends, syncs, failed syncs, power cuts, damage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ringpost::bytes::Slice;
 use ringpost::mail::address::Address;
@@ -164,7 +165,7 @@ impl World {
         let accepted = Accepted { envelope, routes, ..Accepted::default() };
         Record::Message(Message {
             received: Timestamp { seconds: 1_700_000_000, zone_minutes: 60 },
-            accepted: self.random.one_in(2).then(|| Box::new(accepted)),
+            accepted: self.random.one_in(2).then(|| Arc::new(accepted)),
             body: Body::Inline { bytes, return_path_length: 0 },
         })
     }

@@ -6,6 +6,7 @@
 //! byte; what was settled and acknowledged is not owed again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ringpost::bytes::Slice;
 use ringpost::mail::address::Address;
@@ -179,7 +180,7 @@ impl World {
         let accepted = Accepted { envelope, routes: vec![Route::Local(AccountId(1))], ..Accepted::default() };
         let body = Body::Inline { bytes: Slice::from(bytes.clone()), return_path_length: 0 };
         let received = Timestamp { seconds: 1_700_000_000, zone_minutes: 0 };
-        let record = Record::Message(Message { received, accepted: Some(Box::new(accepted)), body });
+        let record = Record::Message(Message { received, accepted: Some(Arc::new(accepted)), body });
         let sequence = self.append(vec![record]);
         self.ledger.bodies.insert(sequence, bytes);
     }

@@ -397,7 +397,7 @@ fn job(
     let numbers: Vec<u32> = rows.iter().map(|row| row.recipient).collect();
     let recipients: Vec<_> =
         numbers.iter().filter_map(|&number| recipients.get(number as usize).cloned()).collect();
-    let envelope = message.accepted?.envelope;
+    let envelope = Arc::unwrap_or_clone(message.accepted?).envelope;
     let envelope = Envelope { recipients, ..envelope };
     let attempts = rows.iter().map(|row| u32::from(row.attempts)).max().unwrap_or(0);
     Some(Job { home, message: locator, pool, priority, attempts, envelope, numbers })

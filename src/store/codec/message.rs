@@ -1,6 +1,7 @@
 //! The fields of a message: what was promised when it was taken.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::{put_timestamp, take_bool, take_timestamp};
 use crate::bytes::Slice;
@@ -56,13 +57,13 @@ pub fn take_message(take: &mut Take<'_>, bytes: Slice) -> Result<Message, Malfor
         return Err(take.malformed());
     }
     let mut accepted = match has & HAS_ACCEPTED != 0 {
-        true => Some(Box::new(take_accepted(take)?)),
+        true => Some(take_accepted(take)?),
         false => None,
     };
     if let Some(accepted) = accepted.as_mut().filter(|_| has & HAS_TERMS != 0) {
         take_terms(take, accepted)?;
     }
-    Ok(Message { received, accepted, body })
+    Ok(Message { received, accepted: accepted.map(Arc::new), body })
 }
 
 fn put_accepted(accepted: &Accepted, to: &mut impl Put) {

@@ -426,6 +426,8 @@ fn take_ranges(take: &mut Take<'_>) -> Result<Ranges, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::{Strategy, any, proptest};
     use proptest::{option, prop_assert_eq};
 
@@ -509,13 +511,13 @@ mod tests {
         let mut records = vec![
             Record::Message(Message {
                 received: TIME,
-                accepted: Some(Box::new(accepted())),
+                accepted: Some(Arc::new(accepted())),
                 body: inline.clone(),
             }),
-            moved(Some(Box::new(accepted())), inline.clone()),
+            moved(Some(Arc::new(accepted())), inline.clone()),
             moved(None, file.clone()),
             Record::Message(Message { received: TIME, accepted: None, body: inline }),
-            Record::Message(Message { received: TIME, accepted: Some(Box::new(null)), body: file }),
+            Record::Message(Message { received: TIME, accepted: Some(Arc::new(null)), body: file }),
             delivered(Place::Segment { number: u32::MAX, offset: 8 }),
             delivered(Place::File { number: u64::MAX }),
             Record::Expunged(Expunged { account, mailbox, modseq, uids }),
@@ -619,7 +621,7 @@ mod tests {
     fn a_message_without_terms_is_as_short_as_before_there_were_any() {
         let record = |accepted| {
             let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
-            Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body })
+            Record::Message(Message { received: TIME, accepted: Some(Arc::new(accepted)), body })
         };
         let plain = fields(&record(Accepted::default()));
         // Time, has, Return-Path, body, smtputf8, ret, ENVID, login, sender, recipients.
@@ -651,7 +653,7 @@ mod tests {
         #[test]
         fn terms_are_read_back_as_they_were(accepted in terms()) {
             let body = Body::Inline { bytes: Slice::from(&b""[..]), return_path_length: 0 };
-            let record = Record::Message(Message { received: TIME, accepted: Some(Box::new(accepted)), body });
+            let record = Record::Message(Message { received: TIME, accepted: Some(Arc::new(accepted)), body });
             let fields = fields(&record);
             prop_assert_eq!(fields.len(), fields_length(&record));
             let again = decode(MESSAGE, &fields, body_of(&record)).expect("it was just written");

@@ -459,6 +459,8 @@ fn take_place(take: &mut Take<'_>) -> Result<RecordPlace, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{DestinationId, Due, Malformed, Owed, State, Warned, Way};
     use crate::bytes::Slice;
     use crate::mail::address::Address;
@@ -484,7 +486,7 @@ mod tests {
         };
         let body = Body::Inline { bytes: Slice::from(Vec::new()), return_path_length: 2 };
         let received = Timestamp { seconds: 99, zone_minutes: 0 };
-        Record::Message(Message { received, accepted: Some(Box::new(accepted)), body })
+        Record::Message(Message { received, accepted: Some(Arc::new(accepted)), body })
     }
 
     fn apply(owed: &mut Owed, sequence: u64, record: &Record) -> Vec<Due> {
@@ -569,7 +571,7 @@ mod tests {
             let Record::Message(mut message) = message() else {
                 unreachable!("it is a message");
             };
-            let accepted = message.accepted.as_mut().expect("it was accepted");
+            let accepted = Arc::make_mut(message.accepted.as_mut().expect("it was accepted"));
             (accepted.envelope.hold_until, accepted.envelope.priority) = (hold_until, -3);
             let mut owed = Owed::new(LOG);
             let due = apply(&mut owed, 5, &Record::Message(message));
@@ -642,7 +644,7 @@ mod tests {
             unreachable!("it is a message");
         };
         let by = DeliverBy { at: 1, mode: ByMode::Notify, trace: true };
-        dated.accepted.as_mut().expect("it was accepted").envelope.deliver_by = Some(by);
+        Arc::make_mut(dated.accepted.as_mut().expect("it was accepted")).envelope.deliver_by = Some(by);
         apply(&mut owed, 11, &Record::Message(dated));
         let warned = Deferred {
             message: Sequence(11),
