@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::commit::{Commit, NotStored, Ticket};
+use super::logged::Origin;
 use super::mesh::{Deliver, Delivered, Letter};
 use super::outbound::tell::tell_taken;
 use super::seat::Seat;
@@ -61,18 +62,23 @@ struct New {
     message: Locator,
     /// Records in front of its own.
     index: u64,
+    accepted: Arc<Accepted>,
+    /// Where it came from; nowhere, if the server wrote it.
+    origin: Option<Origin>,
     /// Recipients whose delivery is to be told when it has come, by their numbers in the envelope.
     told: Vec<u32>,
 }
 
 impl Promised {
-    /// Waits until it is durable, and writes to the owners of its copies.
+    /// Waits until it is durable, says so in the event log, and writes to the owners of its copies.
     pub async fn kept(self, shard: &Shard) -> Result<MessageId, NotStored> {
         self.ticket.stored().await?;
         let id_of =
             |new: &New| MessageId { log: new.message.id.log, sequence: self.ticket.first() + new.index };
         for new in std::iter::once(&self.message).chain(&self.notification) {
-            shard.send_out(&self.commit, new.message.at(id_of(new)), &new.told);
+            let message = new.message.at(id_of(new));
+            shard.log_taken(&message, &new.accepted, new.origin, &self.commit.owed());
+            shard.send_out(&self.commit, message, &new.accepted, &new.told);
         }
         Ok(id_of(&self.message))
     }
@@ -83,25 +89,30 @@ impl Shard {
     /// [`Commit::next_message`] of this moment unless the log has to wait for space.
     ///
     /// [`Commit::next_message`]: super::commit::Commit::next_message
-    pub async fn accept(self: &Rc<Self>, promise: Promise, body: Body) -> Result<MessageId, NotStored> {
+    pub async fn accept(
+        self: &Rc<Self>,
+        promise: Promise,
+        body: Body,
+        origin: Origin,
+    ) -> Result<MessageId, NotStored> {
         let Promise { accepted, expanded } = promise;
         let (commit, told) = (self.own_log(), told::wanted(&accepted));
-        if told.is_empty() && expanded.is_empty() {
-            return self.promise(commit, Vec::new(), accepted, body).kept(self).await;
-        }
-        let envelope = accepted.envelope.clone();
         let mut changes = Vec::new();
         let message = self.take(commit, (accepted, told.clone()), body.clone(), &mut changes);
+        let message = New { origin: Some(origin), ..message };
+        let envelope = &message.accepted.envelope;
         let delivered = told.iter().filter(|number| message.told.binary_search(number).is_err());
         let delivered = delivered.filter_map(|number| envelope.recipients.get(*number as usize).cloned());
         let (recipients, actions): (Vec<Recipient>, Vec<Action>) = delivered
             .map(|recipient| (recipient, Action::Delivered))
             .chain(expanded.into_iter().map(|recipient| (recipient, Action::Expanded)))
             .unzip();
-        let envelope = Envelope { recipients, ..envelope };
-        let told = tell_taken(self, (&message.message, &body), &envelope, &actions);
-        let notification =
-            told.map(|(accepted, body)| self.take(commit, (accepted, Vec::new()), body, &mut changes));
+        let notification = (!actions.is_empty()).then(|| {
+            let envelope = Envelope { recipients, ..envelope.clone() };
+            let (accepted, body) = tell_taken(self, (&message.message, &body), &envelope, &actions)?;
+            Some(self.take(commit, (accepted, Vec::new()), body, &mut changes))
+        });
+        let notification = notification.flatten();
         let ticket = commit.append(changes);
         Promised { message, notification, ticket, commit: Rc::clone(commit) }.kept(self).await
     }
@@ -135,15 +146,15 @@ impl Shard {
         let id = MessageId { sequence: next.sequence + index, ..next };
         let (message, bytes) = locator(id, &body);
         changes.reserve(1 + accepted.routes.len());
-        let routes = accepted.routes.clone();
+        let accepted = Arc::new(accepted);
         let is_held = accepted.envelope.hold_until.is_some_and(|until| until > received.seconds);
         changes.push(change(Record::Message(record::Message {
             received,
-            accepted: Some(Arc::new(accepted)),
+            accepted: Some(Arc::clone(&accepted)),
             body,
         })));
         let mut digest = None;
-        for (recipient, route) in (0..).zip(&routes) {
+        for (recipient, route) in (0..).zip(&accepted.routes) {
             let seat = self.local_seat(route).filter(|seat| Rc::ptr_eq(seat.commit(), commit));
             let Some(seat) = seat.filter(|_| !is_held) else {
                 continue;
@@ -160,7 +171,7 @@ impl Shard {
                 told.remove(at);
             }
         }
-        New { message, index, told }
+        New { message, index, accepted, origin: None, told }
     }
 
     /// Writes to the owners of what was held until now.
@@ -186,7 +197,7 @@ impl Shard {
 
     /// Writes to the owners of the copies of a message that are still owed to accounts, or holds them until their
     /// time. `message` need not know its place: its record does. The delivery of `told` is to be told.
-    fn send_out(&self, commit: &Commit, message: Locator, told: &[u32]) {
+    fn send_out(&self, commit: &Commit, message: Locator, accepted: &Arc<Accepted>, told: &[u32]) {
         let now = clock::timestamp().seconds;
         let low_water = commit.settled_below();
         let directory = self.directory();
@@ -206,10 +217,19 @@ impl Shard {
             let (message, recipient) = (message.placed(row.record), row.recipient);
             let received_seconds = i64::from(row.received);
             let tells_sender = told.binary_search(&recipient).is_ok();
-            let cut = self.cut_number();
+            let (accepted, cut) = (Arc::clone(accepted), self.cut_number());
             self.mesh.ask(
                 shard,
-                Deliver { message, recipient, account, low_water, received_seconds, tells_sender, cut },
+                Deliver {
+                    message,
+                    recipient,
+                    accepted,
+                    account,
+                    low_water,
+                    received_seconds,
+                    tells_sender,
+                    cut,
+                },
             );
         }
     }
@@ -257,13 +277,17 @@ impl Shard {
         let Some(plan) = plan(&seat, incoming(letter.message, digest, key, received)) else {
             return Err(NotStored::Failed);
         };
-        let Some((accepted, body)) = told else {
-            return seat.carry_out(plan).await.map(|_| true);
-        };
-        let mut changes = plan.changes;
-        // That it is settled is an outcome, for which there is space where there is none for new mail.
-        changes.push(settled(key));
-        self.promise(home, changes, accepted, body).kept(self).await.map(|_| true)
+        match told {
+            None => drop(seat.carry_out(plan).await?),
+            Some((accepted, body)) => {
+                let mut changes = plan.changes;
+                // That it is settled is an outcome, for which there is space where there is none for new mail.
+                changes.push(settled(key));
+                self.promise(home, changes, accepted, body).kept(self).await?;
+            }
+        }
+        self.log_delivered(letter);
+        Ok(true)
     }
 
     /// A copy has arrived, or has nowhere to go.
@@ -318,8 +342,8 @@ impl Shard {
     fn send_out_again(&self, commit: &Commit, id: MessageId, record: RecordPlace) {
         match self.reader.taken(id, record) {
             Ok((kept, message)) => {
-                let told = message.accepted.as_deref().map(told::wanted).unwrap_or_default();
-                self.send_out(commit, kept.message, &told);
+                let accepted = message.accepted.unwrap_or_default();
+                self.send_out(commit, kept.message, &accepted, &told::wanted(&accepted));
             }
             Err(error) => tracing::error!(message = %id, %error, "an owed message cannot be read"),
         }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::io::inbox::Inbox;
 use crate::io::tls::ServerTls;
 use crate::queue::schedule::Item;
+use crate::store::record::Accepted;
 use crate::store::{Locator, LogId, MessageId, Sequence};
 
 use super::clean::Declared;
@@ -62,6 +63,8 @@ pub enum Letter {
 pub struct Deliver {
     pub message: Locator,
     pub recipient: u32,
+    /// What was promised about the message.
+    pub accepted: Arc<Accepted>,
     /// Number of the account in the directory.
     pub account: u32,
     /// Every message of that log below this is settled; what was remembered about them can be forgotten.
@@ -155,6 +158,8 @@ impl Mesh {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Deliver, Mesh};
     use crate::io::inbox::Inbox;
     use crate::store::{Locator, LogId, MessageId, Place, Sequence};
@@ -169,6 +174,7 @@ mod tests {
         let deliver = || Deliver {
             message,
             recipient: 0,
+            accepted: Arc::default(),
             account: 1,
             low_water: Sequence(1),
             received_seconds: 0,

@@ -27,6 +27,7 @@ pub mod deliver;
 mod hold;
 pub mod imap;
 pub mod intake;
+mod logged;
 pub mod login;
 pub mod mesh;
 pub mod notify;

@@ -12,7 +12,7 @@ use super::Shard;
 use super::commit::NotStored;
 use super::deliver::Promise;
 use super::intake::Intake;
-use super::outbound::logged::Origin;
+use super::logged::Origin;
 use crate::auth::{Directory, Resolution, Target};
 use crate::config::Config;
 use crate::io::{clock, random};
@@ -207,13 +207,7 @@ impl Incoming {
         // Of a small message nothing waits here, so that the identity is still the next one.
         let complete = self.intake.finish(body, self.return_path_length).await.map_err(not_stored)?;
         let body = complete.into_body();
-        let is_relayed = accepted.routes.contains(&Route::Remote);
-        let relayed = is_relayed.then(|| (accepted.clone(), body.length() - self.return_path_length as u64));
-        let id = shard.accept(Promise { accepted, expanded }, body).await.map_err(not_stored)?;
-        if let Some((accepted, size)) = relayed {
-            shard.log_reception(id, &accepted, size, self.origin);
-        }
-        Ok(id)
+        shard.accept(Promise { accepted, expanded }, body, self.origin).await.map_err(not_stored)
     }
 
     /// The message's identity goes into its trace field; what a submission lacks goes behind that.

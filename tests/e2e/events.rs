@@ -1,8 +1,10 @@
 //! The event log as `ringpost events` shows it: without a server, with filters, with a cursor, and as it grows.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::server::Server;
 
@@ -132,4 +134,83 @@ fn a_reader_that_leaves_is_no_failure() {
     // What was not handed over comes again.
     let left = ids(&server, &["--cursor", "gone"]);
     assert!(left.len() > 10_000 && left.last().is_some_and(|id| id == "19999"), "{}", left.len());
+}
+
+/// The events there are, as fields, once there are so many.
+fn written(server: &Server, count: usize) -> Vec<serde_json::Value> {
+    let begun = Instant::now();
+    loop {
+        let text = server.done(&["events"]);
+        let events: Vec<_> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        if events.len() >= count {
+            return events;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{count} expected:\n{text}{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Types of the events about each recipient, in their order.
+fn stories(events: &[serde_json::Value]) -> BTreeMap<String, String> {
+    let mut stories: BTreeMap<String, String> = BTreeMap::new();
+    for event in events {
+        let field = |name: &str| event[name].as_str().expect(name).to_owned();
+        let story = stories.entry(field("recipient")).or_default();
+        *story += &format!("{}<{}> ", field("type"), field("sender"));
+    }
+    stories
+}
+
+/// Accounts of two cores: some deliveries go with the message, others are asked of the other core.
+#[test]
+fn mail_for_accounts_is_told_of_from_its_reception_to_the_mailbox() {
+    const ALL: [&str; 6] = [
+        "a@example.test",
+        "b@example.test",
+        "c@example.test",
+        "d@example.test",
+        "e@example.test",
+        "f@example.test",
+    ];
+    let mut server = Server::prepare(2, "");
+    ALL.iter().for_each(|account| server.add_account(account));
+    server.start();
+    let mut smtp = server.submission(ALL[0]);
+    assert!(smtp.message(ALL[0], &ALL, b"Subject: to all\r\n\r\nhello\r\n").expect("a reply"));
+    let events = written(&server, 12);
+    let plain = format!("Reception<{0}> Delivery<{0}> ", ALL[0]);
+    assert_eq!(stories(&events), ALL.iter().map(|one| ((*one).to_owned(), plain.clone())).collect());
+    let of_kind = |kind| events.iter().filter(move |event| event["type"] == kind);
+    assert!(of_kind("Reception").all(|event| event["reception_protocol"] == "ESMTPSA"), "{events:?}");
+    assert!(of_kind("Delivery").all(|event| {
+        event["delivery_protocol"] == "Local"
+            && event["id"] == events[0]["id"]
+            && event["created"].is_number()
+    }));
+    // Deliveries that are told, and what tells of them; a message that waits for its time.
+    for (parameter, kept, recipient) in [("", " NOTIFY=SUCCESS", ALL[1]), (" HOLDFOR=2", "", ALL[2])] {
+        assert_eq!(smtp.code(&format!("MAIL FROM:<{}>{parameter}", ALL[0])), 250);
+        assert_eq!(smtp.code(&format!("RCPT TO:<{recipient}>{kept}")), 250);
+        assert_eq!(smtp.code("DATA"), 354);
+        assert_eq!(smtp.code("Subject: more\r\n\r\nhello\r\n."), 250);
+    }
+    let stories = stories(&written(&server, 17));
+    assert_eq!(stories[ALL[0]], format!("{plain}Delivery<> "));
+    assert_eq!([&stories[ALL[1]], &stories[ALL[2]]], [&plain.repeat(2); 2]);
+    drop(smtp);
+    server.stop();
+    assert_eq!(written(&server, 17).len(), 17);
+}
+
+#[test]
+fn mail_for_accounts_is_not_told_of_where_nobody_wants_that() {
+    let more = "[events]\nlocal = false\n[[route]]\ndomain = \"*\"\nto = [\"127.0.0.1:9\"]\n";
+    let server = Server::configured(&["a@example.test", "b@example.test"], more);
+    let mut smtp = server.submission("a@example.test");
+    let recipients = ["a@example.test", "b@example.test", "c@elsewhere.test"];
+    assert!(smtp.message(recipients[0], &recipients, b"Subject: to all\r\n\r\nhello\r\n").expect("a reply"));
+    // The attempt elsewhere comes after all that there could be to tell of the others.
+    let stories = stories(&written(&server, 2));
+    assert_eq!(stories.keys().collect::<Vec<_>>(), ["c@elsewhere.test"]);
 }

@@ -332,6 +332,7 @@ fn events(keys: &EventsKeys, problems: &mut Problems<'_>) -> Events {
         rotate: rotate.unwrap_or(outbound::EVENTS_ROTATE),
         keep_bytes: Some(keep_bytes.unwrap_or(outbound::EVENTS_KEEP_BYTES)).filter(|bytes| *bytes > 0),
         keep: Some(keep.unwrap_or(outbound::EVENTS_KEEP)).filter(|keep| !keep.is_zero()),
+        local: keys.local.unwrap_or(true),
     }
 }
 

@@ -171,6 +171,7 @@ pub struct EventsKeys {
     pub rotate_s: Option<Spanned<i64>>,
     pub keep_bytes: Option<Spanned<i64>>,
     pub keep_s: Option<Spanned<i64>>,
+    pub local: Option<bool>,
 }
 
 impl OutboundKeys {

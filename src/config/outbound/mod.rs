@@ -81,6 +81,8 @@ pub struct Events {
     /// Files beyond this size together, or older than this, are deleted; `None`: never.
     pub keep_bytes: Option<u64>,
     pub keep: Option<Duration>,
+    /// Mail for accounts here has events, too.
+    pub local: bool,
 }
 
 /// A site, whose policies are sought.

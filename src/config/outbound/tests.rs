@@ -102,6 +102,7 @@ fn an_empty_file_sends_everything_by_mx_records_from_any_address() {
     assert_eq!(outbound.source(plan.lanes[0].source).unwrap().address, None);
     assert_eq!(outbound.retry.expire_after, Duration::from_secs(5 * 86_400));
     assert!(outbound.rules.is_empty() && outbound.tenants.is_empty() && outbound.events.dir.is_none());
+    assert!(outbound.events.local);
 }
 
 #[test]
@@ -240,6 +241,7 @@ fn rules_classes_headers_and_events() {
         [events]
         dir = "/e"
         keep_s = 0
+        local = false
         "#,
     );
     let rules: Vec<String> = outbound
@@ -253,6 +255,7 @@ fn rules_classes_headers_and_events() {
     let purple = crate::mail::reply::Reply::of_lines(550, [&b"Purple"[..]]);
     assert_eq!(outbound.classes.classify(&purple), "Ours");
     assert_eq!((outbound.events.keep, outbound.events.rotate_bytes), (None, 256 << 20));
+    assert!(!outbound.events.local);
 }
 
 /// Each text with all that is said about it.

@@ -24,8 +24,8 @@ use crate::proto::smtp::{
 };
 use crate::shard::Shard;
 use crate::shard::deliver::Promise;
+use crate::shard::logged::Origin;
 use crate::shard::login::{Admitted, NotAdmitted, Tries};
-use crate::shard::outbound::logged::Origin;
 use crate::shard::submit::{self, ID_PLACEHOLDER, Incoming, Relaying, owed};
 use crate::store::record::Accepted;
 
