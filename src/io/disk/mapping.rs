@@ -62,18 +62,22 @@ const READ_AHEAD_BYTES: usize = 128 << 10;
 /// Has the disk read these bytes of a mapping, and nothing around them, without waiting for it. What cannot be read is
 /// met by whoever looks at it.
 pub fn read_ahead(bytes: &[u8]) {
-    let mut from = bytes.as_ptr().addr() / PAGE_BYTES * PAGE_BYTES;
-    let end = bytes.as_ptr().addr() + bytes.len();
-    while from < end {
-        let length = (end - from).min(READ_AHEAD_BYTES);
+    for (from, length) in pieces(bytes.as_ptr().addr(), bytes.len()) {
         let start = bytes.as_ptr().with_addr(from).cast_mut().cast::<c_void>();
         // SAFETY: the advice changes nothing that can be seen, and is about pages that `bytes` lies in.
         // `tests::what_is_asked_for_is_read` leans on it.
         if unsafe { madvise(start, length, Advice::WillNeed) }.is_err() {
             return;
         }
-        from += length;
     }
+}
+
+/// The pages that so many bytes from an address lie in, as addresses and lengths that may be asked for at once. None for
+/// no bytes: who reads messages that are in memory already asks for nothing thousands of times, and each call counts.
+fn pieces(start: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let end = if length == 0 { 0 } else { start + length };
+    let froms = (start / PAGE_BYTES * PAGE_BYTES..end).step_by(READ_AHEAD_BYTES);
+    froms.map(move |from| (from, (end - from).min(READ_AHEAD_BYTES)))
 }
 
 /// From now on whoever touches a page of this mapping, all of which `bytes` are, has that page read alone.
@@ -108,7 +112,7 @@ mod tests {
 
     use rustix::fs::{Advice, fadvise};
 
-    use super::{PAGE_BYTES, map, read_ahead, read_anywhere};
+    use super::{PAGE_BYTES, READ_AHEAD_BYTES, map, pieces, read_ahead, read_anywhere};
 
     const PAGES: usize = 1024;
 
@@ -119,6 +123,16 @@ mod tests {
         // SAFETY: it looks at a mapping that lives, and writes a byte for each page of it.
         assert_eq!(unsafe { libc::mincore(start, bytes.len(), pages.as_mut_ptr()) }, 0);
         (0..pages.len()).filter(|&page| pages[page] & 1 == 1).collect()
+    }
+
+    #[test]
+    fn whole_pages_are_asked_for_and_nothing_where_nothing_is_wanted() {
+        let all = |start, length| pieces(start, length).collect::<Vec<_>>();
+        assert_eq!(all(1, 0), []);
+        assert_eq!(all(5 * PAGE_BYTES, 0), []);
+        assert_eq!(all(5 * PAGE_BYTES + 7, 1), [(5 * PAGE_BYTES, 8)]);
+        let (first, second) = (4 * PAGE_BYTES, 4 * PAGE_BYTES + READ_AHEAD_BYTES);
+        assert_eq!(all(first + 9, READ_AHEAD_BYTES), [(first, READ_AHEAD_BYTES), (second, 9)]);
     }
 
     #[test]
