@@ -72,8 +72,8 @@ pub fn read_ahead(bytes: &[u8]) {
     }
 }
 
-/// The pages that so many bytes from an address lie in, as addresses and lengths that may be asked for at once. None for
-/// no bytes: who reads messages that are in memory already asks for nothing thousands of times, and each call counts.
+/// The pages that so many bytes from an address lie in, as addresses and lengths that may be asked for at once. None
+/// for no bytes: who reads messages that are in memory asks for nothing thousands of times, and each call counts.
 fn pieces(start: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
     let end = if length == 0 { 0 } else { start + length };
     let froms = (start / PAGE_BYTES * PAGE_BYTES..end).step_by(READ_AHEAD_BYTES);
