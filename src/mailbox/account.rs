@@ -1,8 +1,7 @@
 //! An account: its mailboxes, subscriptions, counters and what it has been delivered.
 //!
-//! This file holds what is visible and how records change it. How commands become records is in
-//! `namespace.rs`
-//! (names), `plan.rs` (messages) and `renumber.rs` (after a restore); what those look at besides is in `flight.rs`.
+//! This file holds what is visible and how records change it. How commands become records is in `namespace.rs` (names),
+//! `plan.rs` (messages) and `renumber.rs` (after a restore); what those look at besides is in `flight.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -105,8 +104,7 @@ impl Account {
         }
     }
 
-    /// Forgets plans whose group was not written. Their UIDs and mod-sequences stay used. A log that fails
-    /// fails
+    /// Forgets plans whose group was not written. Their UIDs and mod-sequences stay used. A log that fails fails
     /// everything that waits for it, so plans made on top of these are to be abandoned too.
     pub fn abandon(&mut self, changes: &[Change]) {
         for change in changes {

@@ -1,8 +1,7 @@
 //! Which deliveries were made, so that one that is asked for again is recognised.
 //!
-//! Keys outlive their messages: what was expunged must not come back. They are forgotten once the accepting
-//! log
-//! has settled everything up to them.
+//! Keys outlive their messages: what was expunged must not come back. They are forgotten once the accepting log has
+//! settled everything up to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,8 @@
 //! What is planned and not yet applied.
 //!
-//! Plans look at the visible state through this: names as they will be, UIDs and mod-sequences that are given
-//! away already, flags and expunges on their way. Whatever is applied or abandoned leaves it, and with
-//! nothing in
-//! flight all of it is empty but the counters.
+//! Plans look at the visible state through this: names as they will be, UIDs and mod-sequences that are given away
+//! already, flags and expunges on their way. Whatever is applied or abandoned leaves it, and with nothing in flight all
+//! of it is empty but the counters.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 

@@ -1,7 +1,6 @@
 //! Trees that grow and are cut, and know in logarithmic time whether a link would close a loop.
 //!
-//! A link-cut tree without re-rooting (Sleator and Tarjan): the path from a node to its root is kept in splay
-//! trees,
+//! A link-cut tree without re-rooting (Sleator and Tarjan): the path from a node to its root is kept in splay trees,
 //! shallow nodes to the left. `up` says the plain truth beside it, so that most questions need no splaying.
 //!
 //! Invariants: no loop, ever; nothing recurses.

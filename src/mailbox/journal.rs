@@ -1,12 +1,9 @@
 //! What happened in a mailbox lately, for the views that look at it.
 //!
-//! Expunges form a chain that views hold on to: each view keeps the last note it has read, and a note lives
-//! for
-//! as long as some view stands before it. So no expunge is ever missed, and with nobody behind nothing is
-//! kept.
-//! Flag changes are kept in a short ring beside the mod-sequences of the messages, which tell the same to a
-//! view
-//! that has fallen behind the ring.
+//! Expunges form a chain that views hold on to: each view keeps the last note it has read, and a note lives for as long
+//! as some view stands before it. So no expunge is ever missed, and with nobody behind nothing is kept. Flag changes
+//! are kept in a short ring beside the mod-sequences of the messages, which tell the same to a view that has fallen
+//! behind the ring.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};

@@ -1,10 +1,8 @@
 //! LIST and LSUB (RFC 9051 6.3.9, RFC 5258, RFC 6154).
 //!
-//! All names are laid out as nodes first: mailboxes, names that are only subscribed, and the parents of both,
-//! which
-//! may not exist. Then each node says whether it meets the selection, tells its parents if the pattern leaves
-//! it
-//! out, and what both selection and pattern let through is listed.
+//! All names are laid out as nodes first: mailboxes, names that are only subscribed, and the parents of both, which may
+//! not exist. Then each node says whether it meets the selection, tells its parents if the pattern leaves it out, and
+//! what both selection and pattern let through is listed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

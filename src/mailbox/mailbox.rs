@@ -3,8 +3,7 @@
 //! The live UIDs stand in one sorted list; beside it, in the same order, what changes of a message: flags,
 //! keywords, mod-sequence. What does not change lies in [`super::rows`]. Counts are kept, not counted.
 //!
-//! Invariants: UIDs ascend and are below `uid_next`; every mod-sequence is at most `modseq`; a change of an
-//! older
+//! Invariants: UIDs ascend and are below `uid_next`; every mod-sequence is at most `modseq`; a change of an older
 //! mod-sequence than `modseq` was applied before and changes nothing.
 
 use std::cell::Cell;

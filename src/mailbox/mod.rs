@@ -1,22 +1,16 @@
 //! A mailbox as its users see it: names, messages, flags, views, searches.
 //!
-//! State is the fold of records. [`account::Account::apply`] is the only thing that changes what can be seen,
-//! live
-//! (after the sync that covers the record) and in a replay. A command is *planned*: a `plan_*` method looks
-//! at
-//! the state and at what is planned before it, reserves UIDs and mod-sequences, and gives the records to
-//! append
-//! as one group. Several plans may be in flight; the order of planning is the order in the log is the order
-//! of
-//! `apply`, within one account. A group that failed is handed to `abandon`.
+//! State is the fold of records. [`account::Account::apply`] is the only thing that changes what can be seen, live
+//! (after the sync that covers the record) and in a replay. A command is *planned*: a `plan_*` method looks at the
+//! state and at what is planned before it, reserves UIDs and mod-sequences, and gives the records to append as one
+//! group. Several plans may be in flight; the order of planning is the order in the log is the order of `apply`, within
+//! one account. A group that failed is handed to `abandon`.
 //!
 //! A [`view::View`] is what one session knows of a mailbox: a version and the expunges it was not told yet.
 //!
-//! Invariants: UIDs and mod-sequences only grow and are never used twice, also not after a failed group;
-//! nothing
-//! planned is visible; a view never shows one message under the number of another; no protocol bytes, no
-//! async, no clock, no file; what decodes stored bytes errs and never panics; nothing recurses on depth that
-//! comes from messages.
+//! Invariants: UIDs and mod-sequences only grow and are never used twice, also not after a failed group; nothing
+//! planned is visible; a view never shows one message under the number of another; no protocol bytes, no async, no
+//! clock, no file; what decodes stored bytes errs and never panics; nothing recurses on depth that comes from messages.
 
 pub mod account;
 mod delivered;

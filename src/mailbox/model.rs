@@ -1,10 +1,8 @@
 //! The mailbox against a naive model of it: lists of messages, one for the truth and one for each session.
 //!
-//! Random commands are planned, left in flight for a while, applied in order or abandoned, and told to two
-//! sessions
-//! at random moments, with expunges withheld or not. The sessions keep what an IMAP client would: a list of
-//! UIDs and
-//! flags that only EXPUNGE, EXISTS and FETCH lines change.
+//! Random commands are planned, left in flight for a while, applied in order or abandoned, and told to two sessions at
+//! random moments, with expunges withheld or not. The sessions keep what an IMAP client would: a list of UIDs and flags
+//! that only EXPUNGE, EXISTS and FETCH lines change.
 
 use std::collections::VecDeque;
 

@@ -1,10 +1,9 @@
 //! Mailbox names: which are taken, and which match a pattern.
 //!
-//! A name is UTF-8 with `/` between its components. `INBOX` as the first component is meant in any case and
-//! stored in capitals; all else is kept as it was given, but composed (NFC, RFC 5198 3): one program writes ä as one
-//! character, another as two, and both mean the same mailbox. Matching runs all states of the pattern side by
-//! side,
-//! 64 to a word, so that no pattern costs more than its length times that of the name.
+//! A name is UTF-8 with `/` between its components. `INBOX` as the first component is meant in any case and stored in
+//! capitals; all else is kept as it was given, but composed (NFC, RFC 5198 3): one program writes ä as one character,
+//! another as two, and both mean the same mailbox. Matching runs all states of the pattern side by side, 64 to a word,
+//! so that no pattern costs more than its length times that of the name.
 
 use std::borrow::Cow;
 

@@ -1,9 +1,8 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE as plans (RFC 9051 6.3.4-6.3.8).
 //!
-//! A mailbox with children that is deleted leaves its name behind as one that only has children: nothing can
-//! be
-//! selected there, LIST shows it as \NonExistent, it can be created again, renamed with its children, but not
-//! deleted before they are.
+//! A mailbox with children that is deleted leaves its name behind as one that only has children: nothing can be
+//! selected there, LIST shows it as \NonExistent, it can be created again, renamed with its children, but not deleted
+//! before they are.
 
 use super::account::{Account, Usage};
 use super::flight::MailboxFlight;
@@ -82,8 +81,7 @@ impl Account {
         Ok(Plan { changes: vec![Change::of(record)], answer: () })
     }
 
-    /// Children come along; the mailboxes keep their numbers and UIDVALIDITY. INBOX is emptied into a new
-    /// mailbox
+    /// Children come along; the mailboxes keep their numbers and UIDVALIDITY. INBOX is emptied into a new mailbox
     /// instead, and its children stay (RFC 9051 6.3.6). `now` in Unix seconds is then the save date.
     pub fn plan_rename(&mut self, from: &str, to: &str, now: i64) -> Result<Plan<()>, Refusal> {
         let from = self.known_name(from);

@@ -131,11 +131,9 @@ impl Account {
         Ok(Some(plan))
     }
 
-    /// A promised message whose promise is made in the same group. Nobody can have asked for it before, and
-    /// while
-    /// the group waits for its place in the log the key in its record may change: until it is applied nothing
-    /// is
-    /// compared with it.
+    /// A promised message whose promise is made in the same group. Nobody can have asked for it before, and while the
+    /// group waits for its place in the log the key in its record may change: until it is applied nothing is compared
+    /// with it.
     pub fn plan_deliver_new(
         &mut self,
         mailbox: MailboxId,

@@ -1,10 +1,8 @@
 //! The unchanging part of a mailbox: what is known of each message since it came in.
 //!
-//! Old messages lie in sealed chunks of the index, the youngest in the tail, in memory. A chunk does not
-//! change: rows
-//! of messages that are gone stay in it until it is made anew. Rows are found by UID; who goes through many
-//! in
-//! order uses a [`Cursor`], which looks one further before it searches.
+//! Old messages lie in sealed chunks of the index, the youngest in the tail, in memory. A chunk does not change: rows
+//! of messages that are gone stay in it until it is made anew. Rows are found by UID; who goes through many in order
+//! uses a [`Cursor`], which looks one further before it searches.
 //!
 //! Sealing keeps the chunks few: the new one takes in those before it that are no more than twice its size, once there
 //! are three of them, so that of the chunks before any one the third is more than twice its size, and a row is written

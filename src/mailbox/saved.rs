@@ -1,9 +1,8 @@
 //! The saved result of a search, `$` (RFC 5182).
 //!
-//! It is kept as UIDs, so that it is good for both kinds of numbers and what is expunged drops out by itself:
-//! whoever uses it goes through `Look::resolve`, which names only what the view holds. It is empty after
-//! SELECT and
-//! EXAMINE; a search with SAVE that ends in NO empties it, one that ends in BAD leaves it (RFC 5182 2.1).
+//! It is kept as UIDs, so that it is good for both kinds of numbers and what is expunged drops out by itself: whoever
+//! uses it goes through `Look::resolve`, which names only what the view holds. It is empty after SELECT and EXAMINE; a
+//! search with SAVE that ends in NO empties it, one that ends in BAD leaves it (RFC 5182 2.1).
 
 use super::search::Answer;
 use crate::mail::set::Ranges;

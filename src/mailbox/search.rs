@@ -1,11 +1,9 @@
 //! SEARCH over a view, in slices (RFC 9051 6.4.4).
 //!
-//! The key is prepared once: sets become spans of UIDs, keywords become bits, texts are folded. Then each
-//! message
-//! is asked in up to three rounds: first by what stands in columns, then by the header fields that are kept,
-//! then by
-//! the message itself. A test that a round cannot answer is open, and `And`, `Or`, `Not` decide what they can
-//! with open tests among them; so a body is read only if nothing cheaper settles the matter.
+//! The key is prepared once: sets become spans of UIDs, keywords become bits, texts are folded. Then each message is
+//! asked in up to three rounds: first by what stands in columns, then by the header fields that are kept, then by the
+//! message itself. A test that a round cannot answer is open, and `And`, `Or`, `Not` decide what they can with open
+//! tests among them; so a body is read only if nothing cheaper settles the matter.
 //!
 //! Invariants: a message that the client does not count is never found, one that is gone neither; a step does no
 //! more than its budget, save for the one look that exceeds it, and a message that takes longer is gone on with in the

@@ -1,13 +1,10 @@
 //! Accounts and mailboxes as bytes, for a checkpoint, and back.
 //!
-//! An account is written as counters, delivery keys, and the records that would make its mailboxes and
-//! subscriptions anew. What can change of a mailbox's messages is a blob of its own; what cannot lies in
-//! chunks,
-//! save for the rows of the tail, which are written with it. Nothing that is in flight is written: the log
-//! has it
-//! or it never was. The checksums around a blob are the store's affair; here every number is still checked,
-//! so that
-//! a wrong blob is refused and its mailbox rebuilt from the log.
+//! An account is written as counters, delivery keys, and the records that would make its mailboxes and subscriptions
+//! anew. What can change of a mailbox's messages is a blob of its own; what cannot lies in chunks, save for the rows of
+//! the tail, which are written with it. Nothing that is in flight is written: the log has it or it never was. The
+//! checksums around a blob are the store's affair; here every number is still checked, so that a wrong blob is refused
+//! and its mailbox rebuilt from the log.
 //!
 //! ```text
 //! account  version u8, account u32, mailbox_next u32, uid_validity u32,

@@ -1,11 +1,8 @@
 //! THREAD (RFC 5256 3), in slices.
 //!
-//! Each message is asked once for identifiers, base subject and sent date; the threads are made at the end.
-//! REFERENCES
-//! follows the six steps of the RFC over an array of nodes: first the messages, in order of the mailbox, then
-//! the
-//! dummies. Whether a link would make a loop is asked of a [`Forest`], in logarithmic time however long the
-//! chains are.
+//! Each message is asked once for identifiers, base subject and sent date; the threads are made at the end. REFERENCES
+//! follows the six steps of the RFC over an array of nodes: first the messages, in order of the mailbox, then the
+//! dummies. Whether a link would make a loop is asked of a [`Forest`], in logarithmic time however long the chains are.
 //!
 //! Invariants: nothing recurses, and no step is quadratic, whatever the messages say of each other.
 

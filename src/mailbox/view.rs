@@ -1,23 +1,17 @@
 //! What one session knows of a mailbox.
 //!
-//! A view holds no list of messages. It knows which UIDs below `uid_told` its client was told of, and of
-//! those that
-//! are expunged it keeps the few that the client still counts: the ghosts. Its numbering is the mailbox's
-//! live
-//! list below `uid_told` with the ghosts mixed in. Expunges reach it through the mailbox's chain of notes,
-//! where
-//! its place is `cursor`; flag changes through mod-sequences, up to `version`.
+//! A view holds no list of messages. It knows which UIDs below `uid_told` its client was told of, and of those that are
+//! expunged it keeps the few that the client still counts: the ghosts. Its numbering is the mailbox's live list below
+//! `uid_told` with the ghosts mixed in. Expunges reach it through the mailbox's chain of notes, where its place is
+//! `cursor`; flag changes through mod-sequences, up to `version`.
 //!
-//! Whoever asks a view for numbers goes through [`View::look`], which first takes notice of everything, so
-//! that the
+//! Whoever asks a view for numbers goes through [`View::look`], which first takes notice of everything, so that the
 //! view and the mailbox can never be of different times.
 //!
-//! \Recent is the first session's that may change the mailbox and is told of the message (RFC 3501 2.3.2); it
-//! is
-//! kept in memory alone.
+//! \Recent is the first session's that may change the mailbox and is told of the message (RFC 3501 2.3.2); it is kept
+//! in memory alone.
 //!
-//! Invariants: ghosts ascend, are below `uid_told` and are not live; the number of messages told changes only
-//! in
+//! Invariants: ghosts ascend, are below `uid_told` and are not live; the number of messages told changes only in
 //! `poll`; an idle view of a quiet mailbox is under 200 bytes.
 
 use std::sync::Arc;
@@ -194,9 +188,8 @@ impl View {
         self.access
     }
 
-    /// Follows the chain of expunges to its end. Cheap when nothing happened; sessions that cannot speak for
-    /// a
-    /// while should be led here from time to time, so that the mailbox need not keep old notes for them.
+    /// Follows the chain of expunges to its end. Cheap when nothing happened; sessions that cannot speak for a while
+    /// should be led here from time to time, so that the mailbox need not keep old notes for them.
     pub fn absorb(&mut self, mailbox: &Mailbox) {
         assert_eq!(self.mailbox, mailbox.id(), "a view belongs to one mailbox");
         let before = self.ghosts.len();
@@ -336,9 +329,8 @@ impl<'a> Look<'a> {
         live.get(rank - low).copied()
     }
 
-    /// The messages that a set names, as spans of UIDs: within a span every message of this view is meant,
-    /// and no
-    /// other lives there. Spans stay right while numbers shift.
+    /// The messages that a set names, as spans of UIDs: within a span every message of this view is meant, and no other
+    /// lives there. Spans stay right while numbers shift.
     pub fn resolve(
         &self,
         set: &NumberSet,
