@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
+use memchr::{memmem, memrchr};
 
 use crate::compare::mailbox::login;
 use crate::compare::row::Samples;
@@ -96,7 +96,7 @@ fn exchange(stream: &mut TcpStream, tag: &str, command: &str) -> io::Result<(usi
     let began = Instant::now();
     stream.write_all(format!("{tag} {command}\r\n").as_bytes())?;
     let mut buffer = vec![0; 1 << 20];
-    // What may be the beginning of something that the next read completes.
+    // The line that the next read completes, with the end of the one before it.
     let (mut held, mut count, mut first_byte) = (0, 0, None);
     loop {
         let read = stream.read(&mut buffer[held..])?;
@@ -104,11 +104,13 @@ fn exchange(stream: &mut TcpStream, tag: &str, command: &str) -> io::Result<(usi
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         first_byte.get_or_insert_with(|| began.elapsed());
-        let bytes = &buffer[..held + read];
+        let filled = held + read;
+        let whole = memrchr(b'\n', &buffer[..filled]).map_or(0, |newline| newline + 1);
+        let bytes = &buffer[..whole];
         count += rows.find_iter(bytes).count();
         let tail = &bytes[bytes.len().saturating_sub(512)..];
         let says = |words: &str| memmem::find(tail, words.as_bytes()).is_some();
-        if bytes.ends_with(b"\r\n") && (says(&ok) || bytes.starts_with(&ok.as_bytes()[1..])) {
+        if says(&ok) || bytes.starts_with(&ok.as_bytes()[1..]) {
             let nanos = |time: Duration| time.as_nanos() as f64;
             let first_byte = nanos(first_byte.unwrap_or_default());
             return Ok((count, Timed { whole: nanos(began.elapsed()), first_byte, cpu: 0.0 }));
@@ -116,11 +118,12 @@ fn exchange(stream: &mut TcpStream, tag: &str, command: &str) -> io::Result<(usi
         if says(&no) || says(&bad) {
             return Err(io::Error::other(format!("{command}: {}", String::from_utf8_lossy(tail).trim())));
         }
-        // One byte less than a row's words: nothing is counted twice.
-        let keep = (ROW.len() - 1).min(bytes.len());
-        let from = bytes.len() - keep;
-        buffer.copy_within(from..from + keep, 0);
-        held = keep;
+        let from = whole.saturating_sub(1);
+        buffer.copy_within(from..filled, 0);
+        held = filled - from;
+        if held == buffer.len() {
+            return Err(io::Error::other(format!("{command}: a line of more than {held} bytes")));
+        }
     }
 }
 
