@@ -10,6 +10,9 @@ pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {
     fn lost_parts(&self) -> usize {
         0
     }
+
+    /// Has a part of it read from the disk, where it comes from there, without waiting for that.
+    fn read_ahead(&self, _part: &[u8]) {}
 }
 
 impl Owner for Vec<u8> {}
@@ -42,6 +45,11 @@ impl Slice {
     /// See [`Owner::lost_parts`].
     pub fn lost_parts(&self) -> usize {
         self.owner.lost_parts()
+    }
+
+    /// See [`Owner::read_ahead`].
+    pub fn read_ahead(&self, range: Range<usize>) {
+        self.owner.read_ahead(&self[range]);
     }
 
     /// A part of this slice, counted from its beginning.

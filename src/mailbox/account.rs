@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Change;
+use super::contents::Awake;
 use super::delivered::Delivered;
 use super::flight::AccountFlight;
 use super::mailbox::{Counts, Mailbox};
@@ -118,7 +119,7 @@ impl Account {
                 }
                 Record::KeywordAdded(added) => {
                     let visible =
-                        self.mailboxes.get(&added.mailbox).map_or(0, |mailbox| mailbox.keywords.len());
+                        self.mailboxes.get(&added.mailbox).map_or(0, |mailbox| mailbox.keywords().len());
                     if let Some(flight) = self.flight.mailboxes.get_mut(&added.mailbox) {
                         flight.keywords.truncate(usize::from(added.bit).saturating_sub(visible));
                     }
@@ -155,7 +156,17 @@ impl Account {
         let Some(mailbox) = self.mailboxes.get_mut(&mailbox) else {
             return false;
         };
-        mailbox.rows.install(uids, chunk, &mailbox.messages)
+        let Awake { rows, messages, .. } = &mut *mailbox.contents;
+        rows.install(uids, chunk, messages)
+    }
+
+    /// Counts a mailbox of which something was lost.
+    pub fn recount(&mut self, mailbox: MailboxId) {
+        if let Some(mailbox) = self.mailboxes.get_mut(&mailbox) {
+            self.usage.subtract(mailbox.counts());
+            mailbox.recount();
+            self.usage.add(mailbox.counts().usage());
+        }
     }
 
     /// Forgets the delivery keys of a log below its low-water mark: that log will not ask again.
@@ -179,6 +190,10 @@ impl Account {
     }
 
     /// In order of their numbers.
+    pub fn into_mailboxes(self) -> impl Iterator<Item = Mailbox> {
+        self.mailboxes.into_values()
+    }
+
     pub fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
         self.mailboxes.values()
     }
@@ -235,11 +250,11 @@ impl Account {
         let Some(mailbox) = self.mailboxes.get_mut(&record.mailbox) else {
             return;
         };
-        let before = mailbox.keywords.len();
+        let before = mailbox.keywords().len();
         mailbox.apply_keyword(record);
         if let Some(flight) = self.flight.mailboxes.get_mut(&record.mailbox) {
             // What is visible now is not on its way any more.
-            let arrived = (mailbox.keywords.len() - before).min(flight.keywords.len());
+            let arrived = (mailbox.keywords().len() - before).min(flight.keywords.len());
             flight.keywords.drain(..arrived);
         }
     }

@@ -87,8 +87,8 @@ impl Mailbox {
     /// From this mod-sequence on everything is known; before it anything may have happened.
     fn doubt(&mut self, modseq: u64) {
         self.modseq = modseq;
-        self.messages.modseqs.fill(modseq);
-        self.history = History { floor: modseq, ..History::default() };
+        self.contents.messages.modseqs.fill(modseq);
+        self.contents.history = History { floor: modseq, ..History::default() };
         self.flag_notes = FlagNotes::begin_at(modseq);
     }
 }

@@ -10,9 +10,11 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::account::Usage;
+use super::contents::{Asleep, Awake, Contents};
 use super::flight::{Outlook, Pending, changed_flags, changed_keywords};
-use super::journal::{ExpungeChain, FlagNotes, History};
-use super::rows::{Cursor, Rows, Seal, SealWhen, TailRow};
+use super::journal::{ExpungeChain, FlagNotes};
+use super::rows::{Cursor, Seal, SealWhen, TailRow};
 use crate::limits::mailbox::KEYWORDS_MAX;
 use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
@@ -33,12 +35,8 @@ pub struct Mailbox {
     pub(super) uid_validity: u32,
     pub(super) uid_next: u32,
     pub(super) modseq: u64,
-    /// Bit `n` of a message's keywords is the `n`-th; an empty name is a bit that nobody has.
-    pub(super) keywords: Vec<String>,
-    pub(super) messages: Messages,
-    pub(super) rows: Rows,
     pub(super) counts: Counts,
-    pub(super) history: History,
+    pub(super) contents: Contents,
     pub(super) expunges: ExpungeChain,
     pub(super) flag_notes: FlagNotes,
     /// Messages from this UID on were told to no session that takes \Recent. A restart begins at `uid_next`.
@@ -91,11 +89,8 @@ impl Mailbox {
             uid_validity: record.uid_validity,
             uid_next: 1,
             modseq: 1,
-            keywords: Vec::new(),
-            messages: Messages::default(),
-            rows: Rows::default(),
             counts: Counts::default(),
-            history: History::default(),
+            contents: Contents::default(),
             expunges: ExpungeChain::default(),
             flag_notes: FlagNotes::default(),
             recent_from: Cell::new(1),
@@ -113,8 +108,8 @@ impl Mailbox {
         };
         self.uid_next = uid_next;
         self.modseq = record.modseq;
-        self.messages.push(record.uid, record.flags, record.modseq, record.keywords);
-        self.rows.push(TailRow {
+        self.contents.messages.push(record.uid, record.flags, record.modseq, record.keywords);
+        self.contents.rows.push(TailRow {
             uid: record.uid,
             internal: record.internal,
             saved: record.saved,
@@ -130,20 +125,20 @@ impl Mailbox {
             return;
         }
         self.modseq = record.modseq;
-        let mut cursor = self.rows.cursor();
-        for run in self.messages.runs(&record.uids) {
+        let Awake { messages, rows, .. } = &mut *self.contents;
+        let mut cursor = rows.cursor();
+        for run in messages.runs(&record.uids) {
             for index in run {
-                let old = self.messages.flags[index];
+                let old = messages.flags[index];
                 let new = changed_flags(old, record.action, record.flags);
                 if (old.0 ^ new.0) & (SystemFlags::SEEN | SystemFlags::DELETED).0 != 0 {
-                    let size = cursor.find(self.messages.uids[index]).map_or(0, |kept| kept.locator.length);
+                    let size = cursor.find(messages.uids[index]).map_or(0, |kept| kept.locator.length);
                     self.counts.change(old, new, size);
                 }
-                self.messages.flags[index] = new;
-                self.messages.modseqs[index] = record.modseq;
-                let keywords =
-                    changed_keywords(self.messages.keywords_at(index), record.action, record.keywords);
-                self.messages.set_keywords(index, keywords);
+                messages.flags[index] = new;
+                messages.modseqs[index] = record.modseq;
+                let keywords = changed_keywords(messages.keywords_at(index), record.action, record.keywords);
+                messages.set_keywords(index, keywords);
             }
         }
         self.flag_notes.push(record.modseq, record.uids.clone());
@@ -156,22 +151,22 @@ impl Mailbox {
             return gone;
         }
         self.modseq = record.modseq;
-        let runs = self.messages.runs(&record.uids);
+        let runs = self.contents.messages.runs(&record.uids);
         let mut died = Ranges::default();
-        let mut cursor = self.rows.cursor();
+        let mut cursor = self.contents.rows.cursor();
         for index in runs.iter().cloned().flatten() {
-            let uid = self.messages.uids[index];
+            let uid = self.contents.messages.uids[index];
             let size = cursor.find(uid).map_or(0, |kept| kept.locator.length);
-            gone.add(self.messages.flags[index], size);
+            gone.add(self.contents.messages.flags[index], size);
             died.push(uid);
         }
         if died.is_empty() {
             return gone;
         }
         self.counts.subtract(gone);
-        self.messages.remove(&runs);
-        self.rows.remove(&died);
-        self.history.push(record.modseq, died.clone());
+        self.contents.messages.remove(&runs);
+        self.contents.rows.remove(&died);
+        self.contents.history.push(record.modseq, died.clone());
         self.expunges.push(died);
         gone
     }
@@ -182,14 +177,26 @@ impl Mailbox {
             return;
         }
         // A group that failed can leave a hole.
-        self.keywords.resize(self.keywords.len().max(bit + 1), String::new());
-        if self.keywords[bit].is_empty() {
-            self.keywords[bit].clone_from(&record.name);
+        let keywords = &mut self.contents.keywords;
+        keywords.resize(keywords.len().max(bit + 1), String::new());
+        if keywords[bit].is_empty() {
+            keywords[bit].clone_from(&record.name);
         }
     }
 
+    /// Counts what is there, which is not what was known to be.
+    pub(super) fn recount(&mut self) {
+        let Awake { messages, rows, .. } = &*self.contents;
+        let mut cursor = rows.cursor();
+        let mut counts = Counts::default();
+        for (&uid, &flags) in messages.uids.iter().zip(&messages.flags) {
+            counts.add(flags, cursor.find_place(uid).map_or(0, |(locator, _)| locator.length));
+        }
+        self.counts = counts;
+    }
+
     pub(super) fn supply(&mut self, uid: u32, digest: &Arc<Digest>) {
-        self.rows.supply(uid, digest);
+        self.contents.rows.supply(uid, digest);
     }
 
     pub fn id(&self) -> MailboxId {
@@ -219,13 +226,13 @@ impl Mailbox {
 
     /// The keyword table: the n-th is bit n. An empty name is to be skipped.
     pub fn keywords(&self) -> &[String] {
-        &self.keywords
+        &self.contents.keywords
     }
 
     /// The bit of a keyword, in any case.
     pub fn keyword_bit(&self, keyword: &str) -> Option<u8> {
         let at = self
-            .keywords
+            .keywords()
             .iter()
             .position(|known| !known.is_empty() && known.eq_ignore_ascii_case(keyword))?;
         u8::try_from(at).ok()
@@ -233,7 +240,7 @@ impl Mailbox {
 
     /// Whether another keyword can be made (`\*` of PERMANENTFLAGS).
     pub fn takes_new_keywords(&self) -> bool {
-        self.keywords.len() < KEYWORDS_MAX
+        self.contents.keywords.len() < KEYWORDS_MAX
     }
 
     pub fn counts(&self) -> Counts {
@@ -242,25 +249,28 @@ impl Mailbox {
 
     /// Messages that no session was told of yet (STATUS RECENT). Kept in memory: a restart begins at none.
     pub fn recent(&self) -> u32 {
-        let before = self.messages.uids.partition_point(|&uid| uid < self.recent_from.get());
-        as_count(self.messages.uids.len() - before)
+        if self.recent_from.get() == self.uid_next {
+            return 0;
+        }
+        let before = self.contents.messages.uids.partition_point(|&uid| uid < self.recent_from.get());
+        as_count(self.contents.messages.uids.len() - before)
     }
 
     /// The live UIDs in ascending order.
     pub fn uids(&self) -> &[u32] {
-        &self.messages.uids
+        &self.contents.messages.uids
     }
 
     pub fn row(&self, uid: u32) -> Option<Row<'_>> {
-        let index = self.messages.uids.binary_search(&uid).ok()?;
-        Some(self.messages.row(index, self.rows.get(uid)?))
+        let index = self.contents.messages.uids.binary_search(&uid).ok()?;
+        Some(self.contents.messages.row(index, self.contents.rows.get(uid)?))
     }
 
     /// Each message in order of UID: where it is and, if that is known without reading it, whether its last line
     /// has its CRLF.
     pub fn places(&self) -> impl Iterator<Item = (u32, Locator, Option<bool>)> {
-        let mut cursor = self.rows.cursor();
-        self.messages.uids.iter().filter_map(move |&uid| {
+        let mut cursor = self.contents.rows.cursor();
+        self.contents.messages.uids.iter().filter_map(move |&uid| {
             let (locator, is_ended) = cursor.find_place(uid)?;
             Some((uid, locator, is_ended))
         })
@@ -268,37 +278,42 @@ impl Mailbox {
 
     /// Where messages are whose UIDs are above one, in order.
     pub fn places_above(&self, above: u32) -> impl Iterator<Item = (u32, Locator)> {
-        let from = self.messages.uids.partition_point(|&uid| uid <= above);
-        let mut cursor = self.rows.cursor();
-        self.messages.uids[from..].iter().filter_map(move |&uid| Some((uid, cursor.find_place(uid)?.0)))
+        let from = self.contents.messages.uids.partition_point(|&uid| uid <= above);
+        let mut cursor = self.contents.rows.cursor();
+        self.contents.messages.uids[from..]
+            .iter()
+            .filter_map(move |&uid| Some((uid, cursor.find_place(uid)?.0)))
     }
 
     /// The digest of a message, to be kept beside a copy of it.
     pub fn digest(&self, uid: u32) -> Option<Arc<Digest>> {
-        self.rows.digest(uid)
+        self.contents.rows.digest(uid)
     }
 
     /// What was expunged after `modseq`, as spans that hold no live message. Where the kept history begins
     /// later, every absent UID.
     pub fn vanished_since(&self, modseq: u64) -> Ranges {
-        self.history.since(modseq).unwrap_or_else(|| self.messages.absent_below(self.uid_next))
+        self.contents
+            .history
+            .since(modseq)
+            .unwrap_or_else(|| self.contents.messages.absent_below(self.uid_next))
     }
 
     /// Live messages that changed after `modseq`, in ascending order of UID (CHANGEDSINCE).
     pub fn changed_since(&self, modseq: u64) -> impl Iterator<Item = u32> {
-        let messages = self.messages.uids.iter().zip(&self.messages.modseqs);
+        let messages = self.contents.messages.uids.iter().zip(&self.contents.messages.modseqs);
         messages.filter(move |(_, of_message)| **of_message > modseq).map(|(&uid, _)| uid)
     }
 
     /// The next chunk that is worth making, made; after its `Account::install` ask again, until `None`.
     pub fn seal(&self, when: SealWhen) -> Option<Seal> {
-        let uids = self.rows.worth_sealing(when, &self.messages)?;
+        let uids = self.contents.rows.worth_sealing(when, &self.contents.messages)?;
         let end = *uids.end();
-        let seal = Seal::of(&self.rows, &self.messages, uids);
+        let seal = Seal::of(&self.contents.rows, &self.contents.messages, uids);
         // Full of bytes before it held its neighbours: then the tail alone.
-        match self.rows.tail().first() {
+        match self.contents.rows.tail().first() {
             Some(tail) if *seal.uids.end() < tail.uid.min(end) => {
-                Some(Seal::of(&self.rows, &self.messages, tail.uid..=end))
+                Some(Seal::of(&self.contents.rows, &self.contents.messages, tail.uid..=end))
             }
             _ => Some(seal),
         }
@@ -306,28 +321,43 @@ impl Mailbox {
 
     /// The chunks in use, in order.
     pub fn chunks(&self) -> impl Iterator<Item = &Chunk> {
-        self.rows.chunks()
+        self.contents.rows.chunks()
+    }
+
+    /// Its contents as they sleep in the index, if they do.
+    pub fn sleeping(&self) -> Option<Asleep> {
+        self.contents.sleeping()
+    }
+
+    /// Wakes it with what [`Asleep::read`] gave, unless it woke by itself meanwhile.
+    pub fn wake_with(&self, awake: Awake) {
+        self.contents.wake_with(awake);
+    }
+
+    /// What the index has of it was not good.
+    pub fn is_remade(&self) -> bool {
+        self.contents.is_remade
     }
 
     /// The rows whose digests a replay left out.
     pub fn without_digest(&self) -> impl Iterator<Item = &TailRow> {
-        self.rows.tail().iter().filter(|row| row.digest.is_none())
+        self.contents.rows.tail().iter().filter(|row| row.digest.is_none())
     }
 
     pub(super) fn cursor(&self) -> Cursor<'_> {
-        self.rows.cursor()
+        self.contents.rows.cursor()
     }
 
     /// The message at this place as it will be after `pending`.
     pub(super) fn outlook(&self, index: usize, pending: &[&Pending]) -> Outlook {
         let mut outlook = Outlook {
-            flags: self.messages.flags[index],
-            keywords: self.messages.keywords_at(index),
-            modseq: self.messages.modseqs[index],
+            flags: self.contents.messages.flags[index],
+            keywords: self.contents.messages.keywords_at(index),
+            modseq: self.contents.messages.modseqs[index],
             is_doomed: false,
         };
         for change in pending {
-            change.foresee(self.messages.uids[index], &mut outlook);
+            change.foresee(self.contents.messages.uids[index], &mut outlook);
         }
         outlook
     }
@@ -446,6 +476,10 @@ impl Counts {
             self.deleted += 1;
             self.deleted_size = self.deleted_size.saturating_add(size);
         }
+    }
+
+    pub(super) fn usage(self) -> Usage {
+        Usage { bytes: self.size, messages: u64::from(self.messages) }
     }
 
     fn subtract(&mut self, gone: Counts) {

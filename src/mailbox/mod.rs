@@ -13,6 +13,7 @@
 //! clock, no file; what decodes stored bytes errs and never panics; nothing recurses on depth that comes from messages.
 
 pub mod account;
+pub mod contents;
 mod delivered;
 mod flight;
 mod forest;

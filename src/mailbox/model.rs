@@ -470,7 +470,7 @@ proptest! {
             let state = mailbox.snapshot(AccountId(1));
             let of_replay = replayed.mailbox(mailbox.id()).expect("it is there");
             prop_assert_eq!(&of_replay.snapshot(AccountId(1)), &state);
-            prop_assert_eq!(restored.restore_mailbox(&state, Vec::new()), Ok(mailbox.id()));
+            prop_assert_eq!(restored.restore_awake(&state, Vec::new()), Ok(mailbox.id()));
             let of_restore = restored.mailbox(mailbox.id()).expect("it is there");
             prop_assert_eq!(&of_restore.snapshot(AccountId(1)), &state);
         }
@@ -497,7 +497,7 @@ proptest! {
                     prop_assert!(bytes.len() == whole.len() || restored.is_err());
                 } else {
                     let mut account = Account::restore(&world.account.snapshot()).expect("it was just made");
-                    let restored = account.restore_mailbox(bytes, Vec::new());
+                    let restored = account.restore_awake(bytes, Vec::new());
                     prop_assert!(bytes.len() == whole.len() || restored.is_err());
                 }
             }

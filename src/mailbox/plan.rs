@@ -348,16 +348,16 @@ impl Open<'_> {
             return;
         };
         let pending = self.flight.touching(uids);
-        for index in visible.messages.runs(uids).into_iter().flatten() {
-            each(index, visible.messages.uids[index], visible.outlook(index, &pending));
+        for index in visible.contents.messages.runs(uids).into_iter().flatten() {
+            each(index, visible.contents.messages.uids[index], visible.outlook(index, &pending));
         }
     }
 
     /// Spans with all messages that are \Deleted or may become so.
     fn deleted(&self) -> Ranges {
-        let now = self
-            .visible
-            .map(|mailbox| mailbox.messages.uids_with(SystemFlags::DELETED, mailbox.counts().deleted));
+        let now = self.visible.map(|mailbox| {
+            mailbox.contents.messages.uids_with(SystemFlags::DELETED, mailbox.counts().deleted)
+        });
         let pending = self.flight.pending.iter().map(Pending::uids);
         let spans = now.iter().chain(pending).flat_map(|uids| uids.ranges().iter().copied());
         Ranges::from_unordered(spans.collect())

@@ -468,9 +468,9 @@ mod tests {
         let state = account.mailbox(id).expect("just made").snapshot(account.id());
         let chunks: Vec<_> = account.mailbox(id).expect("just made").chunks().cloned().collect();
         let mut restored = Account::restore(&account.snapshot()).expect("just made");
-        assert!(restored.restore_mailbox(&state, Vec::new()).is_err(), "rows are missing");
+        assert!(restored.restore_awake(&state, Vec::new()).is_err(), "rows are missing");
         let mut restored_again = Account::restore(&account.snapshot()).expect("just made");
-        assert_eq!(restored_again.restore_mailbox(&state, chunks), Ok(id));
+        assert_eq!(restored_again.restore_awake(&state, chunks), Ok(id));
         check(&restored_again, id);
         assert_eq!(restored_again.usage(), account.usage());
         fill(&mut restored_again, id, 2);

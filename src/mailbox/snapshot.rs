@@ -13,6 +13,7 @@
 //!          messages u32, uids u32.., flags u8.., modseqs u64.., with keywords u8, keywords u64..,
 //!          counts, history: floor u64, [modseq u64, [from u32, to u32]],
 //!          tail [Delivered, with digest u8, envelope, body, body structure, fields, with sent u8, sent]
+//! summary  uid_next u32, modseq u64, counts, lacks digests u8
 //! ```
 //!
 //! Invariant: what `snapshot` writes `restore` makes equal; no bytes make it panic.
@@ -20,6 +21,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::contents::{Asleep, Awake, Contents};
 use super::delivered::OfLog;
 use super::journal::{FlagNotes, History};
 use super::mailbox::{Counts, Mailbox, Messages};
@@ -30,6 +32,7 @@ use crate::mail::digest::Digest;
 use crate::mail::flags::SystemFlags;
 use crate::mail::set::Ranges;
 use crate::mail::time::Timestamp;
+use crate::store::checkpoint::{SUMMARY_BYTES, Summary};
 use crate::store::codec::{decode, encode, fields_length, kind};
 use crate::store::fields::{Malformed, Put, Take};
 use crate::store::index::{Chunk, ChunkBuilder};
@@ -94,42 +97,92 @@ impl Account {
         Ok(account)
     }
 
-    /// Fills a mailbox of a restored account. The chunks are those its directory names, in order of UIDs.
-    pub fn restore_mailbox(&mut self, state: &[u8], chunks: Vec<Chunk>) -> Result<MailboxId, Malformed> {
-        self.restore_mailbox_with(state, |_| chunks_first(chunks))
+    /// Fills a mailbox of a restored account with what sleeps in the index, and says whether rows of it lack digests.
+    pub fn restore_mailbox(&mut self, id: MailboxId, asleep: Asleep) -> Result<bool, Malformed> {
+        let outline = Outline::parse(&asleep.summary)?;
+        self.fill(id, outline, Contents::asleep(asleep))?;
+        Ok(outline.lacks_digests)
     }
 
     /// The same from a [`Mailbox::bare_snapshot`] and the chunks that came before it. These lack texts and may hold
     /// rows of messages that were gone by then: all rows become rows of the tail.
     pub fn restore_bare_mailbox(&mut self, state: &[u8], chunks: &[Chunk]) -> Result<MailboxId, Malformed> {
-        self.restore_mailbox_with(state, |messages| Some(live_rows(chunks, messages)))
+        let (id, outline, awake) = parse_state(self.id, state, |messages| Some(live_rows(chunks, messages)))?;
+        self.fill(id, outline, Contents::from(awake))?;
+        Ok(id)
     }
 
-    fn restore_mailbox_with(
-        &mut self,
-        state: &[u8],
-        first_rows: impl FnOnce(&Messages) -> Option<Rows>,
-    ) -> Result<MailboxId, Malformed> {
-        let mut take = Take::new(state);
-        check(take.u8()? == VERSION, &take)?;
-        let id = MailboxId(take.u32()?);
-        let account = self.id;
+    fn fill(&mut self, id: MailboxId, outline: Outline, contents: Contents) -> Result<(), Malformed> {
         let Some(mailbox) = self.mailboxes.get_mut(&id).filter(|mailbox| mailbox.modseq == 1) else {
-            return Err(take.malformed());
+            return Err(Malformed { offset: 0 });
         };
-        mailbox.restore(account, &mut take, first_rows)?;
-        self.usage.bytes = self.usage.bytes.saturating_add(mailbox.counts().size);
-        self.usage.messages += u64::from(mailbox.counts().messages);
+        let Outline { uid_next, modseq, counts, .. } = outline;
+        mailbox.recent_from.set(uid_next);
+        mailbox.flag_notes = FlagNotes::begin_at(modseq);
+        (mailbox.uid_next, mailbox.modseq, mailbox.counts) = (uid_next, modseq, counts);
+        mailbox.contents = contents;
+        self.usage.add(counts.usage());
         self.flight.mailboxes.remove(&id);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Account {
+    /// As [`Account::restore_mailbox`], and awake.
+    pub(super) fn restore_awake(&mut self, state: &[u8], chunks: Vec<Chunk>) -> Result<MailboxId, Malformed> {
+        let (id, outline, awake) = parse_state(self.id, state, |_| chunks_first(chunks))?;
+        self.fill(id, outline, Contents::from(awake))?;
         Ok(id)
     }
 }
 
+/// What is known of a mailbox without its contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Outline {
+    uid_next: u32,
+    modseq: u64,
+    counts: Counts,
+    /// There are rows in the tail that lack digests.
+    lacks_digests: bool,
+}
+
+impl Outline {
+    fn to_bytes(self) -> Summary {
+        let mut out = Vec::with_capacity(SUMMARY_BYTES);
+        out.put_u32(self.uid_next);
+        out.put_u64(self.modseq);
+        put_counts(self.counts, &mut out);
+        out.put_u8(u8::from(self.lacks_digests));
+        out.try_into().expect("it has its length")
+    }
+
+    fn parse(summary: &Summary) -> Result<Self, Malformed> {
+        let mut take = Take::new(summary);
+        let (uid_next, modseq) = (take.u32()?, take.u64()?);
+        check(uid_next > 0 && modseq > 0, &take)?;
+        Ok(Self { uid_next, modseq, counts: take_counts(&mut take)?, lacks_digests: take.u8()? != 0 })
+    }
+}
+
 impl Mailbox {
+    /// What a start looks at of a snapshot that is taken now.
+    pub fn summary(&self) -> Summary {
+        let (uid_next, modseq, counts) = (self.uid_next, self.modseq, self.counts);
+        let lacks_digests = self.without_digest().next().is_some();
+        Outline { uid_next, modseq, counts, lacks_digests }.to_bytes()
+    }
+
+    /// Its contents, if it is not newer than a summary.
+    pub fn into_contents(self, summary: &Summary) -> Option<Awake> {
+        let Outline { uid_next, modseq, .. } = Outline::parse(summary).ok()?;
+        (self.uid_next <= uid_next && self.modseq <= modseq).then(|| self.contents.into_awake())
+    }
+
     /// What may change of the messages, and the rows that are in no chunk.
     pub fn snapshot(&self, account: AccountId) -> Vec<u8> {
         let mut out = self.snapshot_messages();
-        let tail = self.rows.tail();
+        let tail = self.contents.rows.tail();
         out.put_u32(count(tail.len()));
         for row in tail {
             put_tail_row(row, account, self.id, &mut out);
@@ -140,8 +193,9 @@ impl Mailbox {
     /// The same with the rows of all messages whose UIDs are above one, and no texts.
     pub fn bare_snapshot(&self, account: AccountId, above: u32) -> Vec<u8> {
         let mut out = self.snapshot_messages();
-        let uids = &self.messages.uids[self.messages.uids.partition_point(|&uid| uid <= above)..];
-        let mut cursor = self.rows.cursor();
+        let uids =
+            &self.contents.messages.uids[self.contents.messages.uids.partition_point(|&uid| uid <= above)..];
+        let mut cursor = self.contents.rows.cursor();
         let rows: Vec<TailRow> = uids.iter().filter_map(|&uid| cursor.find_bare(uid)).collect();
         out.put_u32(count(rows.len()));
         for row in &rows {
@@ -153,10 +207,10 @@ impl Mailbox {
     /// A chunk without texts of the rows above a UID, as many as fit into one, with the last UID in it. `None` if
     /// there are fewer: they come with the state.
     pub fn bare_chunk(&self, above: u32) -> Option<(u32, Vec<u8>)> {
-        let from = self.messages.uids.partition_point(|&uid| uid <= above);
-        let uids = self.messages.uids.get(from..from + CHUNK_ROWS_MAX)?;
+        let from = self.contents.messages.uids.partition_point(|&uid| uid <= above);
+        let uids = self.contents.messages.uids.get(from..from + CHUNK_ROWS_MAX)?;
         let mut builder = ChunkBuilder::new();
-        let mut cursor = self.rows.cursor();
+        let mut cursor = self.contents.rows.cursor();
         for &uid in uids {
             if let Some(row) = cursor.find_bare(uid) {
                 builder.push(uid, &row.kept());
@@ -167,14 +221,14 @@ impl Mailbox {
 
     /// All but the rows.
     fn snapshot_messages(&self) -> Vec<u8> {
-        let messages = &self.messages;
+        let messages = &self.contents.messages;
         let mut out = Vec::with_capacity(256 + 21 * messages.uids.len());
         out.put_u8(VERSION);
         out.put_u32(self.id.0);
         out.put_u32(self.uid_next);
         out.put_u64(self.modseq);
-        out.put_u32(count(self.keywords.len()));
-        self.keywords.iter().for_each(|keyword| out.put_text(keyword));
+        out.put_u32(count(self.contents.keywords.len()));
+        self.contents.keywords.iter().for_each(|keyword| out.put_text(keyword));
         out.put_u32(count(messages.uids.len()));
         messages.uids.iter().for_each(|&uid| out.put_u32(uid));
         messages.flags.iter().for_each(|flags| out.put_u8(flags.0));
@@ -185,41 +239,8 @@ impl Mailbox {
             messages.keywords.iter().for_each(|&keywords| out.put_u64(keywords));
         }
         put_counts(self.counts, &mut out);
-        put_history(&self.history, &mut out);
+        put_history(&self.contents.history, &mut out);
         out
-    }
-
-    fn restore(
-        &mut self,
-        account: AccountId,
-        take: &mut Take<'_>,
-        first_rows: impl FnOnce(&Messages) -> Option<Rows>,
-    ) -> Result<(), Malformed> {
-        let (uid_next, modseq) = (take.u32()?, take.u64()?);
-        let keywords_count = take.count(4)?;
-        check(keywords_count <= KEYWORDS_MAX && uid_next > 0 && modseq > 0, take)?;
-        let keywords =
-            (0..keywords_count).map(|_| Ok(take.text()?.to_owned())).collect::<Result<_, Malformed>>()?;
-        let messages = take_messages(take)?;
-        let ascending = messages.uids.is_sorted_by(|one, next| one < next);
-        let within =
-            messages.uids.first() != Some(&0) && messages.uids.last().is_none_or(|&last| last < uid_next);
-        check(ascending && within && messages.modseqs.iter().all(|&of_message| of_message <= modseq), take)?;
-        let counts = take_counts(take)?;
-        check(counts_agree(counts, &messages), take)?;
-        let history = take_history(take)?;
-        let mut rows = first_rows(&messages).ok_or(take.malformed())?;
-        for _ in 0..take.count(5)? {
-            let row = take_tail_row(take, account, self.id)?;
-            check(rows.last_uid().is_none_or(|last| last < row.uid), take)?;
-            rows.push(row);
-        }
-        check(take.left() == 0 && rows.hold_all(&messages), take)?;
-        self.recent_from.set(uid_next);
-        self.flag_notes = FlagNotes::begin_at(modseq);
-        (self.uid_next, self.modseq, self.keywords) = (uid_next, modseq, keywords);
-        (self.messages, self.counts, self.history, self.rows) = (messages, counts, history, rows);
-        Ok(())
     }
 
     fn as_created(&self, account: AccountId) -> MailboxCreated {
@@ -231,6 +252,50 @@ impl Mailbox {
             special_use: self.special_use,
         }
     }
+}
+
+/// The contents of a mailbox from its [`Mailbox::snapshot`], and what its summary must be. The chunks are those that the
+/// directory names, in order of UIDs.
+pub(super) fn contents_of(
+    account: AccountId,
+    state: &[u8],
+    chunks: Vec<Chunk>,
+) -> Result<(Summary, Awake), Malformed> {
+    let (_, outline, awake) = parse_state(account, state, |_| chunks_first(chunks))?;
+    Ok((outline.to_bytes(), awake))
+}
+
+fn parse_state(
+    account: AccountId,
+    state: &[u8],
+    first_rows: impl FnOnce(&Messages) -> Option<Rows>,
+) -> Result<(MailboxId, Outline, Awake), Malformed> {
+    let take = &mut Take::new(state);
+    check(take.u8()? == VERSION, take)?;
+    let id = MailboxId(take.u32()?);
+    let (uid_next, modseq) = (take.u32()?, take.u64()?);
+    let keywords_count = take.count(4)?;
+    check(keywords_count <= KEYWORDS_MAX && uid_next > 0 && modseq > 0, take)?;
+    let keywords =
+        (0..keywords_count).map(|_| Ok(take.text()?.to_owned())).collect::<Result<_, Malformed>>()?;
+    let messages = take_messages(take)?;
+    let ascending = messages.uids.is_sorted_by(|one, next| one < next);
+    let within =
+        messages.uids.first() != Some(&0) && messages.uids.last().is_none_or(|&last| last < uid_next);
+    check(ascending && within && messages.modseqs.iter().all(|&of_message| of_message <= modseq), take)?;
+    let counts = take_counts(take)?;
+    check(counts_agree(counts, &messages), take)?;
+    let history = take_history(take)?;
+    let mut rows = first_rows(&messages).ok_or(take.malformed())?;
+    for _ in 0..take.count(5)? {
+        let row = take_tail_row(take, account, id)?;
+        check(rows.last_uid().is_none_or(|last| last < row.uid), take)?;
+        rows.push(row);
+    }
+    check(take.left() == 0 && rows.hold_all(&messages), take)?;
+    let lacks_digests = rows.tail().iter().any(|row| row.digest.is_none());
+    let outline = Outline { uid_next, modseq, counts, lacks_digests };
+    Ok((id, outline, Awake { keywords, messages, rows, history, is_remade: false }))
 }
 
 /// The rows that are in chunks. `None` if these do not follow each other.

@@ -240,7 +240,8 @@ impl View {
         let loud = notes.filter(|(modseq, _)| !silenced.contains(modseq));
         let spans =
             Ranges::from_unordered(loud.flat_map(|(_, uids)| uids.ranges().iter().copied()).collect());
-        let live = mailbox.messages.runs(&spans).into_iter().flatten().map(|index| mailbox.uids()[index]);
+        let live =
+            mailbox.contents.messages.runs(&spans).into_iter().flatten().map(|index| mailbox.uids()[index]);
         live.take_while(|&uid| uid < self.uid_told).collect()
     }
 
@@ -292,7 +293,7 @@ impl<'a> Look<'a> {
 
     /// The lowest number of a message without \Seen (UNSEEN of SELECT).
     pub fn first_unseen(&self) -> Option<u32> {
-        let index = self.mailbox.messages.first_without(SystemFlags::SEEN)?;
+        let index = self.mailbox.contents.messages.first_without(SystemFlags::SEEN)?;
         self.msn_of(*self.live().get(index)?)
     }
 
@@ -463,7 +464,7 @@ impl<'a> Messages<'_, 'a> {
         let msn = as_count(self.live_next + self.ghost_next + 1);
         let mut row = None;
         if live == Some(uid) {
-            row = self.rows.find(uid).map(|kept| look.mailbox.messages.row(self.live_next, kept));
+            row = self.rows.find(uid).map(|kept| look.mailbox.contents.messages.row(self.live_next, kept));
             self.live_next += 1;
         } else {
             self.ghost_next += 1;

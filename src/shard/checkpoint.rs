@@ -24,9 +24,11 @@ use crate::io::executor::{Turns, sleep};
 use crate::limits::mailbox::CHUNK_ROWS_MAX;
 use crate::limits::store::{DIGESTS_AT_ONCE, REPLAYED_RECORDS_MAX};
 use crate::mail::digest::Digest;
+use crate::mailbox::Mailbox;
+use crate::mailbox::contents::Asleep;
 use crate::mailbox::rows::{Seal, SealWhen};
 use crate::store::catalog::Catalog;
-use crate::store::checkpoint::{BlobKind, BlobName, BlobRef, Directory};
+use crate::store::checkpoint::{BlobKind, BlobName, BlobRef, Directory, Summary};
 use crate::store::index::Chunk;
 use crate::store::log::Position;
 use crate::store::places::Places;
@@ -65,6 +67,9 @@ pub struct Keeper {
     /// A task is in the middle of something.
     is_busy: Cell<bool>,
 }
+
+/// A blob to be written; a state with its summary.
+type Part = (BlobName, Option<Summary>, Vec<u8>);
 
 /// Why something of a checkpoint was not written.
 #[derive(Debug)]
@@ -142,6 +147,13 @@ impl Keeper {
 
     /// Tends the log's mailboxes until the shard stops.
     pub async fn run(self: Rc<Self>, shard: Rc<Shard>) {
+        self.begin().await;
+        let woken = self.wake().await;
+        self.note_remade();
+        self.is_busy.set(false);
+        if let Err(Ended) = woken {
+            return self.report(&Unkept::Ended);
+        }
         while !self.is_stopping.get() {
             self.begin().await;
             let bytes_max = shard.config().limits.checkpoint_bytes;
@@ -163,6 +175,42 @@ impl Keeper {
             }
         }
         self.is_busy.set(false);
+    }
+
+    /// Wakes what sleeps in the index, beside the shard, so that hardly anybody waits for that.
+    async fn wake(&self) -> Result<(), Ended> {
+        for seat in self.own_seats(|_| true) {
+            if self.is_stopping.get() {
+                break;
+            }
+            let sleeping = |mailbox: &Mailbox| Some((mailbox.id(), mailbox.sleeping()?));
+            let sleeping: Vec<(MailboxId, Asleep)> =
+                seat.account().mailboxes().filter_map(sleeping).collect();
+            let read = |(id, asleep): (MailboxId, Asleep)| (id, asleep.read());
+            let read = self.indexer.run(move |_| sleeping.into_iter().map(read).collect::<Vec<_>>()).await?;
+            let account = seat.account();
+            for (id, awake) in read {
+                if let Some(mailbox) = account.mailbox(id) {
+                    mailbox.wake_with(awake);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the index has of mailboxes that were made again is of no use.
+    fn note_remade(&self) {
+        for seat in self.own_seats(|_| true) {
+            let is_remade = |mailbox: &&Mailbox| mailbox.sleeping().is_none() && mailbox.is_remade();
+            let remade: Vec<MailboxId> =
+                seat.account().mailboxes().filter(is_remade).map(Mailbox::id).collect();
+            for mailbox in remade {
+                self.catalog.borrow_mut().drop_chunks(seat.id(), mailbox, &(0..=u32::MAX));
+                seat.account_mut().recount(mailbox);
+                seat.mark(Some(mailbox));
+                self.checkpoint_soon();
+            }
+        }
     }
 
     /// Writes the last checkpoint before the end; nothing is appended any more.
@@ -237,7 +285,7 @@ impl Keeper {
                 SliceOf::Owed => BlobKind::Owed,
                 SliceOf::Places => BlobKind::Places,
             };
-            self.write(vec![(BlobName::of_log(kind, self.applied()), bytes)]).await?;
+            self.write(vec![(BlobName::of_log(kind, self.applied()), None, bytes)]).await?;
             turns.give().await;
         }
         Ok(())
@@ -248,7 +296,7 @@ impl Keeper {
     async fn take(&self, seat: &Seat, changed: &BTreeSet<MailboxId>) -> Result<(), Unkept> {
         let id = seat.id();
         let mailboxes: BTreeSet<MailboxId> = seat.account().mailboxes().map(|mailbox| mailbox.id()).collect();
-        let mut parts = vec![(BlobName::of_account(id, self.applied()), seat.snapshot())];
+        let mut parts = vec![(BlobName::of_account(id, self.applied()), None, seat.snapshot())];
         self.catalog.borrow_mut().retain(id, &mailboxes);
         let is_stale =
             |mailbox: &MailboxId| changed.contains(mailbox) || !self.catalog.borrow().has_state(id, *mailbox);
@@ -257,9 +305,9 @@ impl Keeper {
         for mailbox in stale {
             self.tend(seat, mailbox, SealWhen::Checkpoint).await?;
             let name = BlobName::of_state(id, mailbox, self.applied());
-            let state = seat.account().mailbox(mailbox).map(|mailbox| mailbox.snapshot(id));
-            parts.extend(state.map(|state| (name, state)));
-            if parts.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > JOB_BYTES {
+            let taken = seat.account().mailbox(mailbox).map(|found| (found.summary(), found.snapshot(id)));
+            parts.extend(taken.map(|(summary, state)| (name, Some(summary), state)));
+            if parts.iter().map(|(.., bytes)| bytes.len()).sum::<usize>() > JOB_BYTES {
                 self.write(std::mem::take(&mut parts)).await?;
             }
             turns.give().await;
@@ -347,7 +395,7 @@ impl Keeper {
                     return Ok((made, None));
                 };
                 let name = BlobName { uid_first: made.uid(0), uid_last: made.uid(last), ..name };
-                let blob = bench.index.append(name, &bytes)?;
+                let blob = bench.index.append(name, None, &bytes)?;
                 let mapped = Chunk::open(bench.index.read(&blob)?);
                 Ok::<_, DiskError>((mapped.map_err(|error| bench.index.unfit(error))?, Some(blob)))
             })
@@ -361,9 +409,9 @@ impl Keeper {
         Ok(())
     }
 
-    async fn write(&self, parts: Vec<(BlobName, Vec<u8>)>) -> Result<(), Unkept> {
+    async fn write(&self, parts: Vec<Part>) -> Result<(), Unkept> {
         let written = self.indexer.run(move |bench| {
-            let append = |(name, bytes): (BlobName, Vec<u8>)| bench.index.append(name, &bytes);
+            let append = |(name, summary, bytes): Part| bench.index.append(name, summary, &bytes);
             parts.into_iter().map(append).collect::<Result<Vec<BlobRef>, DiskError>>()
         });
         written.await??.into_iter().for_each(|blob| self.catalog.borrow_mut().put(blob));

@@ -32,6 +32,7 @@ pub mod login;
 pub mod mesh;
 pub mod notify;
 pub mod outbound;
+pub mod remake;
 pub mod restore;
 pub mod seat;
 pub mod server;

@@ -6,11 +6,13 @@
 //! that is the log's base is gathered in the same way, and its parts are restored by the same rules.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::bytes::Slice;
 use crate::io::disk::index_file::IndexFile;
 use crate::mailbox::account::Account;
-use crate::store::checkpoint::BlobKind;
+use crate::mailbox::contents::{Asleep, Remake};
+use crate::store::checkpoint::{BlobKind, Unread};
 use crate::store::index::Chunk;
 use crate::store::owed::Owed;
 use crate::store::places::Places;
@@ -45,20 +47,26 @@ impl Loading {
         Self { accounts: HashMap::new(), owed: Owed::new(log), places: Places::default(), replayed: 0 }
     }
 
-    /// As of the checkpoint; `None` if any part of it is not good.
-    pub fn restore(log: LogId, index: &IndexFile) -> Option<Self> {
+    /// As of the checkpoint; `None` if any part of it is not good that is looked at. What is in mailboxes stays asleep;
+    /// who finds it not good later has it remade.
+    pub fn restore(log: LogId, index: &IndexFile, remake: &Remake) -> Option<Self> {
         let directory = index.directory()?;
         let mut loading = Self::empty(log);
-        let mut chunks: Vec<(Of, Chunk)> = Vec::new();
+        let mut chunks: Vec<(Of, Unread)> = Vec::new();
         for blob in &directory.blobs {
             let of = Of { account: blob.name.account, mailbox: blob.name.mailbox };
-            let payload = index.read(blob).ok()?;
+            let unread = index.unread(blob).ok()?;
             match blob.name.kind {
-                BlobKind::Chunk => chunks.push((of, Chunk::open(payload).ok()?)),
-                BlobKind::Account => loading.restore_account(of, blob.name.sequence, &payload)?,
-                BlobKind::State => loading.restore_mailbox(of, &payload, std::mem::take(&mut chunks))?,
-                BlobKind::Owed => loading.owed.take_in(&payload).ok()?,
-                BlobKind::Places => loading.places.take_in(&payload).ok()?,
+                BlobKind::Chunk => chunks.push((of, unread)),
+                BlobKind::Account => loading.restore_account(of, blob.name.sequence, &unread.open()?)?,
+                BlobKind::State => {
+                    let chunks = of.all(std::mem::take(&mut chunks))?;
+                    let (summary, remake) = (blob.summary?, Arc::clone(remake));
+                    let asleep = Asleep { summary, state: unread, chunks, remake };
+                    loading.restore_mailbox(of, asleep)?;
+                }
+                BlobKind::Owed => loading.owed.take_in(&unread.open()?).ok()?,
+                BlobKind::Places => loading.places.take_in(&unread.open()?).ok()?,
                 BlobKind::Directory => return None,
             }
         }
@@ -110,15 +118,11 @@ impl Loading {
         (id == of.mailbox).then_some(())
     }
 
-    /// The chunks are those that came since the last mailbox.
-    fn restore_mailbox(&mut self, of: Of, payload: &[u8], chunks: Vec<(Of, Chunk)>) -> Option<()> {
+    fn restore_mailbox(&mut self, of: Of, asleep: Asleep) -> Option<()> {
         let loaded = self.accounts.get_mut(&of.account)?;
-        chunks.iter().all(|(chunk_of, _)| *chunk_of == of).then_some(())?;
-        let chunks = chunks.into_iter().map(|(_, chunk)| chunk).collect();
-        let id = loaded.account.restore_mailbox(payload, chunks).ok()?;
-        let lacks_digests = loaded.account.mailbox(id)?.without_digest().next().is_some();
-        loaded.changed.extend(lacks_digests.then_some(Some(id)));
-        (id == of.mailbox).then_some(())
+        let lacks_digests = loaded.account.restore_mailbox(of.mailbox, asleep).ok()?;
+        loaded.changed.extend(lacks_digests.then_some(Some(of.mailbox)));
+        Some(())
     }
 
     pub fn replay(&mut self, recovered: Recovered) {
@@ -155,11 +159,7 @@ impl Loaded {
     }
 
     fn replay(&mut self, sequence: Sequence, record: &Record) {
-        let is_of_messages = matches!(
-            record,
-            Record::Delivered(_) | Record::FlagsChanged(_) | Record::Expunged(_) | Record::KeywordAdded(_)
-        );
-        if sequence <= self.through && !is_of_messages {
+        if sequence <= self.through && !record.is_of_messages() {
             return;
         }
         let mailbox = record.subject().and_then(|(_, mailbox)| mailbox);
@@ -204,17 +204,26 @@ struct Of {
     mailbox: MailboxId,
 }
 
+impl Of {
+    /// The chunks that came since the last mailbox, if they are of this one.
+    fn all(self, chunks: Vec<(Of, Unread)>) -> Option<Vec<Unread>> {
+        chunks.into_iter().map(|(of, chunk)| (of == self).then_some(chunk)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::Loading;
+    use super::{Arc, Loading, Remake};
     use crate::bytes::Slice;
     use crate::io::disk::index_file::IndexFile;
     use crate::io::disk::layout::DataDir;
     use crate::mail::flags::Flags;
     use crate::mail::time::Timestamp;
     use crate::mailbox::account::Account;
+    use crate::mailbox::contents::Awake;
     use crate::mailbox::plan::Incoming;
     use crate::mailbox::rows::SealWhen;
     use crate::mailbox::{Change, Plan};
@@ -281,6 +290,10 @@ mod tests {
         }
     }
 
+    fn nobody() -> Remake {
+        Arc::new(|_| panic!("what is asked for is good"))
+    }
+
     fn picture(account: &Account) -> Vec<Vec<u8>> {
         let states = account.mailboxes().map(|mailbox| {
             let rows = mailbox.uids().iter().filter_map(|&uid| mailbox.row(uid));
@@ -297,7 +310,7 @@ mod tests {
         let through = world.through();
         let mut blobs = vec![
             index
-                .append(BlobName::of_account(ACCOUNT, through), &world.account.snapshot())
+                .append(BlobName::of_account(ACCOUNT, through), None, &world.account.snapshot())
                 .expect("appended"),
         ];
         let mailboxes: Vec<MailboxId> = world.account.mailboxes().map(|mailbox| mailbox.id()).collect();
@@ -310,12 +323,13 @@ mod tests {
                 let (uid_first, uid_last) = (chunk.uid(0), chunk.uid(chunk.len() - 1));
                 let name = BlobName::of_state(ACCOUNT, id, world.through());
                 let name = BlobName { kind: BlobKind::Chunk, uid_first, uid_last, ..name };
-                blobs.push(index.append(name, &seal.bytes).expect("appended"));
+                blobs.push(index.append(name, None, &seal.bytes).expect("appended"));
                 assert!(world.account.install(id, &seal.uids, chunk));
             }
             if let Some(mailbox) = world.account.mailbox(id) {
                 let name = BlobName::of_state(ACCOUNT, id, world.through());
-                blobs.push(index.append(name, &mailbox.snapshot(ACCOUNT)).expect("appended"));
+                let (summary, snapshot) = (mailbox.summary(), mailbox.snapshot(ACCOUNT));
+                blobs.push(index.append(name, Some(summary), &snapshot).expect("appended"));
             }
         }
         let position = Some(Position { segment: 1, offset: 8192, through });
@@ -359,7 +373,7 @@ mod tests {
             let position = checkpoint(&mut world, &mut index, happening);
             world.deliver(5);
             let index = IndexFile::open(dir, OWNER).expect("opened").expect("it is there");
-            let mut loading = Loading::restore(LOG, &index).expect("it is good");
+            let mut loading = Loading::restore(LOG, &index, &nobody()).expect("it is good");
             world.replay_from(&mut loading, position);
             let found = &loading.accounts[&ACCOUNT].account;
             assert_eq!(picture(found), picture(&world.account), "happening {number}");
@@ -381,12 +395,19 @@ mod tests {
             fs::write(dir.index_root(), &root).expect("written");
             fs::write(dir.index(1), bytes).expect("written");
             let index = IndexFile::open(dir.clone(), OWNER).expect("opened");
-            let found = index.and_then(|index| Loading::restore(LOG, &index));
-            if let Some(loading) = &found {
-                let same = picture(&loading.accounts[&ACCOUNT].account) == picture(&world.account);
-                assert!(same, "{what} at {at}");
-            }
-            found.is_some()
+            let remade = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&remade);
+            let remake: Remake = Arc::new(move |_| {
+                told.store(true, Ordering::Relaxed);
+                Awake::default()
+            });
+            let Some(loading) = index.and_then(|index| Loading::restore(LOG, &index, &remake)) else {
+                return false;
+            };
+            let found = picture(&loading.accounts[&ACCOUNT].account);
+            let is_good = !remade.load(Ordering::Relaxed);
+            assert!(!is_good || found == picture(&world.account), "{what} at {at}");
+            is_good
         };
         assert!(check(&whole, "nothing", 0));
         for length in (0..whole.len()).step_by(4096) {

@@ -22,6 +22,7 @@ use super::notify::Bells;
 use super::outbound::memory::Remembered;
 use super::outbound::sites::Sites;
 use super::outbound::{self, Outbound};
+use super::remake;
 use super::restore::Loading;
 use super::seat::{Seat, Seats};
 use super::told::Telling;
@@ -216,11 +217,26 @@ fn own_logs(data: &DataDir, directory: &Directory, mesh: &Mesh) -> Result<Vec<Lo
     Ok(std::iter::once(own).chain(others).collect())
 }
 
+/// What was promised and is gone.
+pub(super) fn tell_damage(log: LogId, damage: &[Damage]) {
+    for Damage { segment, offset, first, last, .. } in damage {
+        tracing::error!(
+            log = log.0,
+            segment,
+            offset,
+            first = first.0,
+            last = last.0,
+            "these records are damaged and lost, all others are there; `ringpost store verify` says whose mail it hit, \
+             `ringpost store repair` puts it aside"
+        );
+    }
+}
+
 /// Reads a log back and seats its accounts.
 fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Keeper>), DiskError> {
     let begin = |begin: Begin<'_>| match begin {
         Begin::Checkpoint(index) => {
-            let restored = Loading::restore(id, index);
+            let restored = Loading::restore(id, index, &remake::for_index(index));
             if restored.is_none() {
                 tracing::warn!(log = id.0, "the index is not good; it is made again from the log");
             }
@@ -242,17 +258,7 @@ fn load(data: &DataDir, id: LogId, around: Around) -> Result<(Rc<Commit>, Rc<Kee
     let replayed = loading.replayed;
     let with_checkpoint = opened.index.directory().is_some();
     tracing::info!(log = id.0, records = replayed, with_checkpoint, "a log was read back");
-    for Damage { segment, offset, first, last, .. } in &opened.damage {
-        tracing::error!(
-            log = id.0,
-            segment,
-            offset,
-            first = first.0,
-            last = last.0,
-            "these records are damaged and lost, all others are there; `ringpost store verify` says whose mail it hit, \
-             `ringpost store repair` puts it aside"
-        );
-    }
+    tell_damage(id, &opened.damage);
     let seats = Rc::clone(&around.seats);
     let commit = Commit::new(opened.log, opened.writer, (loading.owed, lost_records), around);
     for loaded in loading.accounts.into_values() {

@@ -138,7 +138,7 @@ mod tests {
     const ACCOUNT: AccountId = AccountId(4);
 
     fn at(offset: u64, name: BlobName) -> BlobRef {
-        BlobRef { name, offset, length: 1 }
+        BlobRef { name, offset, length: 1, summary: None }
     }
 
     fn chunk(offset: u64, mailbox: u32, uids: (u32, u32)) -> BlobRef {

@@ -33,10 +33,14 @@
 //! 10  u16  log
 //! ```
 
+use std::fmt;
+
 use super::fields::{Malformed, Put, Take};
+use super::index::Chunk;
 use super::log::Position;
 use super::segment::SegmentKey;
 use super::{AccountId, LogId, MailboxId, Sequence};
+use crate::bytes::Slice;
 
 /// Blobs begin on multiples of this; their headers have this length.
 pub const BLOB_HEADER_BYTES: usize = 64;
@@ -47,7 +51,7 @@ pub const ROOT_BYTES: usize = 64;
 pub const CLOSING_NOTE_BYTES: usize = 40;
 
 /// Of blobs, directories and roots. Another one means: make it again from the log.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 const BLOB_MAGIC: [u8; 4] = *b"RPX1";
 const ROOT_MAGIC: [u8; 4] = *b"RPR1";
@@ -90,6 +94,22 @@ pub struct BlobRef {
     pub offset: u64,
     /// Of its payload.
     pub length: u64,
+    /// Of a state.
+    pub summary: Option<Summary>,
+}
+
+/// What a start wants to know of a state that it does not look at, in the form of `mailbox`.
+pub type Summary = [u8; SUMMARY_BYTES];
+
+pub const SUMMARY_BYTES: usize = 41;
+
+/// A blob that nobody has looked at yet.
+#[derive(Clone)]
+pub struct Unread {
+    blob: BlobRef,
+    owner: IndexOwner,
+    /// With its header.
+    bytes: Slice,
 }
 
 /// A checkpoint: the state of everything in a log after the record `position.through`.
@@ -168,6 +188,38 @@ impl BlobRef {
     }
 }
 
+impl Unread {
+    /// `bytes` are the header and the payload.
+    pub fn new(blob: BlobRef, owner: IndexOwner, bytes: Slice) -> Self {
+        Self { blob, owner, bytes }
+    }
+
+    pub fn name(&self) -> BlobName {
+        self.blob.name
+    }
+
+    /// The payload. `None` if this is not the blob, or not as it was written; chunks are checked by `Chunk::open`.
+    pub fn open(&self) -> Option<Slice> {
+        let looked_at = match self.blob.name.kind {
+            BlobKind::Chunk => Chunk::opened_bytes(self.blob.name.rows_max()),
+            _ => self.blob.length,
+        };
+        let length = usize::try_from(looked_at).ok()?.saturating_add(BLOB_HEADER_BYTES).min(self.bytes.len());
+        self.bytes.read_ahead(0..length);
+        let header = self.bytes.get(..BLOB_HEADER_BYTES)?;
+        let checksum = self.blob.payload_checksum(self.owner, header)?;
+        let payload = self.bytes.part(BLOB_HEADER_BYTES..self.bytes.len());
+        let is_good = self.blob.name.kind == BlobKind::Chunk || crc32fast::hash(&payload) == checksum;
+        is_good.then_some(payload)
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unread({:?})", self.blob)
+    }
+}
+
 impl Directory {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -182,6 +234,7 @@ impl Directory {
             bytes.put_u64(blob.name.sequence.0);
             bytes.put_u64(blob.offset);
             bytes.put_u64(blob.length);
+            bytes.put(blob.summary.as_ref().map_or(&[], |summary| &summary[..]));
         }
         bytes
     }
@@ -248,11 +301,17 @@ impl Root {
             name: BlobName::of_log(BlobKind::Directory, sequence),
             offset: self.directory_offset,
             length: self.directory_length,
+            summary: None,
         }
     }
 }
 
 impl BlobName {
+    /// So many rows at most has a chunk of this name.
+    pub fn rows_max(&self) -> u64 {
+        u64::from(self.uid_last.saturating_sub(self.uid_first)) + 1
+    }
+
     /// Of a kind that is of no account.
     pub fn of_log(kind: BlobKind, sequence: Sequence) -> Self {
         let (account, mailbox) = (AccountId(0), MailboxId(0));
@@ -304,7 +363,12 @@ fn take_blob_ref(take: &mut Take<'_>) -> Result<BlobRef, Malformed> {
     let (account, mailbox) = (AccountId(take.u32()?), MailboxId(take.u32()?));
     let (uid_first, uid_last) = (take.u32()?, take.u32()?);
     let name = BlobName { kind, account, mailbox, uid_first, uid_last, sequence: Sequence(take.u64()?) };
-    Ok(BlobRef { name, offset: take.u64()?, length: take.u64()? })
+    let (offset, length) = (take.u64()?, take.u64()?);
+    let summary = match kind {
+        BlobKind::State => take.take(SUMMARY_BYTES)?.first_chunk().copied(),
+        _ => None,
+    };
+    Ok(BlobRef { name, offset, length, summary })
 }
 
 /// Puts the checksum of the rest in front.
@@ -317,7 +381,9 @@ fn sealed<const N: usize>(bytes: Vec<u8>) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::{BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, closing_note, ended_at};
+    use super::{
+        BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, SUMMARY_BYTES, closing_note, ended_at,
+    };
     use crate::store::log::Position;
     use crate::store::segment::SegmentKey;
     use crate::store::{AccountId, LogId, MailboxId, Sequence};
@@ -334,9 +400,12 @@ mod tests {
             uid_last: 4096,
             sequence: Sequence(9),
         };
+        let chunk = BlobRef { name, offset: 64, length: 100, summary: None };
+        let name = BlobName::of_state(AccountId(1), MailboxId(2), Sequence(9));
+        let state = BlobRef { name, offset: 256, length: 60, summary: Some([5; SUMMARY_BYTES]) };
         Directory {
             position: Some(Position { segment: 2, offset: 8192, through: Sequence(10) }),
-            blobs: vec![BlobRef { name, offset: 64, length: 100 }],
+            blobs: vec![chunk, state],
         }
     }
 
@@ -344,7 +413,7 @@ mod tests {
     fn a_directory_is_read_back_and_no_cut_of_it_is() {
         let bytes = directory().to_bytes();
         assert_eq!(Directory::parse(&bytes), Ok(directory()));
-        assert_eq!(directory().live_bytes(), 64 + 128);
+        assert_eq!(directory().live_bytes(), (64 + 128) + (64 + 64));
         for length in 0..bytes.len() {
             assert!(Directory::parse(&bytes[..length]).is_err(), "cut at {length}");
         }

@@ -309,6 +309,11 @@ impl Record {
         matches!(self, Self::Deferred(_) | Self::Moved(_) | Self::ReasonMoved(_))
     }
 
+    /// Whether it is about messages of a mailbox, not about the mailbox or anything else.
+    pub fn is_of_messages(&self) -> bool {
+        matches!(self, Self::Delivered(_) | Self::FlagsChanged(_) | Self::Expunged(_) | Self::KeywordAdded(_))
+    }
+
     /// The account and mailbox that it is about.
     pub fn subject(&self) -> Option<(AccountId, Option<MailboxId>)> {
         match self {

@@ -168,6 +168,109 @@ fn an_index_that_is_not_good_is_made_again_from_the_log() {
     check_start(&mut server, &before, "foreign");
 }
 
+#[test]
+fn mailboxes_that_are_damaged_in_the_index_are_made_again_from_the_log_in_the_middle_of_work() {
+    let mut server = server(OFTEN);
+    fill(&server, 0, 90);
+    change(&server);
+    fill_to_checkpoint(&server);
+    let before = state(&server);
+    server.stop();
+    let remade = |server: &Server| server.log().matches("a mailbox is made again from the log").count();
+
+    assert!(damage_states(&server) >= 4, "each account has several mailboxes");
+    check_start(&mut server, &before, "damaged states");
+    // Each once: the start after that had an index without damage.
+    let times = remade(&server);
+    assert!(times >= 4, "log:\n{}", server.log());
+
+    // Changed by the log behind the checkpoint, and by who comes first after the start.
+    fill_to_checkpoint(&server);
+    fill(&server, 400, 420);
+    let before = state(&server);
+    server.kill();
+    damage_states(&server);
+    server.start();
+    assert_eq!(state(&server), before, "log:\n{}", server.log());
+    assert!(read_back(&server).iter().all(|(_, with_checkpoint)| *with_checkpoint));
+    change_more(&server);
+    fill(&server, 420, 430);
+    let before = state(&server);
+    assert!(remade(&server) > times, "log:\n{}", server.log());
+    server.stop();
+    check_start(&mut server, &before, "changed after it was made again");
+}
+
+/// A bad place in the log beside that in the index costs what stood there.
+#[test]
+fn a_mailbox_that_is_damaged_in_the_index_and_in_the_log_lacks_what_is_lost_and_nothing_else() {
+    let mut server = server(OFTEN);
+    fill(&server, 0, 90);
+    fill_to_checkpoint(&server);
+    let before = [ALICE, BOB].map(|account| uids(&server, account));
+    server.stop();
+    damage_states(&server);
+    for log in ["00", "01"] {
+        let segment = log_dir(&server, log).join("0000000001.seg");
+        let used = fs::read(&segment).expect("read").iter().rposition(|&byte| byte != 0).expect("it is used");
+        let file = fs::OpenOptions::new().write(true).open(&segment).expect("opened");
+        file.write_all_at(&[0xa5; 4096], used as u64 / 2).expect("damaged");
+    }
+    server.start();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let is_counted = |account: &&str| uids(&server, account).len() == count(&server, account);
+    while ![ALICE, BOB].iter().all(is_counted) {
+        assert!(Instant::now() < deadline, "STATUS says otherwise; log:\n{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(server.log().contains("these records are damaged and lost"), "log:\n{}", server.log());
+    let left = [ALICE, BOB].map(|account| uids(&server, account));
+    assert!(left.concat().len() < before.concat().len(), "something was lost");
+    for (before, left) in before.iter().zip(&left) {
+        assert!(left.len() > before.len() / 2 && left.iter().all(|uid| before.contains(uid)), "{left:?}");
+    }
+    fill(&server, 500, 503);
+    let left = [ALICE, BOB].map(|account| uids(&server, account));
+    server.stop();
+    server.start();
+    assert_eq!([ALICE, BOB].map(|account| uids(&server, account)), left);
+    assert!(read_back(&server).iter().all(|(_, with_checkpoint)| *with_checkpoint));
+}
+
+fn uids(server: &Server, account: &str) -> Vec<u32> {
+    let mut imap = login(server, account);
+    imap.ok("SELECT INBOX").expect("selected");
+    let found = imap.ok("UID SEARCH ALL").expect("searched");
+    let found = found.iter().find_map(|response| response.text.strip_prefix("* SEARCH")).expect("UIDs");
+    found.split_whitespace().map(|uid| uid.parse().expect("a number")).collect()
+}
+
+/// Turns a bit around in what the indexes have of each mailbox; says in how many.
+fn damage_states(server: &Server) -> usize {
+    const HEADER_BYTES: usize = 64;
+    const STATE: u8 = 2;
+    let mut times = 0;
+    for path in index_files(server) {
+        let bytes = fs::read(&path).expect("read");
+        let file = fs::OpenOptions::new().write(true).open(&path).expect("opened");
+        for (number, block) in bytes.chunks_exact(HEADER_BYTES).enumerate() {
+            if &block[4..9] == [b"RPX1".as_slice(), &[STATE]].concat() {
+                let at = (number + 1) * HEADER_BYTES + 9;
+                file.write_all_at(&[bytes[at] ^ 1], at as u64).expect("damaged");
+                times += 1;
+            }
+        }
+    }
+    times
+}
+
+fn change_more(server: &Server) {
+    let mut imap = login(server, ALICE);
+    for command in ["SELECT INBOX", "STORE 1:9 -FLAGS (\\Seen)", "STORE 4 +FLAGS (\\Deleted)", "EXPUNGE"] {
+        imap.ok(command).expect("done");
+    }
+}
+
 fn server(more: &str) -> Server {
     let mut server = Server::prepare(2, more);
     server.add_account(ALICE);

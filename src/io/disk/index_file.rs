@@ -14,9 +14,9 @@ use super::mapping::{map_through, read_ahead};
 use super::{DiskError, create_file, replace_file, sync_parent};
 use crate::bytes::Slice;
 use crate::store::checkpoint::{
-    BLOB_HEADER_BYTES, BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, blob_sequence,
+    BLOB_HEADER_BYTES, BlobKind, BlobName, BlobRef, Directory, IndexOwner, Root, Summary, Unread,
+    blob_sequence,
 };
-use crate::store::index::Chunk;
 use crate::store::log::Position;
 
 /// The index file of one log.
@@ -77,9 +77,14 @@ impl IndexFile {
         Ok(Self { dir, owner, generation, path, file, end: 0, directory: None, is_suspect: false, mapping })
     }
 
-    /// Appends a blob; it counts when a directory that names it is committed.
-    pub fn append(&mut self, name: BlobName, payload: &[u8]) -> Result<BlobRef, DiskError> {
-        let blob = BlobRef { name, offset: self.end, length: payload.len() as u64 };
+    /// Appends a blob; it counts when a directory that names it is committed. A state has a summary.
+    pub fn append(
+        &mut self,
+        name: BlobName,
+        summary: Option<Summary>,
+        payload: &[u8],
+    ) -> Result<BlobRef, DiskError> {
+        let blob = BlobRef { name, offset: self.end, length: payload.len() as u64, summary };
         let header = blob.header(self.owner, crc32fast::hash(payload));
         let error = || DiskError::new("write", &self.path);
         self.file.write_all_at(&header, blob.offset).map_err(error())?;
@@ -114,7 +119,8 @@ impl IndexFile {
 
     fn publish(&mut self, directory: &Directory) -> Result<(), DiskError> {
         let sequence = directory.position.map(|position| position.through).unwrap_or_default();
-        let blob = self.append(BlobName::of_log(BlobKind::Directory, sequence), &directory.to_bytes())?;
+        let name = BlobName::of_log(BlobKind::Directory, sequence);
+        let blob = self.append(name, None, &directory.to_bytes())?;
         self.file.sync_all().map_err(DiskError::new("sync", &self.path))?;
         sync_parent(&self.path)?;
         let root = Root {
@@ -152,19 +158,30 @@ impl IndexFile {
 
     /// The payload of a blob, mapped. Chunks are checked by `Chunk::open`, all others here.
     pub fn read(&self, blob: &BlobRef) -> Result<Slice, DiskError> {
-        let end = blob.offset.saturating_add(blob.length).saturating_add(BLOB_HEADER_BYTES as u64);
-        let whole = self.mapped(end)?;
         let lost =
             || DiskError::invalid("use", &self.path, format!("the blob at {} is not good", blob.offset));
-        let at = usize::try_from(blob.offset).map_err(|_| lost())?;
-        let header = whole.get(at..at + BLOB_HEADER_BYTES).ok_or_else(lost)?;
-        let checksum = blob.payload_checksum(self.owner, header).ok_or_else(lost)?;
-        let from = at + BLOB_HEADER_BYTES;
-        let payload = whole.part(from..from + usize::try_from(blob.length).map_err(|_| lost())?);
-        match blob.name.kind == BlobKind::Chunk || crc32fast::hash(&payload) == checksum {
-            true => Ok(payload),
-            false => Err(lost()),
-        }
+        self.unread(blob)?.open().ok_or_else(lost)
+    }
+
+    /// A blob, mapped, at which nobody looks now.
+    pub fn unread(&self, blob: &BlobRef) -> Result<Unread, DiskError> {
+        let end = blob.offset.saturating_add(blob.length).saturating_add(BLOB_HEADER_BYTES as u64);
+        let whole = self.mapped(end)?;
+        let range = usize::try_from(blob.offset).ok().zip(usize::try_from(end).ok());
+        let range = range.map(|(start, end)| start..end).filter(|range| range.end <= whole.len());
+        let range = range.ok_or_else(|| DiskError::invalid("use", &self.path, "it is too short"))?;
+        Ok(Unread::new(*blob, self.owner, whole.part(range)))
+    }
+
+    /// The next start finds no index.
+    pub fn remove(dir: &LogDir) -> Result<(), DiskError> {
+        let root = dir.index_root();
+        file::remove(&root).map_err(DiskError::new("remove", &root))
+    }
+
+    /// The log's files.
+    pub fn dir(&self) -> &LogDir {
+        &self.dir
     }
 
     /// A mapping that reaches at least to `end`.
@@ -208,7 +225,7 @@ impl IndexFile {
     fn rewritten(&self, directory: &mut Directory) -> Result<Self, DiskError> {
         let mut new = Self::create(self.dir.clone(), self.owner)?;
         for blob in &mut directory.blobs {
-            *blob = new.append(blob.name, &self.read(blob)?)?;
+            *blob = new.append(blob.name, blob.summary, &self.read(blob)?)?;
         }
         Ok(new)
     }
@@ -224,21 +241,15 @@ impl IndexFile {
     }
 }
 
-/// Where a start looks: of a chunk at the columns, of all else at the whole.
+/// Where a start looks: at everything but what is of mailboxes.
 fn looked_at(directory: &Directory) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = directory.blobs.iter().map(range_looked_at).collect();
+    let is_looked_at = |blob: &&BlobRef| !matches!(blob.name.kind, BlobKind::Chunk | BlobKind::State);
+    let looked_at = directory.blobs.iter().filter(is_looked_at);
+    let mut ranges: Vec<Range<u64>> =
+        looked_at.map(|blob| blob.offset..blob.offset.saturating_add(blob.padded_length())).collect();
     ranges.sort_unstable_by_key(|range| range.start);
     let near = ranges.chunk_by(|range, next| next.start <= range.end.saturating_add(NEAR_BYTES));
     near.filter_map(|near| Some(near.first()?.start..near.last()?.end)).collect()
-}
-
-fn range_looked_at(blob: &BlobRef) -> Range<u64> {
-    let rows_max = u64::from(blob.name.uid_last.saturating_sub(blob.name.uid_first)) + 1;
-    let length = match blob.name.kind {
-        BlobKind::Chunk => blob.length.min(Chunk::opened_bytes(rows_max)),
-        _ => blob.length,
-    };
-    blob.offset..blob.offset.saturating_add(BLOB_HEADER_BYTES as u64).saturating_add(length)
 }
 
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -258,7 +269,7 @@ mod tests {
 
     use super::IndexFile;
     use crate::io::disk::layout::DataDir;
-    use crate::store::checkpoint::{BlobKind, BlobName, Directory, IndexOwner};
+    use crate::store::checkpoint::{BlobKind, BlobName, Directory, IndexOwner, SUMMARY_BYTES, Summary};
     use crate::store::segment::SegmentKey;
     use crate::store::{AccountId, LogId, MailboxId, Sequence};
 
@@ -270,10 +281,12 @@ mod tests {
         BlobName { kind: BlobKind::State, account, mailbox, uid_first: 0, uid_last: 0, sequence }
     }
 
+    const SUMMARY: Option<Summary> = Some([3; SUMMARY_BYTES]);
+
     fn checkpoint(index: &mut IndexFile, number: u32) -> Directory {
         let blobs = vec![
-            index.append(name(number), b"some state").expect("appended"),
-            index.append(name(number + 1), &vec![number as u8; 5000]).expect("appended"),
+            index.append(name(number), SUMMARY, b"some state").expect("appended"),
+            index.append(name(number + 1), SUMMARY, &vec![number as u8; 5000]).expect("appended"),
         ];
         let directory = Directory { blobs, ..Directory::default() };
         index.commit(directory).expect("committed").clone()
@@ -288,7 +301,7 @@ mod tests {
         assert!(index.directory().is_none());
         checkpoint(&mut index, 1);
         let newest = checkpoint(&mut index, 5);
-        index.append(name(9), b"nobody names this").expect("appended");
+        index.append(name(9), None, b"nobody names this").expect("appended");
         let again = IndexFile::open(dir.clone(), OWNER).expect("opened").expect("it is there");
         assert_eq!(again.directory(), Some(&newest));
         assert_eq!(&*again.read(&newest.blobs[0]).expect("read"), b"some state");
@@ -327,7 +340,7 @@ mod tests {
         let mut index = IndexFile::create(dir.clone(), OWNER).expect("new");
         let old = checkpoint(&mut index, 1);
         let held = index.read(&old.blobs[1]).expect("read");
-        index.append(name(2), &vec![0; 20 << 20]).expect("garbage");
+        index.append(name(2), None, &vec![0; 20 << 20]).expect("garbage");
         let kept = Directory { blobs: old.blobs.clone(), ..Directory::default() };
         let new = index.commit(kept).expect("committed").clone();
         assert_eq!(dir.indexes().expect("listed"), [2]);

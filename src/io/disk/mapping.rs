@@ -35,6 +35,10 @@ impl Owner for Mapping {
     fn lost_parts(&self) -> usize {
         lost_pages()
     }
+
+    fn read_ahead(&self, part: &[u8]) {
+        read_ahead(part);
+    }
 }
 
 /// Maps a whole file, as long as it is now.

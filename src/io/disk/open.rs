@@ -21,7 +21,7 @@ use super::closed::take_note;
 use super::file::{self, File};
 use super::index_file::IndexFile;
 use super::layout::{DataDir, LogDir};
-use super::mapping::{map, map_held, read_ahead};
+use super::mapping::{map_held, read_ahead};
 use super::sigbus::lost_pages;
 use super::writer::Writer;
 use super::{DiskError, random_key};
@@ -171,6 +171,37 @@ fn read_back<S>(
         return Ok(ReadBack { owner, index, start, recovered, lacks_index });
     }
     Err(without_beginning(dir))
+}
+
+/// The state of a log as it was after a record, and what is damaged before: as [`open_log`] reads it back without an
+/// index, but the log may go on meanwhile. `None` if there is nothing to begin with.
+pub fn look_back<S>(
+    dir: &LogDir,
+    through: Sequence,
+    begin: impl FnOnce(Begin<'_>) -> Option<S>,
+    mut replay: impl FnMut(&mut S, Recovered),
+) -> Result<Option<(S, Vec<Damage>)>, DiskError> {
+    let segments = Segments::of(dir)?;
+    let base = segments.newest_header()?.and_then(|header| header.base);
+    let Some(&start) = starts(&segments, None, base)?.first() else {
+        return Ok(None);
+    };
+    let begins_with = match start {
+        Start::Base(base) => parts(&segments, base)?.map(Begin::Base),
+        _ => Some(Begin::Nothing),
+    };
+    let (Some(scan), Some(mut state)) = (scan_behind(&segments, start)?, begins_with.and_then(begin)) else {
+        return Ok(None);
+    };
+    let mut damage = Vec::new();
+    for found in scan {
+        match found.map_err(|unreadable| unreadable_at(dir, unreadable))? {
+            Found::Record(recovered) if recovered.sequence > through => break,
+            Found::Record(recovered) => replay(&mut state, recovered),
+            Found::Damage(found) => damage.push(found),
+        }
+    }
+    Ok(Some((state, damage)))
 }
 
 /// Nothing says that these hold mail, and nothing that they do not: they are left as they are.
@@ -388,7 +419,7 @@ fn tidy(dir: &LogDir) -> Result<Segments<'_>, Untidy> {
     for path in dir.unfinished()? {
         file::remove(&path).map_err(DiskError::new("remove", &path))?;
     }
-    let segments = Segments { dir, numbers: dir.segments()?, mapped: RefCell::default() };
+    let segments = Segments::of(dir)?;
     let mut used = 0;
     for &number in segments.numbers.iter().rev() {
         let path = dir.segment(number);
@@ -416,7 +447,11 @@ struct Segments<'a> {
     mapped: RefCell<BTreeMap<u32, (Slice, Heading)>>,
 }
 
-impl Segments<'_> {
+impl<'a> Segments<'a> {
+    fn of(dir: &'a LogDir) -> Result<Self, DiskError> {
+        Ok(Self { dir, numbers: dir.segments()?, mapped: RefCell::default() })
+    }
+
     /// The header of the last segment that is used and has one.
     fn newest_header(&self) -> Result<Option<SegmentHeader>, DiskError> {
         for &number in self.numbers.iter().rev() {
@@ -448,7 +483,7 @@ impl Segments<'_> {
         if let Some(known) = self.mapped.borrow().get(&number) {
             return Ok(known.clone());
         }
-        let bytes = map(&self.dir.segment(number))?;
+        let bytes = map_held(&self.dir.segment(number), self.dir.files.hold(number))?;
         let heading = heading_of(&bytes, number);
         self.mapped.borrow_mut().insert(number, (bytes.clone(), heading));
         Ok((bytes, heading))

@@ -17,6 +17,7 @@ use ringpost::io::disk::reader::Reader;
 use ringpost::mail::digest::Digest;
 use ringpost::mailbox::account::Account;
 use ringpost::mailbox::mailbox::Mailbox;
+use ringpost::shard::remake;
 use ringpost::shard::restore::Loading;
 use ringpost::store::owed::Row;
 use ringpost::store::places::Places;
@@ -119,7 +120,7 @@ fn start(data: &DataDir, id: LogId) -> Result<Started, DiskError> {
         data,
         id,
         |begin| match begin {
-            Begin::Checkpoint(index) => Loading::restore(id, index),
+            Begin::Checkpoint(index) => Loading::restore(id, index, &remake::for_index(index)),
             Begin::Base(parts) => Loading::restore_base(id, parts),
             Begin::Nothing => Some(Loading::empty(id)),
         },
