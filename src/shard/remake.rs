@@ -41,7 +41,7 @@ pub fn for_index(index: &IndexFile) -> Remake {
                 log,
                 account,
                 mailbox,
-                "the mailbox cannot be made from the log; the server ends"
+                "a mailbox is neither in the index nor in the log as it was; the server ends"
             );
             process::abort()
         })

@@ -254,7 +254,7 @@ fn damage_states(server: &Server) -> usize {
         let bytes = fs::read(&path).expect("read");
         let file = fs::OpenOptions::new().write(true).open(&path).expect("opened");
         for (number, block) in bytes.chunks_exact(HEADER_BYTES).enumerate() {
-            if &block[4..9] == [b"RPX1".as_slice(), &[STATE]].concat() {
+            if block[4..9] == [b"RPX1".as_slice(), &[STATE]].concat() {
                 let at = (number + 1) * HEADER_BYTES + 9;
                 file.write_all_at(&[bytes[at] ^ 1], at as u64).expect("damaged");
                 times += 1;
