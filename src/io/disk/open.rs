@@ -76,6 +76,9 @@ enum Start {
 const REREADS_MAX: u32 = 3;
 const BEFORE_REREAD: Duration = Duration::from_secs(1);
 
+/// So much is read together with where a last batch begins.
+const LAST_BATCH_BYTES: u64 = 128 << 10;
+
 /// A log as it was read. Nothing was changed yet.
 struct ReadBack<S> {
     owner: IndexOwner,
@@ -147,17 +150,15 @@ fn read_back<S>(
     let newest = segments.newest_header()?;
     let log_key = newest.map(|header| header.log_key);
     let owner = IndexOwner { log: dir.id, key: log_key.unwrap_or_else(random_key) };
+    let end = closing_note.and_then(|note| ended_at(note, owner));
     let found = IndexFile::open(dir.clone(), owner)
         .inspect_err(|error| tracing::warn!(log = dir.id.0, %error, "the index cannot be read"));
     let lacks_index = found.is_err();
     let index = found.unwrap_or_default();
     for start in starts(segments, index.as_ref(), newest.and_then(|header| header.base))? {
-        let Some(mut scan) = scan_behind(segments, start)? else {
+        let Some(scan) = scan_behind(segments, start, end)? else {
             continue;
         };
-        if let Some(end) = closing_note.and_then(|note| ended_at(note, owner)) {
-            scan.expect_end(end);
-        }
         let state = match start {
             Start::Checkpoint(_) => index.as_ref().and_then(|index| begin(Begin::Checkpoint(index))),
             Start::Base(base) => parts(segments, base)?.and_then(|parts| begin(Begin::Base(parts))),
@@ -190,7 +191,8 @@ pub fn look_back<S>(
         Start::Base(base) => parts(&segments, base)?.map(Begin::Base),
         _ => Some(Begin::Nothing),
     };
-    let (Some(scan), Some(mut state)) = (scan_behind(&segments, start)?, begins_with.and_then(begin)) else {
+    let (Some(scan), Some(mut state)) = (scan_behind(&segments, start, None)?, begins_with.and_then(begin))
+    else {
         return Ok(None);
     };
     let mut damage = Vec::new();
@@ -290,7 +292,7 @@ fn tell_passed_over(dir: &LogDir, start: Start) {
 
 /// The parts of the log's base; `None` if one of them is gone: then the state cannot be known, and nothing is guessed.
 fn parts(segments: &Segments<'_>, base: Base) -> Result<Option<Vec<Part>>, DiskError> {
-    let Some(scan) = scan_behind(segments, Start::Base(base))? else {
+    let Some(scan) = scan_behind(segments, Start::Base(base), None)? else {
         return Ok(None);
     };
     let mut parts = Vec::new();
@@ -331,15 +333,19 @@ fn valid_through(dir: &LogDir, number: u32) -> Result<Option<Sequence>, DiskErro
     Ok(None)
 }
 
-/// A scan from where a start wants it; `None` if that place is not in the log.
-fn scan_behind(segments: &Segments<'_>, start: Start) -> Result<Option<Scan>, DiskError> {
+/// A scan from where a start wants it to where the log ends, if that is known; `None` if the first is not in the log.
+fn scan_behind(
+    segments: &Segments<'_>,
+    start: Start,
+    end: Option<Position>,
+) -> Result<Option<Scan>, DiskError> {
     let dir = segments.dir;
     let position = match start {
         Start::Checkpoint(position) => position,
         Start::Base(base) => Some(base.position),
         Start::Beginning => None,
     };
-    let scan = match (scan_from(segments, position), position) {
+    let scan = match (scan_from(segments, position, end), position) {
         (Err(Failure::Unreadable(Unreadable::NoSuchPosition)), Some(position)) => {
             let scan = Scan::behind(dir.id, segments.from(0)?, position).map_err(Failure::Unreadable);
             scan.inspect(|_| {
@@ -356,7 +362,10 @@ fn scan_behind(segments: &Segments<'_>, start: Start) -> Result<Option<Scan>, Di
         (scan, _) => scan,
     };
     match scan {
-        Ok(scan) => Ok(Some(scan)),
+        Ok(mut scan) => {
+            end.into_iter().for_each(|end| scan.expect_end(end));
+            Ok(Some(scan))
+        }
         Err(Failure::Unreadable(Unreadable::NoSuchPosition)) => Ok(None),
         Err(failure) => Err(failure.at(dir)),
     }
@@ -516,14 +525,21 @@ pub fn unreadable_at(dir: &LogDir, unreadable: Unreadable) -> DiskError {
     DiskError::invalid("read the log in", first.parent().unwrap_or(Path::new(".")), unreadable)
 }
 
-fn scan_from(segments: &Segments<'_>, start: Option<Position>) -> Result<Scan, Failure> {
+fn scan_from(
+    segments: &Segments<'_>,
+    start: Option<Position>,
+    end: Option<Position>,
+) -> Result<Scan, Failure> {
     let from = start.map_or(0, |position| position.segment);
     let files = segments.from(from).map_err(Failure::Disk)?;
     if let (Some(position), Some(first)) = (start, files.first()) {
-        // All of it is looked at: for what was written last, then for anything later. In the meantime there is the
-        // state to be read.
-        let offset = usize::try_from(position.offset).unwrap_or(usize::MAX);
-        read_ahead(first.bytes.get(offset..).unwrap_or_default());
+        // All of it is looked at: for what was written last, then for anything later unless nothing is. In the
+        // meantime there is the state to be read.
+        let end = end.filter(|end| end.segment == position.segment);
+        let end = end.map_or(first.bytes.len() as u64, |end| end.offset.saturating_add(LAST_BATCH_BYTES));
+        let range = usize::try_from(position.offset).ok().zip(usize::try_from(end).ok());
+        let range = range.and_then(|(from, to)| first.bytes.get(from..to.min(first.bytes.len())));
+        read_ahead(range.unwrap_or_default());
     }
     Scan::new(segments.dir.id, files, start).map_err(Failure::Unreadable)
 }
