@@ -214,7 +214,9 @@ impl Server {
         self.is_leaving = true;
         let is_at_rest = matches!(self.phase, Phase::Ready | Phase::Transaction(_) | Phase::Auth(_));
         if is_at_rest && self.pending == Pending::Nothing {
-            self.close_with("?", Reply::SHUTTING_DOWN, out);
+            // Nothing was asked, so nothing is refused.
+            Reply::SHUTTING_DOWN.write(out);
+            self.close();
         }
     }
 
