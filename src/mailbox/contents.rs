@@ -12,7 +12,7 @@ use super::journal::History;
 use super::mailbox::Messages;
 use super::rows::Rows;
 use super::snapshot;
-use crate::store::checkpoint::{Summary, Unread};
+use crate::store::checkpoint::Unread;
 use crate::store::index::Chunk;
 
 /// Makes contents again from the log, for who finds that the index is not good.
@@ -23,10 +23,10 @@ pub type Remake = Arc<dyn Fn(&Asleep) -> Awake + Send + Sync>;
 pub(super) struct Contents {
     awake: OnceCell<Awake>,
     /// `None` once they are awake.
-    asleep: RefCell<Option<Asleep>>,
+    asleep: RefCell<Option<Box<Asleep>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Awake {
     /// Bit `n` of a message's keywords is the `n`-th; an empty name is a bit that nobody has.
     pub(super) keywords: Vec<String>,
@@ -40,7 +40,6 @@ pub struct Awake {
 /// Contents as a checkpoint has them.
 #[derive(Clone)]
 pub struct Asleep {
-    pub summary: Summary,
     pub state: Unread,
     /// In order of UIDs.
     pub chunks: Vec<Unread>,
@@ -49,12 +48,12 @@ pub struct Asleep {
 
 impl Contents {
     pub fn asleep(asleep: Asleep) -> Self {
-        Self { awake: OnceCell::new(), asleep: RefCell::new(Some(asleep)) }
+        Self { awake: OnceCell::new(), asleep: RefCell::new(Some(Box::new(asleep))) }
     }
 
     /// Those that sleep, if they do.
     pub fn sleeping(&self) -> Option<Asleep> {
-        self.asleep.borrow().clone()
+        self.asleep.borrow().as_deref().cloned()
     }
 
     /// Wakes them with what [`Asleep::read`] gave, unless somebody was faster.
@@ -112,7 +111,7 @@ impl Asleep {
         let open = |chunk: &Unread| Chunk::open(chunk.open()?).ok();
         let chunks = self.chunks.iter().map(open).collect::<Option<Vec<Chunk>>>()?;
         let (summary, awake) = snapshot::contents_of(self.state.name().account, &state, chunks).ok()?;
-        (summary == self.summary).then_some(awake)
+        (Some(summary) == self.state.summary()).then_some(awake)
     }
 }
 

@@ -29,7 +29,7 @@ const ALIKE_MIN: usize = 3;
 const FULL_ROWS_MIN: usize = CHUNK_ROWS_MAX / 4 * 3;
 
 /// The rows of one mailbox.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     chunks: Vec<Sealed>,
     tail: Vec<TailRow>,

@@ -99,7 +99,8 @@ impl Account {
 
     /// Fills a mailbox of a restored account with what sleeps in the index, and says whether rows of it lack digests.
     pub fn restore_mailbox(&mut self, id: MailboxId, asleep: Asleep) -> Result<bool, Malformed> {
-        let outline = Outline::parse(&asleep.summary)?;
+        let summary = asleep.state.summary().ok_or(Malformed { offset: 0 })?;
+        let outline = Outline::parse(&summary)?;
         self.fill(id, outline, Contents::asleep(asleep))?;
         Ok(outline.lacks_digests)
     }

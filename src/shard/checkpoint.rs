@@ -66,6 +66,8 @@ pub struct Keeper {
     is_stopping: Cell<bool>,
     /// A task is in the middle of something.
     is_busy: Cell<bool>,
+    /// No mailbox sleeps in the index any more.
+    is_awake: Cell<bool>,
 }
 
 /// A blob to be written; a state with its summary.
@@ -98,6 +100,7 @@ impl Keeper {
             unreadable: RefCell::default(),
             is_stopping: Cell::new(false),
             is_busy: Cell::new(false),
+            is_awake: Cell::new(false),
         }
     }
 
@@ -127,6 +130,11 @@ impl Keeper {
         self.last.get().0.is_some_and(|position| position.through >= through)
     }
 
+    /// Whether nobody who looks at many mailboxes has to wait for the disk.
+    pub fn is_awake(&self) -> bool {
+        self.is_awake.get()
+    }
+
     /// The thread of the log's slow work.
     pub fn indexer(&self) -> &Indexer {
         &self.indexer
@@ -150,6 +158,7 @@ impl Keeper {
         self.begin().await;
         let woken = self.wake().await;
         self.note_remade();
+        self.is_awake.set(true);
         self.is_busy.set(false);
         if let Err(Ended) = woken {
             return self.report(&Unkept::Ended);

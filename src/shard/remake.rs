@@ -12,7 +12,7 @@ use crate::io::disk::layout::LogDir;
 use crate::io::disk::open::{Begin, look_back};
 use crate::mailbox::Mailbox;
 use crate::mailbox::contents::{Asleep, Awake, Remake};
-use crate::store::checkpoint::BlobKind;
+use crate::store::checkpoint::{BlobName, Summary};
 use crate::store::recover::Recovered;
 use crate::store::{AccountId, MailboxId, Sequence};
 
@@ -21,10 +21,11 @@ type Key = (AccountId, MailboxId);
 /// How to get what the mailboxes of an index held when their states were written.
 struct Remaking {
     dir: LogDir,
-    /// The record that each state was written after.
-    states: HashMap<Key, Sequence>,
-    /// The first who asks has all of them made: a second look at the whole log would cost as much as the first.
-    made: Mutex<Option<HashMap<Key, Mailbox>>>,
+    /// The record that each state was written after, and what it is to have.
+    states: HashMap<Key, (Sequence, Summary)>,
+    /// The first who asks has all of them made: a second look at the whole log would cost as much as the first. It may
+    /// be asked twice for the same, by the thread that wakes all and by a session that does not wait for it.
+    made: Mutex<Option<HashMap<Key, Awake>>>,
 }
 
 /// Makes mailboxes of an index again. Records that are damaged as well are told of and missing. Where the log has no
@@ -51,8 +52,10 @@ pub fn for_index(index: &IndexFile) -> Remake {
 impl Remaking {
     fn new(index: &IndexFile) -> Self {
         let blobs = index.directory().map_or(&[][..], |directory| &directory.blobs);
-        let states = blobs.iter().filter(|blob| blob.name.kind == BlobKind::State);
-        let states = states.map(|blob| ((blob.name.account, blob.name.mailbox), blob.name.sequence));
+        let states = blobs.iter().filter_map(|blob| {
+            let BlobName { account, mailbox, sequence, .. } = blob.name;
+            Some(((account, mailbox), (sequence, blob.summary?)))
+        });
         Self { dir: index.dir().clone(), states: states.collect(), made: Mutex::default() }
     }
 
@@ -66,8 +69,7 @@ impl Remaking {
         let Some(made) = made.as_mut() else {
             return Ok(None);
         };
-        let mailbox = made.remove(&(name.account, name.mailbox));
-        let contents = mailbox.and_then(|mailbox| mailbox.into_contents(&asleep.summary));
+        let contents = made.get(&(name.account, name.mailbox)).cloned();
         if contents.is_none() {
             // Without the index the next start takes the log as it is.
             IndexFile::remove(&self.dir)?;
@@ -75,7 +77,7 @@ impl Remaking {
         Ok(contents)
     }
 
-    fn make(&self) -> Result<Option<HashMap<Key, Mailbox>>, DiskError> {
+    fn make(&self) -> Result<Option<HashMap<Key, Awake>>, DiskError> {
         let log = self.dir.id;
         let begin = |begin: Begin<'_>| match begin {
             Begin::Base(parts) => Loading::restore_base(log, parts),
@@ -86,7 +88,7 @@ impl Remaking {
                 loading.replay(recovered);
             }
         };
-        let through = self.states.values().max().copied().unwrap_or_default();
+        let through = self.states.values().map(|&(through, _)| through).max().unwrap_or_default();
         let Some((loading, damage)) = look_back(&self.dir, through, begin, replay)? else {
             return Ok(None);
         };
@@ -95,16 +97,21 @@ impl Remaking {
             let id = account.id();
             account.into_mailboxes().map(move |mailbox| ((id, mailbox.id()), mailbox))
         };
+        let contents = |(key, mailbox): (Key, Mailbox)| {
+            let (_, summary) = self.states.get(&key)?;
+            Some((key, mailbox.into_contents(summary)?))
+        };
         let mailboxes = loading.accounts.into_values().flat_map(of_account);
-        Ok(Some(mailboxes.filter(|(key, _)| self.states.contains_key(key)).collect()))
+        Ok(Some(mailboxes.filter_map(contents).collect()))
     }
 
     /// Whether the state of a mailbox has this change of its messages. All else is as of the last of the states.
     fn is_in_its_state(&self, recovered: &Recovered) -> bool {
         match recovered.record.subject() {
-            Some((account, Some(mailbox))) if recovered.record.is_of_messages() => {
-                self.states.get(&(account, mailbox)).is_some_and(|&through| recovered.sequence <= through)
-            }
+            Some((account, Some(mailbox))) if recovered.record.is_of_messages() => self
+                .states
+                .get(&(account, mailbox))
+                .is_some_and(|&(through, _)| recovered.sequence <= through),
             _ => true,
         }
     }

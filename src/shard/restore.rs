@@ -61,8 +61,7 @@ impl Loading {
                 BlobKind::Account => loading.restore_account(of, blob.name.sequence, &unread.open()?)?,
                 BlobKind::State => {
                     let chunks = of.all(std::mem::take(&mut chunks))?;
-                    let (summary, remake) = (blob.summary?, Arc::clone(remake));
-                    let asleep = Asleep { summary, state: unread, chunks, remake };
+                    let asleep = Asleep { state: unread, chunks, remake: Arc::clone(remake) };
                     loading.restore_mailbox(of, asleep)?;
                 }
                 BlobKind::Owed => loading.owed.take_in(&unread.open()?).ok()?,

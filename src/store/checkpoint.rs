@@ -198,6 +198,11 @@ impl Unread {
         self.blob.name
     }
 
+    /// Of a state.
+    pub fn summary(&self) -> Option<Summary> {
+        self.blob.summary
+    }
+
     /// The payload. `None` if this is not the blob, or not as it was written; chunks are checked by `Chunk::open`.
     pub fn open(&self) -> Option<Slice> {
         let looked_at = match self.blob.name.kind {

@@ -148,6 +148,9 @@ impl Cleaner {
                 false => self.short_pauses.get().saturating_sub(1),
             });
             self.unpin_for_room();
+            if !self.keeper.is_awake() {
+                continue;
+            }
             let asked = std::mem::take(&mut *self.asked.borrow_mut());
             let urgency = match (asked.is_empty(), self.due()) {
                 (false, _) => Urgency::Now,

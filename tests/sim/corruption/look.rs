@@ -126,6 +126,9 @@ fn start(data: &DataDir, id: LogId) -> Result<Started, DiskError> {
         },
         Loading::replay,
     )?;
+    // Somebody who wakes all, and was not the first.
+    let mailboxes = loading.accounts.values().flat_map(|loaded| loaded.account.mailboxes());
+    mailboxes.filter_map(Mailbox::sleeping).for_each(|asleep| drop(asleep.read()));
     loading.allow_for(&opened.damage);
     Ok(Started {
         owed: loading.owed.rows().copied().collect(),
