@@ -59,7 +59,7 @@ pub struct Keeper {
     catalog: RefCell<Catalog>,
     /// Where the last checkpoint was taken, and how much had been written by then.
     last: Cell<(Option<Position>, u64)>,
-    /// The start cost too much: no matter how little is appended, the next pass writes a checkpoint.
+    /// The last one is of little use: no matter how little is appended, the next pass writes a checkpoint.
     is_due: Cell<bool>,
     /// Messages that cannot be read; they are not tried again before the next start.
     unreadable: RefCell<HashSet<MessageId>>,
@@ -226,8 +226,8 @@ impl Keeper {
     pub async fn finish(&self) {
         self.is_stopping.set(true);
         self.begin().await;
-        let is_new = self.last.get().0 != self.commit.position();
-        if is_new && let Err(unkept) = self.checkpoint().await {
+        let is_wanted = self.is_due.get() || self.last.get().0 != self.commit.position();
+        if is_wanted && let Err(unkept) = self.checkpoint().await {
             return self.report(&unkept);
         }
         if let Some(end) = self.commit.seal()
