@@ -64,8 +64,15 @@ impl Contents {
     }
 
     pub fn into_awake(self) -> Awake {
-        let _: &Awake = &self;
+        self.wake();
         self.awake.into_inner().expect("it was woken")
+    }
+
+    fn wake(&self) -> &Awake {
+        self.awake.get_or_init(|| {
+            let asleep = self.asleep.take().expect("what is not awake is asleep");
+            asleep.read()
+        })
     }
 }
 
@@ -85,16 +92,13 @@ impl Deref for Contents {
     type Target = Awake;
 
     fn deref(&self) -> &Awake {
-        self.awake.get_or_init(|| {
-            let asleep = self.asleep.take().expect("what is not awake is asleep");
-            asleep.read()
-        })
+        self.wake()
     }
 }
 
 impl DerefMut for Contents {
     fn deref_mut(&mut self) -> &mut Awake {
-        let _: &Awake = self;
+        self.wake();
         self.awake.get_mut().expect("it was woken")
     }
 }

@@ -118,12 +118,7 @@ fn a_kill_after_a_checkpoint_costs_the_tail_alone() {
 
 #[test]
 fn an_index_that_is_not_good_is_made_again_from_the_log() {
-    let mut server = server(OFTEN);
-    fill(&server, 0, 90);
-    change(&server);
-    fill_to_checkpoint(&server);
-    let before = state(&server);
-    server.stop();
+    let (mut server, before) = stopped_with_checkpoint();
     let old = index_files(&server).into_iter().map(|path| (fs::read(&path).expect("read"), path));
     let old: Vec<(Vec<u8>, PathBuf)> = old.collect();
 
@@ -170,12 +165,7 @@ fn an_index_that_is_not_good_is_made_again_from_the_log() {
 
 #[test]
 fn mailboxes_that_are_damaged_in_the_index_are_made_again_from_the_log_in_the_middle_of_work() {
-    let mut server = server(OFTEN);
-    fill(&server, 0, 90);
-    change(&server);
-    fill_to_checkpoint(&server);
-    let before = state(&server);
-    server.stop();
+    let (mut server, before) = stopped_with_checkpoint();
     let remade = |server: &Server| server.log().matches("a mailbox is made again from the log").count();
 
     assert!(damage_states(&server) >= 4, "each account has several mailboxes");
@@ -272,6 +262,17 @@ fn change_more(server: &Server) {
     for command in ["SELECT INBOX", "STORE 1:9 -FLAGS (\\Seen)", "STORE 4 +FLAGS (\\Deleted)", "EXPUNGE"] {
         imap.ok(command).expect("done");
     }
+}
+
+/// A server whose index has everything, and what is in it.
+fn stopped_with_checkpoint() -> (Server, Vec<String>) {
+    let mut server = server(OFTEN);
+    fill(&server, 0, 90);
+    change(&server);
+    fill_to_checkpoint(&server);
+    let before = state(&server);
+    server.stop();
+    (server, before)
 }
 
 fn server(more: &str) -> Server {
